@@ -33,3 +33,25 @@ impl std::fmt::Display for RepairId {
         f.write_str(self.name())
     }
 }
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    pub id: String,
+    pub reason: String,
+}
+
+/// What is asked of a repair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub repair: RepairId,
+    pub revision: Option<String>,
+    pub maps: Vec<String>,
+    pub prune: bool,
+    pub over: Vec<Override>,
+}
+
+impl Request {
+    pub fn new(repair: RepairId) -> Self {
+        Request { repair, revision: None, maps: Vec::new(), prune: false, over: Vec::new() }
+    }
+}
