@@ -23,8 +23,10 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, RefusedContent, Timestamp, sha256_hex};
+use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, RefusedContent, Timestamp, Write, sha256_hex};
+use crate::cluster::live::parse_config_map;
 use crate::repair::Plan;
+use crate::repair::undo::{UndoSource, UndoStep};
 
 pub use read::{Begin, Intent, RunRecord, RunState, StepOutcome, StepRecord};
 pub use record::{BackupFile, Entry, Found, Guard, Mode, Record};
@@ -285,6 +287,48 @@ impl Journal {
         Ok((RunRecord::fold(run, folder, lines, false), writer, torn))
     }
 
+    /// Records whether the repair of a run was seen to work.
+    ///
+    /// # Errors
+    /// As [`Journal::reopen`].
+    pub fn verified(&self, run: &str, ok: bool, detail: &str) -> Result<(), Failure> {
+        let (_, mut writer, _) = self.reopen(run)?;
+        writer.append(Record::Verified { ok, detail: detail.to_owned() })
+    }
+
+    /// What undoing a run needs: what it wrote, and what was there before.
+    ///
+    /// # Errors
+    /// A living process is at work on it, or its journal, plan or backups are damaged.
+    pub fn undo_source(&self, run: &RunRecord) -> Result<UndoSource, Failure> {
+        match &run.state {
+            RunState::Ended | RunState::Interrupted { .. } => {}
+            RunState::Running { pid } => return Err(held(&run.run, &format!("process {pid}"))),
+            RunState::Damaged { why } => return Err(damaged(&run.run, JOURNAL, why)),
+        }
+        let plan = self.plan(run)?;
+        let mut steps = Vec::new();
+        for step in plan.steps {
+            let Some(record) = run.steps.iter().find(|record| record.n == step.n) else { continue };
+            let sent = match record.outcome.as_ref().map(|ended| ended.outcome) {
+                Some(Outcome::Done) => true,
+                Some(Outcome::Failed | Outcome::Skipped) => false,
+                Some(Outcome::Unknown) | None => record.intent.is_some(),
+            };
+            if !sent {
+                continue;
+            }
+            let prior = match (&step.write, self.backup(run, step.n)?) {
+                (Write::PutConfigMap { object, .. }, Some(json)) => {
+                    Some(parse_config_map(&object.cluster, json)?.state)
+                }
+                (Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. }, _) => None,
+            };
+            steps.push(UndoStep { n: step.n, write: step.write, prior });
+        }
+        Ok(UndoSource { run: run.run.clone(), steps })
+    }
+
     fn take_lock(&self, run: &str, path: &Path, file: &File) -> Result<(), Failure> {
         // Somebody who merely looks at the run holds the lock for the time of a read: a few tries tell the two apart.
         for _ in 0..20 {
@@ -298,9 +342,13 @@ impl Journal {
             RunState::Running { pid } => format!("process {pid}"),
             RunState::Ended | RunState::Interrupted { .. } | RunState::Damaged { .. } => "another process".to_owned(),
         };
-        Err(Failure::new(FailureKind::Refused, format!("{who} is at work on run {run}"))
-            .hint("let it end, or end that process; then look at the run again"))
+        Err(held(run, &who))
     }
+}
+
+fn held(run: &str, who: &str) -> Failure {
+    Failure::new(FailureKind::Refused, format!("{who} is at work on run {run}"))
+        .hint("let it end, or end that process; then look at the run again")
 }
 
 fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
