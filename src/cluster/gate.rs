@@ -68,7 +68,10 @@ pub enum Landed {
     AsWritten,
     AsBefore,
     /// Neither: somebody else wrote since. `who` as in managedFields.
-    Otherwise { detail: String, who: Option<String> },
+    Otherwise {
+        detail: String,
+        who: Option<String>,
+    },
     /// The object is not there (any more).
     Gone,
 }
@@ -117,17 +120,16 @@ impl Gate {
         let timeout = self.cluster.timeout();
         match tokio::time::timeout(timeout, self.cluster.client().request_text(request)).await {
             Ok(Ok(text)) => understand(&write, &text).ok_or_else(|| {
-                let failure = Failure::new(FailureKind::Server, format!("could not {doing}: the answer makes no sense"))
-                    .hint("is there a proxy or another program between here and the API server?");
+                let failure =
+                    Failure::new(FailureKind::Server, format!("could not {doing}: the answer makes no sense"))
+                        .hint("is there a proxy or another program between here and the API server?");
                 SendError::NoAnswer(failure)
             }),
             Ok(Err(error)) => {
                 let failure = self.cluster.at_server(errors::classify(&error, &doing));
                 Err(if is_certain(&error) { SendError::NotDone(failure) } else { SendError::NoAnswer(failure) })
             }
-            Err(_) => {
-                Err(SendError::NoAnswer(self.cluster.at_server(errors::timed_out(&doing, timeout))))
-            }
+            Err(_) => Err(SendError::NoAnswer(self.cluster.at_server(errors::timed_out(&doing, timeout)))),
         }
     }
 

@@ -49,9 +49,9 @@ impl Cluster {
 
     async fn live_json(&self, object: &ObjectRef, kind: Kind) -> Result<Option<Vec<u8>>, Failure> {
         let path = request::path_of(object, kind)?;
-        let request = Request::get(path)
-            .body(Vec::new())
-            .map_err(|error| Failure::new(FailureKind::Tool, "the request could not be built").cause(error.to_string()))?;
+        let request = Request::get(path).body(Vec::new()).map_err(|error| {
+            Failure::new(FailureKind::Tool, "the request could not be built").cause(error.to_string())
+        })?;
         let doing = format!("get {object}");
         match tokio::time::timeout(self.timeout(), self.client().request_text(request)).await {
             Ok(Ok(text)) => Ok(Some(text.into_bytes())),

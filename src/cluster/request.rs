@@ -82,9 +82,7 @@ fn config_map(object: &ObjectRef, body: &ConfigMapBody) -> Value {
     for (key, value) in &body.values {
         match std::str::from_utf8(value) {
             Ok(text) => data.insert(key.clone(), Value::from(text)),
-            Err(_) => {
-                binary.insert(key.clone(), Value::from(base64::engine::general_purpose::STANDARD.encode(value)))
-            }
+            Err(_) => binary.insert(key.clone(), Value::from(base64::engine::general_purpose::STANDARD.encode(value))),
         };
     }
     json!({
@@ -154,7 +152,9 @@ fn is_part(part: &str) -> bool {
 
 fn not_empty(object: &ObjectRef, what: &str, value: &str) -> Result<(), Failure> {
     if value.is_empty() {
-        return Err(refused(format!("the plan has no {what} for {object}: it would be written without a precondition")));
+        return Err(refused(format!(
+            "the plan has no {what} for {object}: it would be written without a precondition"
+        )));
     }
     Ok(())
 }

@@ -23,8 +23,8 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, RefusedContent, Timestamp, Write, sha256_hex};
 use crate::cluster::live::parse_config_map;
+use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, RefusedContent, Timestamp, Write, sha256_hex};
 use crate::repair::Plan;
 use crate::repair::undo::{UndoSource, UndoStep};
 

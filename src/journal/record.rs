@@ -65,12 +65,32 @@ pub enum Record {
         resource_version: Option<String>,
     },
     /// What reading back found of an intent whose outcome was not known.
-    Found { n: usize, object: ObjectRef, landed: Found, detail: String },
-    Stopped { why: String },
-    Verified { ok: bool, detail: String },
+    Found {
+        n: usize,
+        object: ObjectRef,
+        landed: Found,
+        detail: String,
+    },
+    Stopped {
+        why: String,
+    },
+    Verified {
+        ok: bool,
+        detail: String,
+    },
     /// Another process took the run over; `torn` bytes of an unfinished last line were cut off.
-    Resumed { who: String, pid: u32, torn: usize },
-    Ended { done: usize, failed: usize, skipped: usize, unknown: usize, left: usize },
+    Resumed {
+        who: String,
+        pid: u32,
+        torn: usize,
+    },
+    Ended {
+        done: usize,
+        failed: usize,
+        skipped: usize,
+        unknown: usize,
+        left: usize,
+    },
 }
 
 /// Who answers for a run: which front end took the approval.
@@ -178,8 +198,9 @@ fn open_line(previous: &str, line: &[u8]) -> Result<(Entry, String), String> {
     if link(previous, &payload) != chain {
         return Err(changed());
     }
-    let entry = serde_json::from_str(&payload)
-        .map_err(|error| format!("not a record this version knows ({error}); another version of the program wrote it"))?;
+    let entry = serde_json::from_str(&payload).map_err(|error| {
+        format!("not a record this version knows ({error}); another version of the program wrote it")
+    })?;
     Ok((entry, chain.to_owned()))
 }
 

@@ -113,11 +113,7 @@ fn nothing_to_undo(source: &UndoSource) -> Refusal {
 }
 
 /// The write that undoes a step and its effect; `None` where there is nothing to undo by nature.
-fn undo_step(
-    source: &UndoSource,
-    step: &UndoStep,
-    live: &LiveConfigMaps,
-) -> Result<Option<(Write, String)>, Refusal> {
+fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveConfigMaps) -> Result<Option<(Write, String)>, Refusal> {
     let (object, written) = match &step.write {
         Write::DeletePod { .. } => return Ok(None),
         Write::CreateConfigMap { object, .. } => return created(source, object, live),
@@ -177,11 +173,7 @@ fn put_back(
     if prior == written { now.clone() } else { prior.clone() }
 }
 
-fn created(
-    source: &UndoSource,
-    object: &ObjectRef,
-    live: &LiveConfigMaps,
-) -> Result<Option<(Write, String)>, Refusal> {
+fn created(source: &UndoSource, object: &ObjectRef, live: &LiveConfigMaps) -> Result<Option<(Write, String)>, Refusal> {
     if now_of(object, live)?.is_none() {
         return Ok(None);
     }
