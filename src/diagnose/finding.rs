@@ -197,6 +197,10 @@ pub enum NextStep {
     Resume {
         run: String,
     },
+    /// Prow works; git's head would break it at the next upload: get a fix merged.
+    MendRevision {
+        revision: Revision,
+    },
     /// Wait: pods are already coming back.
     Wait {
         what: String,

@@ -104,6 +104,8 @@ pub struct ComponentPod {
     pub phase: String,
     /// The `Ready` condition.
     pub ready: bool,
+    /// Since when `ready` is what it is: lastTransitionTime of the condition.
+    pub ready_changed: Option<Timestamp>,
     /// As kubectl words it: `Running`, `CrashLoopBackOff`, `ContainerCreating`, `Terminating`.
     pub state: String,
     /// Name of the owning ReplicaSet (StatefulSet, DaemonSet, Job).

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Alias, ClusterIdentity, Component, ConfigMapState, Desired, Endpoints, Key, ProwJobTimes, Source, Timestamp,
 };
@@ -22,6 +24,8 @@ pub struct Snapshot {
     pub desired: Source<Desired>,
     /// Runs of this program that did not end, from the journal.
     pub interrupted: Vec<InterruptedRun>,
+    /// Contents that a component is known to have refused, remembered by the journal from the plans made then.
+    pub refused: Vec<RefusedContent>,
 }
 
 impl Snapshot {
@@ -108,4 +112,18 @@ pub struct InterruptedRun {
     pub unknown: Vec<String>,
     /// Process that holds it, if it still lives: then it is not interrupted but going on elsewhere.
     pub running_pid: Option<u32>,
+}
+
+/// A ConfigMap content that a running Prow refused: a FACT that outlives the pod whose log told it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedContent {
+    pub config_map: Key,
+    /// Key to sha256 of the value after gunzip.
+    pub keys: BTreeMap<String, String>,
+    /// Images of the component that refused it.
+    pub images: Vec<String>,
+    /// The component's own words.
+    pub error: String,
+    pub at: Timestamp,
 }

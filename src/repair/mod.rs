@@ -1,6 +1,7 @@
 //! Request and Snapshot to Plan or Refusal. Pure.
 
 mod plan;
+pub mod undo;
 
 use serde::{Deserialize, Serialize};
 
