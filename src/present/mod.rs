@@ -30,14 +30,23 @@ pub struct StepWords {
 pub fn age(since: Timestamp, now: Timestamp) -> String {
     let seconds = (now.as_second() - since.as_second()).max(0);
     match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..172_800 => format!("{}h", seconds / 3600),
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
     }
 }
-pub fn clock(at: Timestamp) -> String {
+pub fn clock(at: Timestamp, _now: Timestamp) -> String {
     at.strftime("%H:%MZ").to_string()
+}
+pub fn clock_seconds(at: Timestamp) -> String {
+    at.strftime("%H:%M:%SZ").to_string()
+}
+pub fn short_image(image: &str) -> &str {
+    image.rsplit(':').next().unwrap_or(image)
+}
+pub fn confirmation(_: &Confirmation) -> String {
+    "To run it, type yes and press Enter".into()
 }
 pub fn health(health: Health) -> &'static str {
     match health {
@@ -48,7 +57,7 @@ pub fn health(health: Health) -> &'static str {
     }
 }
 pub fn verdict(d: &Diagnosis, _now: Timestamp) -> String {
-    let since = d.verdict.since.map(|at| format!(" since {}", clock(at))).unwrap_or_default();
+    let since = d.verdict.since.map(|at| format!(" since {}", clock(at, at))).unwrap_or_default();
     format!("{}{since}  {}", health(d.verdict.state), d.verdict.loss.join("; "))
 }
 pub fn next(d: &Diagnosis) -> String {

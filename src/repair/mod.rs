@@ -2,6 +2,7 @@
 
 mod plan;
 pub mod undo;
+pub mod undo;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,24 +36,20 @@ impl std::fmt::Display for RepairId {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Override {
-    pub id: String,
-    pub reason: String,
-}
-
 /// What is asked of a repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub repair: RepairId,
-    pub revision: Option<String>,
     pub maps: Vec<String>,
     pub prune: bool,
-    pub over: Vec<Override>,
 }
 
 impl Request {
     pub fn new(repair: RepairId) -> Self {
-        Request { repair, revision: None, maps: Vec::new(), prune: false, over: Vec::new() }
+        Request { repair, maps: Vec::new(), prune: false }
     }
+}
+
+pub fn plan(_: &Request, _: &crate::model::Snapshot, _: &crate::diagnose::Diagnosis) -> Result<Plan, Refusal> {
+    Err(Refusal::new("not built", "wait"))
 }

@@ -243,7 +243,6 @@ pub enum Phase {
     Going,
     Stopping { why: String },
     Ended { at: Timestamp, summary: RunSummary },
-    Failed(Failure),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -275,7 +274,7 @@ impl RunView {
     pub fn is_going(&self) -> bool {
         match self.phase {
             Phase::Starting | Phase::Going | Phase::Stopping { .. } => true,
-            Phase::Ended { .. } | Phase::Failed(_) => false,
+            Phase::Ended { .. } => false,
         }
     }
 }

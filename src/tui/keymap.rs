@@ -264,7 +264,6 @@ pub fn undoable(app: &App) -> Result<&RunView, &'static str> {
     let run = app.run.as_ref().ok_or("no run yet")?;
     match &run.phase {
         Phase::Starting | Phase::Going | Phase::Stopping { .. } => Err("the run goes on"),
-        Phase::Failed(_) => Err("nothing was done"),
         Phase::Ended { summary, .. } if summary.done + summary.unknown == 0 => Err("nothing was done"),
         Phase::Ended { .. } => Ok(run),
     }

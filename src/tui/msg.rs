@@ -38,8 +38,6 @@ pub enum Msg {
     },
     Run(RunEvent),
     Resized(u16, u16),
-    /// The run could not begin.
-    RunFailed(Failure),
     Signal(Signal),
 }
 

@@ -70,7 +70,6 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         Msg::Run(event) => running::event(app, event),
-        Msg::RunFailed(failure) => running::failed(app, failure),
         Msg::Signal(signal) => leave(app, signal.into(), "a signal asked the program to end"),
     }
 }

@@ -73,13 +73,6 @@ pub fn event(app: &mut App, event: RunEvent) -> Vec<Effect> {
     }
 }
 
-pub fn failed(app: &mut App, failure: Failure) -> Vec<Effect> {
-    let Some(view) = &mut app.run else { return Vec::new() };
-    view.phase = Phase::Failed(failure);
-    let now = app.now;
-    ended(app, now)
-}
-
 fn ended(app: &mut App, at: Timestamp) -> Vec<Effect> {
     // Its questions answered themselves.
     app.modals.retain(|modal| !matches!(modal, Modal::AskQuit | Modal::AskStop));
@@ -104,7 +97,7 @@ pub fn stop(app: &mut App, why: &str) -> Vec<Effect> {
 pub fn is_stopping(app: &App) -> bool {
     app.run.as_ref().is_some_and(|view| match view.phase {
         Phase::Stopping { .. } => true,
-        Phase::Starting | Phase::Going | Phase::Ended { .. } | Phase::Failed(_) => false,
+        Phase::Starting | Phase::Going | Phase::Ended { .. } => false,
     })
 }
 

@@ -48,7 +48,7 @@ fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let bar = || Span::styled(" | ", app.theme.style(Role::Dim));
     let (context, git) = (context(app), git(app));
     let (mode, role) = mode(app);
-    let clock = clock(app.now);
+    let clock = present::clock_seconds(app.now);
     let fixed = "prow-breakglass".len() + 3 * 4 + text::width(&mode) + text::width(&git) + clock.len();
     let first = Line::from(vec![
         Span::styled("prow-breakglass", app.theme.style(Role::Title)),
@@ -66,7 +66,7 @@ fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
 
 fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let (mode, role) = mode(app);
-    let clock = clock(app.now);
+    let clock = present::clock_seconds(app.now);
     let context = text::fit(&context(app), columns.saturating_sub(clock.len() + 1));
     let git = text::cut(&git(app), columns.saturating_sub(text::width(&mode) + 3));
     vec![
@@ -107,11 +107,6 @@ fn git(app: &App) -> String {
             format!("git {}@{} {fetched}{lost}", value.upstream, value.head.revision.short())
         }
     }
-}
-
-/// The clock with seconds: two people on a call compare it.
-fn clock(now: Timestamp) -> String {
-    now.strftime("%H:%M:%SZ").to_string()
 }
 
 fn tabs(app: &App, columns: usize) -> Line<'static> {

@@ -135,7 +135,7 @@ fn detail(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
         text::wrap(&words, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)).collect();
     let mut rest = Vec::new();
     if let Some(since) = finding.since {
-        rest.push(format!("since {} ({} ago)", present::clock(since), present::age(since, app.now)));
+        rest.push(format!("since {} ({} ago)", present::clock(since, app.now), present::age(since, app.now)));
     }
     rest.push(format!("id {}", finding.id));
     for subject in &finding.subjects {
@@ -187,7 +187,7 @@ fn container_lines(app: &App, container: &Container) -> Vec<String> {
     let mut lines =
         vec![format!("  {} {} restarts {}, {state}", container.name, container.image, container.restarts)];
     if let Some(exit) = &container.last_exit {
-        let at = exit.finished.map(|at| format!(" at {}", present::clock(at))).unwrap_or_default();
+        let at = exit.finished.map(|at| format!(" at {}", present::clock(at, app.now))).unwrap_or_default();
         lines.push(format!("    last life: exit code {} {}{at}", exit.code, exit.reason));
     }
     if let Some(line) = &container.last_fatal {
@@ -200,7 +200,7 @@ fn container_lines(app: &App, container: &Container) -> Vec<String> {
 }
 
 fn log_line(line: &LogLine) -> String {
-    let at = line.at.map(|at| format!("{} ", present::clock(at))).unwrap_or_default();
+    let at = line.at.map(|at| format!("{} ", present::clock(at, app.now))).unwrap_or_default();
     let error = if line.error.is_empty() { String::new() } else { format!(" {}", line.error) };
     format!("{at}{}: {}{error}", line.level, line.msg)
 }

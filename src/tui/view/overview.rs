@@ -48,7 +48,7 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
             Some(pid) => ("RUNNING ELSEWHERE", format!("process {pid}; wait for it")),
             None => ("INTERRUPTED", format!("prow-breakglass run resume {}", run.run)),
         };
-        let line = format!("{word}  {} {} {}{unknown}: {what}", present::clock(run.at), run.run, run.title);
+        let line = format!("{word}  {} {} {}{unknown}: {what}", present::clock(run.at, app.now), run.run, run.title);
         lines.push(styled(app.theme, Role::Warn, text::cut(&line, columns)));
     }
     let role = match seen.diagnosis.verdict.state {
@@ -252,7 +252,7 @@ fn component_line(app: &App, component: &Component, selected: bool, widths: &Wid
 /// Tags that run, and whether they are those of the spec: `=`, `!=`, or `-` where nothing runs.
 fn images(component: &Component) -> (String, &'static str) {
     let sorted = |images: &[String]| {
-        let mut tags: Vec<String> = images.iter().map(|image| tag(image).to_owned()).collect();
+        let mut tags: Vec<String> = images.iter().map(|image| present::short_image(image).to_owned()).collect();
         tags.sort();
         tags.dedup();
         tags
@@ -264,15 +264,6 @@ fn images(component: &Component) -> (String, &'static str) {
     }
     let same = if running == spec { "=" } else { "!=" };
     (running.join(","), same)
-}
-
-/// The tag of an image, or the start of its digest.
-fn tag(image: &str) -> &str {
-    let name = image.rsplit('/').next().unwrap_or(image);
-    match name.split_once('@') {
-        Some((_, digest)) => digest.get(..19).unwrap_or(digest),
-        None => name.split_once(':').map_or("latest", |(_, tag)| tag),
-    }
 }
 
 fn paint_components(app: &App, area: Rect, buffer: &mut Buffer, components: ComponentRows) {
@@ -299,16 +290,4 @@ fn sources(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> 
         lines.push(styled(app.theme, Role::Warn, format!("and {} more that could not be read", all.len() - rows + 1)));
     }
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::tag;
-
-    #[test]
-    fn tags_are_what_follows_the_name() {
-        assert_eq!(tag("gcr.io/k8s-prow/hook:v20190118-a1f"), "v20190118-a1f");
-        assert_eq!(tag("localhost:5000/hook"), "latest");
-        assert_eq!(tag("r/hook:v1@sha256:0123456789abcdef"), "sha256:0123456789ab");
-    }
 }

@@ -8,9 +8,8 @@ use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning};
 use super::super::text;
 use super::super::theme::Role;
 use super::{diff_line, is_wide, paint, rule, styled, take};
-use crate::model::Write;
 use crate::present;
-use crate::repair::{Answer, Confirmation};
+use crate::repair::Answer;
 
 /// Rows of the confirmation, its rule included.
 const CONFIRM_ROWS: u16 = 5;
@@ -95,10 +94,10 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     let plan = &sheet.plan;
     let state = match &sheet.dry_run {
         DryRun::Asking => "asking the server".to_owned(),
-        DryRun::Answered(preview) => format!("PREVIEWED {}", present::clock(preview.at)),
+        DryRun::Answered(preview) => format!("PREVIEWED {}", present::clock(preview.at, app.now)),
         DryRun::Failed(_) => "NOT PREVIEWED".to_owned(),
     };
-    let made = present::clock(plan.basis.taken_at);
+    let made = present::clock(plan.basis.taken_at, app.now);
     let mut lines = Vec::new();
     let head = format!("{}   made {made}   {state}", plan.title);
     lines.extend(text::wrap(&head, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)));
@@ -186,23 +185,9 @@ fn answer(sheet: &PlanSheet, n: usize) -> (String, Role) {
     }
 }
 
-/// What must be typed, in words.
-fn what_to_type(confirmation: &Confirmation, deletes: bool) -> String {
-    match confirmation {
-        Confirmation::Yes => "type `yes`".to_owned(),
-        Confirmation::MapName(_) => "type the ConfigMap's name (not known to load)".to_owned(),
-        Confirmation::Count(_) if deletes => "type how many pods it deletes".to_owned(),
-        Confirmation::Count(_) => "type the count".to_owned(),
-    }
-}
-
 fn confirmation(app: &App, sheet: &PlanSheet, columns: usize, more: usize) -> Vec<Line<'static>> {
     let below = if more > 0 { format!("{more} more lines: Down, PgDn") } else { String::new() };
     let mut lines = vec![rule(app.theme, &below, false, columns)];
-    let deletes = sheet.plan.steps.iter().all(|step| match step.write {
-        Write::DeletePod { .. } => true,
-        Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => false,
-    });
     match (&sheet.dry_run, app.mode) {
         (DryRun::Asking, _) => lines.push(Line::from("Waiting for the server's dry run. Nothing has been written.")),
         (DryRun::Failed(_), _) => {
@@ -220,8 +205,7 @@ fn confirmation(app: &App, sheet: &PlanSheet, columns: usize, more: usize) -> Ve
             lines.push(Line::from("A run goes on (4); this plan can run when it ended."));
         }
         (DryRun::Answered(_), Mode::Armed { .. }) => {
-            let how = what_to_type(&sheet.plan.confirmation, deletes);
-            lines.push(styled(app.theme, Role::Title, format!("To run it, {how} and press Enter:   {}", sheet.plan.confirmation.word())));
+            lines.push(styled(app.theme, Role::Title, format!("{}:   {}", present::confirmation(&sheet.plan.confirmation), sheet.plan.confirmation.word())));
             lines.push(Line::from("An empty Enter does nothing. Esc leaves. Paste is ignored here."));
             lines.push(field(app, &sheet.typed));
             if let Some(reply) = &sheet.reply {

@@ -62,9 +62,12 @@ fn phase(run: &RunView) -> (&'static str, Role) {
         Phase::Starting => ("STARTING", Role::Title),
         Phase::Going => ("RUNNING", Role::Title),
         Phase::Stopping { .. } => ("STOPPING after the object in flight", Role::Warn),
-        Phase::Failed(_) => ("DID NOT START", Role::Bad),
         Phase::Ended { summary, .. } => {
-            if summary.failed + summary.unknown > 0 {
+            if summary.run.is_empty() {
+                ("DID NOT START", Role::Bad)
+            } else if summary.unknown > 0 {
+                ("OUTCOME UNKNOWN", Role::Bad)
+            } else if summary.failed > 0 {
                 ("FAILED", Role::Bad)
             } else if summary.left > 0 {
                 ("STOPPED", Role::Warn)
@@ -81,9 +84,9 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
     let took = run.started.map(|started| {
         let until = match &run.phase {
             Phase::Ended { at, .. } => *at,
-            Phase::Starting | Phase::Going | Phase::Stopping { .. } | Phase::Failed(_) => app.now,
+            Phase::Starting | Phase::Going | Phase::Stopping { .. } => app.now,
         };
-        format!("  {}  +{}", present::clock(started), present::age(started, until))
+        format!("  {}  +{}", present::clock(started, app.now), present::age(started, until))
     });
     let id = if run.run.is_empty() { "RUN" } else { run.run.as_str() };
     let title = format!("{id}  {}  context {context}{}", run.plan.title, took.unwrap_or_default());
@@ -91,9 +94,6 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
         styled(app.theme, Role::Title, text::cut(&title, columns)),
         Line::from(vec![Span::styled(format!("{word}  "), app.theme.style(role)), Span::raw(bar(run, columns))]),
     ];
-    if let Phase::Failed(failure) = &run.phase {
-        lines.extend(said(app, &present::failure(failure), columns));
-    }
     if let Some(why) = &run.stopped {
         lines.push(styled(app.theme, Role::Warn, text::cut(&format!("stopped: {why}"), columns)));
     }
@@ -165,7 +165,7 @@ fn step_line(app: &App, step: &StepView, object_room: usize, result_room: usize)
             } else {
                 format!("{}: {status}", present::outcome(*outcome))
             };
-            (words, role, took, present::clock(*at))
+            (words, role, took, present::clock(*at, app.now))
         }
     };
     let mut rest = text::wrap(&words, result_room, 0).into_iter();
@@ -222,7 +222,7 @@ fn verification(app: &App, run: &RunView, ended: Timestamp, summary: &RunSummary
     let (words, role) = match &run.verification {
         Verification::NotBegun if summary.done == 0 => (format!("not verified: nothing was done (promised: {promised})"), Role::Warn),
         Verification::NotBegun => (format!("waiting for a picture newer than the run's end (promised: {promised})"), Role::Title),
-        Verification::Seen { state: VerifyState::Holds, at } => (format!("verified {}: {promised}", present::clock(*at)), Role::Ok),
+        Verification::Seen { state: VerifyState::Holds, at } => (format!("verified {}: {promised}", present::clock(*at, app.now)), Role::Ok),
         Verification::Seen { state: VerifyState::NotYet { what }, .. } => {
             let late = match &run.plan.verify {
                 Verify::ComponentsReady { within_seconds, .. } => {
