@@ -67,6 +67,7 @@ pub fn next(d: &Diagnosis) -> String {
             format!("NEXT  plan {repair}{} (p)", to.as_ref().map(|r| format!(" to {}", r.short())).unwrap_or_default())
         }
         NextStep::Resume { run } => format!("NEXT  resume {run}"),
+        NextStep::MendRevision { .. } => "NEXT  mend".into(),
         NextStep::Wait { what } => format!("NEXT  wait: {what}"),
         NextStep::Look { at } => format!("NEXT  look at {at}"),
         NextStep::RegainSight { source } => format!("NEXT  regain {source}"),

@@ -2,7 +2,6 @@
 
 mod plan;
 pub mod undo;
-pub mod undo;
 
 use serde::{Deserialize, Serialize};
 

@@ -283,6 +283,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         NextStep::Nothing
         | NextStep::Resume { .. }
         | NextStep::Wait { .. }
+        | NextStep::MendRevision { .. }
         | NextStep::Look { .. }
         | NextStep::RegainSight { .. } => None,
     };

@@ -117,13 +117,15 @@ pub enum Effect {
     /// Make a plan from this picture.
     Plan { ticket: u64, request: Request, snapshot: Arc<Snapshot>, diagnosis: Arc<Diagnosis> },
     /// Make the plan that undoes a run.
-    PlanUndo { ticket: u64, run: String, snapshot: Arc<Snapshot> },
+    PlanUndo { ticket: u64, run: String },
     /// Ask the server for its dry run.
     Preview(Arc<Plan>),
     /// Run it. The only effect that writes to a cluster.
-    Start(Box<ApprovedPlan>),
+    Start { plan: Box<ApprovedPlan>, who: String },
     /// Stop after the object in flight.
     StopRun { why: String },
+    /// Note in the journal that a run's promise was seen to hold.
+    Verified { run: String, detail: String },
     /// Read everything again now.
     Refresh,
     /// Put text on the terminal's clipboard (OSC 52).
@@ -137,11 +139,12 @@ impl Effect {
     /// True for what may change a cluster.
     pub fn writes(&self) -> bool {
         match self {
-            Effect::Start(_) => true,
+            Effect::Start { .. } => true,
             Effect::Plan { .. }
             | Effect::PlanUndo { .. }
             | Effect::Preview(_)
             | Effect::StopRun { .. }
+            | Effect::Verified { .. }
             | Effect::Refresh
             | Effect::Copy(_)
             | Effect::Suspend

@@ -27,8 +27,7 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
         }
         Msg::Observed(snapshot, diagnosis) => {
             moves::observed(app, Observation { snapshot, diagnosis });
-            running::verify(app);
-            Vec::new()
+            running::verify(app)
         }
         Msg::Command(command) => {
             touched(app);
@@ -314,7 +313,9 @@ fn confirm(app: &mut App) -> Vec<Effect> {
     match crate::repair::approve(&sheet.plan, preview, &Approval::Typed(sheet.typed.clone())) {
         Ok(approved) => {
             running::begin(app, approved.plan().clone());
-            vec![Effect::Start(Box::new(approved))]
+            // Where the server does not tell who we are, the journal says just that.
+            let who = app.picture.newest().and_then(|seen| seen.snapshot.user.clone()).unwrap_or("unknown".to_owned());
+            vec![Effect::Start { plan: Box::new(approved), who }]
         }
         Err(refusal) => {
             sheet.reply = Some(format!("{}; {}", refusal.reason, refusal.hint));
@@ -335,11 +336,11 @@ fn plan(app: &mut App) -> Vec<Effect> {
 
 fn plan_undo(app: &mut App) -> Vec<Effect> {
     let Ok(run) = keymap::undoable(app).map(|run| run.run.clone()) else { return Vec::new() };
-    let Some(seen) = thawed(app) else { return Vec::new() };
+    thawed(app);
     app.ticket += 1;
     app.planning = Planning::Making { title: format!("undo {run}"), again: None };
     app.screen = Screen::Plan;
-    vec![Effect::PlanUndo { ticket: app.ticket, run, snapshot: seen.snapshot }]
+    vec![Effect::PlanUndo { ticket: app.ticket, run }]
 }
 
 /// Plans are made from the newest picture, so a held one is let go first.

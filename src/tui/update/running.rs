@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::{Failure, RunEvent, Timestamp};
+use crate::model::{RunEvent, Timestamp};
+use crate::diagnose::VerifyState;
 use crate::repair::Plan;
 
 use super::super::app::{
@@ -102,18 +103,26 @@ pub fn is_stopping(app: &App) -> bool {
 }
 
 /// Holds the newest picture, if it is newer than the run's end, against what the plan promised.
-pub fn verify(app: &mut App) {
-    let Some(seen) = app.picture.newest().cloned() else { return };
-    let Some(view) = &mut app.run else { return };
-    let Phase::Ended { at, summary } = &view.phase else { return };
+pub fn verify(app: &mut App) -> Vec<Effect> {
+    let Some(seen) = app.picture.newest().cloned() else { return Vec::new() };
+    let Some(view) = &mut app.run else { return Vec::new() };
+    let Phase::Ended { at, summary } = &view.phase else { return Vec::new() };
     let taken_at = seen.snapshot.taken_at;
     if summary.done == 0 || taken_at < *at {
-        return;
+        return Vec::new();
     }
-    let state = crate::diagnose::verify(&view.plan.verify, &view.plan, &seen.snapshot);
-    view.verification = match &view.verification {
-        // Since when it holds, not when it was last seen to hold.
-        Verification::Seen { state: before, at } if *before == state => Verification::Seen { state, at: *at },
-        Verification::Seen { .. } | Verification::NotBegun => Verification::Seen { state, at: taken_at },
+    let state = crate::diagnose::verify(&view.plan, &seen.snapshot);
+    if let Verification::Seen { state: before, .. } = &view.verification
+        && *before == state
+    {
+        // Since when it holds is shown, not when it was last seen to hold.
+        return Vec::new();
+    }
+    let detail = match &state {
+        VerifyState::Holds => Some(format!("seen to hold at {taken_at}")),
+        VerifyState::NotYet { .. } => None,
     };
+    view.verification = Verification::Seen { state, at: taken_at };
+    let run = view.run.clone();
+    detail.map(|detail| Effect::Verified { run, detail }).into_iter().collect()
 }

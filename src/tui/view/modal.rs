@@ -191,15 +191,15 @@ fn container_lines(app: &App, container: &Container) -> Vec<String> {
         lines.push(format!("    last life: exit code {} {}{at}", exit.code, exit.reason));
     }
     if let Some(line) = &container.last_fatal {
-        lines.push(format!("    {}", log_line(line)));
+        lines.push(format!("    {}", log_line(app, line)));
     }
     if let Some(line) = &container.reload_error {
-        lines.push(format!("    refuses the changed configuration: {}", log_line(line)));
+        lines.push(format!("    refuses the changed configuration: {}", log_line(app, line)));
     }
     lines
 }
 
-fn log_line(line: &LogLine) -> String {
+fn log_line(app: &App, line: &LogLine) -> String {
     let at = line.at.map(|at| format!("{} ", present::clock(at, app.now))).unwrap_or_default();
     let error = if line.error.is_empty() { String::new() } else { format!(" {}", line.error) };
     format!("{at}{}: {}{error}", line.level, line.msg)

@@ -27,7 +27,8 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let sources = sources(app, seen, columns);
     let wide = is_wide(app.size);
     let below = if sources.is_empty() { 0 } else { sources.len() + usize::from(wide) };
-    let mut middle = take(&mut area, usize::from(area.height).saturating_sub(below));
+    let upper = usize::from(area.height).saturating_sub(below);
+    let mut middle = take(&mut area, upper);
     if wide {
         both(app, &mut middle, buffer);
     } else {
