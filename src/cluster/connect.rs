@@ -26,7 +26,7 @@ use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind,
 
 /// A connection that takes longer than this to open is given up.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A connection without a byte for this long is dead. Watches end after half of it, well before.
+/// A connection without a byte for this long is dead. Watches end well before.
 const SILENCE: Duration = Duration::from_secs(45);
 
 /// Which cluster to talk to, and as whom.
