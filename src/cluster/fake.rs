@@ -27,6 +27,8 @@ pub enum Fault {
     HangBefore,
     /// It is done, and the request waits for ever.
     HangAfter,
+    /// It is done, and the answer comes when the test releases it.
+    Hold,
     /// A `Status` of this code.
     Status(u16),
     /// A page of something between, with this code.
@@ -59,12 +61,18 @@ pub struct FakeServer {
     world: Arc<Mutex<World>>,
     /// Told when a request hangs.
     pub hung: Arc<Notify>,
+    /// Lets the answer of a held request go.
+    pub release: Arc<Notify>,
 }
 
 impl FakeServer {
     pub fn new() -> Self {
         let world = World { uid: "cluster-1".to_owned(), version: 100, ..World::default() };
-        FakeServer { world: Arc::new(Mutex::new(world)), hung: Arc::new(Notify::new()) }
+        FakeServer {
+            world: Arc::new(Mutex::new(world)),
+            hung: Arc::new(Notify::new()),
+            release: Arc::new(Notify::new()),
+        }
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {
@@ -137,13 +145,17 @@ impl FakeServer {
                 let page = Response::builder().status(code).body(Body::from(b"<html>sign in</html>".to_vec()));
                 return page.map_err(std::io::Error::other);
             }
-            Some(Fault::DropAfter | Fault::HangAfter) => self.world().answer(&mut seen),
+            Some(Fault::DropAfter | Fault::HangAfter | Fault::Hold) => self.world().answer(&mut seen),
         };
         self.world().seen[number] = seen;
+        if fault == Some(Fault::Hold) {
+            self.hung.notify_one();
+            self.release.notified().await;
+        }
         match fault {
             Some(Fault::DropAfter) => Err(broken()),
             Some(Fault::HangAfter) => self.hang().await,
-            Some(Fault::DropBefore | Fault::HangBefore | Fault::Status(_) | Fault::Page(_)) | None => {
+            Some(Fault::DropBefore | Fault::HangBefore | Fault::Hold | Fault::Status(_) | Fault::Page(_)) | None => {
                 let (code, body) = answer;
                 let response = Response::builder().status(code).header("content-type", "application/json");
                 response.body(Body::from(body.to_string().into_bytes())).map_err(std::io::Error::other)
