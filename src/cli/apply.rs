@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::diagnose::{NextStep, VerifyState, diagnose, verify};
-use crate::journal::{Journal, Mode, Record};
+use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp};
 use crate::present;
 use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Verify, approve};
@@ -176,7 +176,7 @@ pub async fn conclude(
     if global.output != Format::Text {
         output::data(&serde_json::json!({ "run": summary.run, "verified": ok, "detail": detail }).to_string());
     }
-    journal.note(&summary.run, Record::Verified { ok, detail })?;
+    journal.verified(&summary.run, ok, &detail)?;
     Ok(code)
 }
 

@@ -36,7 +36,8 @@ pub enum CrashContent {
     Replaced,
 }
 
-/// The ConfigMaps that a component's configuration flags lead to; all its mounts where no flag tells.
+/// The ConfigMaps that a component's configuration flags lead to, in the order in which Prow reads them; all its mounts
+/// where no flag tells.
 pub(crate) fn config_maps_of(component: &Component) -> Vec<Key> {
     let flags = &component.config;
     let mut keys: Vec<Key> = [&flags.config_path, &flags.job_config_path, &flags.plugin_config]
@@ -45,10 +46,11 @@ pub(crate) fn config_maps_of(component: &Component) -> Vec<Key> {
         .filter_map(|path| path.config_map.clone())
         .collect();
     if keys.is_empty() {
-        keys = component.config_maps();
+        return component.config_maps();
     }
-    keys.sort();
-    keys.dedup();
+    // One ConfigMap may hold several of the files.
+    let mut seen = std::collections::BTreeSet::new();
+    keys.retain(|key| seen.insert(key.clone()));
     keys
 }
 
@@ -68,7 +70,7 @@ pub fn load_failures(snapshot: &Snapshot) -> Vec<LoadFailure<'_>> {
                 }
                 let crashed = crash_time(container, line);
                 let live = live_maps(snapshot, component);
-                let culprit = prow::load::name_culprit(
+                let culprit = prow::name_culprit(
                     live.iter().flat_map(|map| {
                         map.values.iter().map(|(key, value)| (&map.key, key.as_str(), value.as_slice()))
                     }),

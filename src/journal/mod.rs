@@ -1,1 +1,398 @@
+//! The write-ahead journal: what runs are about to do, did, and what was there before.
+//!
+//! ```text
+//! DIR/runs/r-0001/journal.ndjson     the records, chained
+//!                 plan.json          the approved plan, complete
+//!                 backup/001-*.json  each object as the server gave it before the write
+//! ```
+//!
+//! An intent and the prior object are on the disk before a request goes out, the outcome after. Whoever comes next finds
+//! an intent without an outcome and reads back; nothing is guessed. A run's journal is locked while a process works on it,
+//! and only the kernel's lock says that somebody does: it cannot outlive the process, as a pid can.
+//!
+//! To extend: records in [`record`], what they amount to in [`read`].
 
+mod files;
+mod read;
+mod record;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cluster::live::parse_config_map;
+use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, RefusedContent, Timestamp, Write, sha256_hex};
+use crate::repair::Plan;
+use crate::repair::undo::{UndoSource, UndoStep};
+
+pub use read::{Begin, Intent, RunRecord, RunState, StepOutcome, StepRecord};
+pub use record::{BackupFile, Entry, Found, Guard, Mode, Record};
+pub use writer::RunWriter;
+
+use files::Made;
+use record::{Lines, Tail, read_lines};
+
+/// Tells the time. A function, so that tests can stop it.
+pub type Clock = fn() -> Timestamp;
+
+const RUNS: &str = "runs";
+const JOURNAL: &str = "journal.ndjson";
+const PLAN: &str = "plan.json";
+const BACKUP: &str = "backup";
+
+/// The journals of all runs, in one folder.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    dir: PathBuf,
+    clock: Clock,
+}
+
+impl Journal {
+    /// Opens the journal for writing: makes its folders and makes sure that it can be written.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written.
+    pub fn open(dir: PathBuf) -> Result<Journal, Failure> {
+        let journal = Journal::for_reading(dir);
+        let runs = journal.runs_folder();
+        files::make_folders(&runs)?;
+        rustix::fs::access(&runs, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+            .map_err(|error| files::unwritable(&runs, &error.into()))?;
+        Ok(journal)
+    }
+
+    /// Opens the journal for looking at runs. Writes nothing and needs no right to; a folder that is not there yet
+    /// holds no runs.
+    pub fn for_reading(dir: PathBuf) -> Journal {
+        Journal { dir, clock: Timestamp::now }
+    }
+
+    /// With another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Journal {
+        self.clock = clock;
+        self
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// The folder given.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn runs_folder(&self) -> PathBuf {
+        self.dir.join(RUNS)
+    }
+
+    /// Folder of a run, whether it is there or not.
+    fn folder(&self, run: &str) -> Result<PathBuf, Failure> {
+        // The id comes from a command line and becomes a path.
+        match run_number(run) {
+            Some(_) => Ok(self.runs_folder().join(run)),
+            None => Err(no_such_run(run)),
+        }
+    }
+
+    /// Begins a run: takes the next free id, stores the plan and the first record, and holds the run's lock.
+    ///
+    /// # Errors
+    /// The journal cannot be written; nothing may be sent then.
+    pub fn begin(&self, plan: &Plan, who: &str, mode: Mode) -> Result<RunWriter, Failure> {
+        let runs = self.runs_folder();
+        files::make_folders(&runs)?;
+        let (run, folder) = self.new_folder(&runs)?;
+        files::make_folders(&folder.join(BACKUP))?;
+        let path = folder.join(JOURNAL);
+        let file = files::new_file(&path)?;
+        file.lock().map_err(|error| files::unwritable(&path, &error))?;
+        let text = serde_json::to_vec_pretty(plan)
+            .map_err(|error| Failure::new(FailureKind::Tool, "cannot encode the plan").cause(error.to_string()))?;
+        files::write_new_file(&folder.join(PLAN), &text)?;
+        let mut writer = RunWriter::new(run.clone(), folder.clone(), file, run.clone(), self.clock);
+        writer.append(Record::Begin {
+            run,
+            plan: plan.digest.clone(),
+            title: plan.title.clone(),
+            repair: plan.repair,
+            steps: plan.steps.len(),
+            who: who.to_owned(),
+            mode,
+            pid: std::process::id(),
+            clusters: plan.clusters.clone(),
+            undoes: plan.basis.undoes.clone(),
+        })?;
+        files::sync_folder(&folder)?;
+        files::sync_folder(&runs)?;
+        Ok(writer)
+    }
+
+    fn new_folder(&self, runs: &Path) -> Result<(String, PathBuf), Failure> {
+        let mut number = self.ids()?.last().copied().unwrap_or(0) + 1;
+        loop {
+            let run = format!("r-{number:04}");
+            let folder = runs.join(&run);
+            match files::make_new_folder(&folder)? {
+                Made::New => return Ok((run, folder)),
+                // Another process took it just now.
+                Made::WasThere => number += 1,
+            }
+        }
+    }
+
+    /// Numbers of the runs, in order.
+    fn ids(&self) -> Result<BTreeSet<u64>, Failure> {
+        let runs = self.runs_folder();
+        let entries = match std::fs::read_dir(&runs) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) => return Err(files::unreadable(&runs, &error)),
+        };
+        let mut ids = BTreeSet::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| files::unreadable(&runs, &error))?;
+            ids.extend(entry.file_name().to_str().and_then(run_number));
+        }
+        Ok(ids)
+    }
+
+    /// All runs, newest first.
+    ///
+    /// # Errors
+    /// The folder is there and cannot be read.
+    pub fn runs(&self) -> Result<Vec<RunRecord>, Failure> {
+        self.ids()?.into_iter().rev().map(|number| self.run(&format!("r-{number:04}"))).collect()
+    }
+
+    /// One run.
+    ///
+    /// # Errors
+    /// There is no such run, or it cannot be read. A damaged journal is no error but a [`RunState`].
+    pub fn run(&self, run: &str) -> Result<RunRecord, Failure> {
+        let folder = self.folder(run)?;
+        let path = folder.join(JOURNAL);
+        let (lines, held) = match File::open(&path) {
+            Ok(mut file) => {
+                // The lock first: records that a living process appends meanwhile are then merely not seen yet.
+                let held = match file.try_lock_shared() {
+                    Ok(()) => false,
+                    Err(TryLockError::WouldBlock) => true,
+                    Err(TryLockError::Error(error)) => return Err(files::unreadable(&path, &error)),
+                };
+                let lines = read_file(run, &path, &mut file)?;
+                (lines, held)
+            }
+            // Died between making the folder and the file.
+            Err(error) if error.kind() == ErrorKind::NotFound && folder.is_dir() => (read_lines(run, &[]), false),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_such_run(run)),
+            Err(error) => return Err(files::unreadable(&path, &error)),
+        };
+        Ok(RunRecord::fold(run, folder, lines, held))
+    }
+
+    /// Runs that did not come to their end, newest first: those that may have written what nobody knows of. A run that
+    /// another one has undone since is settled.
+    ///
+    /// # Errors
+    /// As [`Journal::runs`].
+    pub fn interrupted(&self) -> Result<Vec<InterruptedRun>, Failure> {
+        let runs = self.runs()?;
+        let undone: BTreeSet<String> = runs
+            .iter()
+            .filter(|run| run.state == RunState::Ended && run.left() + run.count(Outcome::Failed) == 0)
+            .filter_map(|run| run.begin.as_ref()?.undoes.clone())
+            .collect();
+        Ok(runs.iter().filter(|run| !undone.contains(&run.run)).filter_map(as_interrupted).collect())
+    }
+
+    /// The plan that a run was approved with.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not the one that the run's first record names.
+    pub fn plan(&self, run: &RunRecord) -> Result<Plan, Failure> {
+        let path = run.folder.join(PLAN);
+        let text = std::fs::read(&path).map_err(|error| files::unreadable(&path, &error))?;
+        let plan: Plan = serde_json::from_slice(&text).map_err(|error| damaged(&run.run, PLAN, &error.to_string()))?;
+        let begun = run.begin.as_ref().map(|begin| begin.plan.as_str());
+        if begun != Some(plan.digest.as_str()) || plan.compute_digest() != plan.digest {
+            return Err(damaged(&run.run, PLAN, "it is not the plan that the run began with"));
+        }
+        Ok(plan)
+    }
+
+    /// ConfigMap contents that a component refused, as remembered in the plans of the runs: newest first, each once.
+    /// A plan that cannot be read any more tells nothing and stops nobody.
+    ///
+    /// # Errors
+    /// As [`Journal::runs`].
+    pub fn refused(&self) -> Result<Vec<RefusedContent>, Failure> {
+        let mut all: Vec<RefusedContent> = Vec::new();
+        for run in self.runs()? {
+            for refused in self.plan(&run).map(|plan| plan.basis.refused).unwrap_or_default() {
+                if !all.iter().any(|known| (&known.config_map, &known.keys) == (&refused.config_map, &refused.keys)) {
+                    all.push(refused);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The object of step `n` as it was before the run touched it: the server's JSON. `None` where there was none.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not what was stored.
+    pub fn backup(&self, run: &RunRecord, n: usize) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(backup) = run.steps.iter().find(|step| step.n == n).and_then(|step| step.backup.as_ref()) else {
+            return Ok(None);
+        };
+        let path = run.folder.join(BACKUP).join(&backup.file);
+        let bytes = std::fs::read(&path).map_err(|error| files::unreadable(&path, &error))?;
+        if sha256_hex(&bytes) != backup.sha256 {
+            return Err(damaged(&run.run, &backup.file, "its content is not what was stored"));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Opens a run again, to resume it or to record what was seen of it later. An unfinished last line is cut off; its
+    /// length comes with the writer.
+    ///
+    /// # Errors
+    /// A living process holds it, its journal is damaged, or it cannot be written.
+    pub fn reopen(&self, run: &str) -> Result<(RunRecord, RunWriter, usize), Failure> {
+        let folder = self.folder(run)?;
+        let path = folder.join(JOURNAL);
+        let mut file = match OpenOptions::new().read(true).append(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_such_run(run)),
+            Err(error) => return Err(files::unwritable(&path, &error)),
+        };
+        self.take_lock(run, &path, &file)?;
+        let lines = read_file(run, &path, &mut file)?;
+        let torn = match &lines.tail {
+            Tail::Whole => 0,
+            Tail::Torn(bytes) => *bytes,
+            Tail::Damaged(why) => return Err(damaged(run, JOURNAL, why)),
+        };
+        if torn > 0 {
+            file.set_len(lines.good as u64)
+                .and_then(|()| file.sync_all())
+                .map_err(|error| files::unwritable(&path, &error))?;
+        }
+        let writer = RunWriter::new(run.to_owned(), folder.clone(), file, lines.chain.clone(), self.clock);
+        Ok((RunRecord::fold(run, folder, lines, false), writer, torn))
+    }
+
+    /// Records whether the repair of a run was seen to work.
+    ///
+    /// # Errors
+    /// As [`Journal::reopen`].
+    pub fn verified(&self, run: &str, ok: bool, detail: &str) -> Result<(), Failure> {
+        let (_, mut writer, _) = self.reopen(run)?;
+        writer.append(Record::Verified { ok, detail: detail.to_owned() })
+    }
+
+    /// What undoing a run needs: what it wrote, and what was there before.
+    ///
+    /// # Errors
+    /// A living process is at work on it, or its journal, plan or backups are damaged.
+    pub fn undo_source(&self, run: &RunRecord) -> Result<UndoSource, Failure> {
+        match &run.state {
+            RunState::Ended | RunState::Interrupted { .. } => {}
+            RunState::Running { pid } => return Err(held(&run.run, &format!("process {pid}"))),
+            RunState::Damaged { why } => return Err(damaged(&run.run, JOURNAL, why)),
+        }
+        let plan = self.plan(run)?;
+        let mut steps = Vec::new();
+        for step in plan.steps {
+            let Some(record) = run.steps.iter().find(|record| record.n == step.n) else { continue };
+            let sent = match record.outcome.as_ref().map(|ended| ended.outcome) {
+                Some(Outcome::Done) => true,
+                Some(Outcome::Failed | Outcome::Skipped) => false,
+                Some(Outcome::Unknown) | None => record.intent.is_some(),
+            };
+            if !sent {
+                continue;
+            }
+            let prior = match (&step.write, self.backup(run, step.n)?) {
+                (Write::PutConfigMap { object, .. }, Some(json)) => {
+                    Some(parse_config_map(&object.cluster, json)?.state)
+                }
+                (Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. }, _) => None,
+            };
+            steps.push(UndoStep { n: step.n, write: step.write, prior });
+        }
+        Ok(UndoSource { run: run.run.clone(), steps })
+    }
+
+    fn take_lock(&self, run: &str, path: &Path, file: &File) -> Result<(), Failure> {
+        // Somebody who merely looks at the run holds the lock for the time of a read: a few tries tell the two apart.
+        for _ in 0..20 {
+            match file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+                Err(TryLockError::Error(error)) => return Err(files::unwritable(path, &error)),
+            }
+        }
+        let who = match self.run(run)?.state {
+            RunState::Running { pid } => format!("process {pid}"),
+            RunState::Ended | RunState::Interrupted { .. } | RunState::Damaged { .. } => "another process".to_owned(),
+        };
+        Err(held(run, &who))
+    }
+}
+
+fn held(run: &str, who: &str) -> Failure {
+    Failure::new(FailureKind::Refused, format!("{who} is at work on run {run}"))
+        .hint("let it end, or end that process; then look at the run again")
+}
+
+fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
+    let (unknown, running_pid) = match &run.state {
+        RunState::Ended => return None,
+        RunState::Running { pid } => (Vec::new(), Some(*pid)),
+        RunState::Interrupted { unknown } => {
+            let steps = run.steps.iter().filter(|step| unknown.contains(&step.n));
+            (steps.map(in_words).collect(), None)
+        }
+        RunState::Damaged { why } => (vec![format!("the journal is damaged, {why}")], None),
+    };
+    // Without a first record, no request can have been made.
+    let begin = run.begin.as_ref()?;
+    Some(InterruptedRun { run: run.run.clone(), title: begin.title.clone(), at: begin.at, unknown, running_pid })
+}
+
+fn in_words(step: &StepRecord) -> String {
+    let write = step.intent.as_ref().map_or("write", |intent| intent.write.as_str());
+    format!("step {}: {write} {}", step.n, step.object)
+}
+
+fn read_file(run: &str, path: &Path, file: &mut File) -> Result<Lines, Failure> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| files::unreadable(path, &error))?;
+    Ok(read_lines(run, &bytes))
+}
+
+fn run_number(run: &str) -> Option<u64> {
+    let digits = run.strip_prefix("r-")?;
+    let number = digits.parse().ok()?;
+    (format!("{number:04}") == digits).then_some(number)
+}
+
+fn no_such_run(run: &str) -> Failure {
+    Failure::new(FailureKind::Usage, format!("no run {} in this journal", crate::model::text::sanitize_line(run)))
+        .hint("prow-breakglass run list shows them; another journal is named with --journal DIR")
+}
+
+fn damaged(run: &str, file: &str, why: &str) -> Failure {
+    Failure::new(FailureKind::Tool, format!("{file} of run {run} is damaged"))
+        .cause(why)
+        .hint("compare the cluster with the backups by hand; the API server's audit log knows the run by its Audit-IDs")
+}
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,17 @@ pub struct Writer {
     pub at: Option<Timestamp>,
 }
 
+impl std::fmt::Display for Writer {
+    /// `config-updater at 2019-01-23T16:12:40Z`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let manager = if self.manager.is_empty() { "somebody who gave no name" } else { &self.manager };
+        match self.at {
+            Some(at) => write!(f, "{manager} at {at}"),
+            None => f.write_str(manager),
+        }
+    }
+}
+
 /// A ConfigMap as a revision of the configuration repository asks for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DesiredConfigMap {

@@ -1,0 +1,168 @@
+//! The one place where a [`Write`] becomes an HTTP request. A dry run and the real thing are the same request but for
+//! `dryRun`, because they are made here, by the same lines.
+//!
+//! To add a write: an arm in [`build`]. It must carry its precondition and honour [`Effect::DryRun`].
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{Method, Request};
+use serde_json::{Map, Value, json};
+
+use crate::model::text::sanitize_line;
+use crate::model::{ConfigMapBody, Failure, FailureKind, Kind, ObjectRef, Write};
+
+/// Our name in managedFields: the other oncall reads there who wrote.
+pub const FIELD_MANAGER: &str = "prow-breakglass";
+
+/// Whether the server is to do it, or only to say whether it would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    DryRun,
+    Real,
+}
+
+/// Makes the request for a write.
+///
+/// # Errors
+/// `Refused`: an empty uid or resourceVersion (the server would write without a precondition), a name that does not
+/// belong into a URL, an object of another kind than the write is for.
+pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Vec<u8>>, Failure> {
+    let object = write.object();
+    let (method, path, body) = match write {
+        Write::PutConfigMap { at, body, .. } => {
+            let path = path_of(object, Kind::ConfigMap)?;
+            not_empty(object, "uid", &at.uid)?;
+            not_empty(object, "resourceVersion", &at.resource_version)?;
+            let mut map = config_map(object, body);
+            map["metadata"]["uid"] = Value::from(at.uid.as_str());
+            map["metadata"]["resourceVersion"] = Value::from(at.resource_version.as_str());
+            (Method::PUT, with_query(&path, effect), map)
+        }
+        Write::CreateConfigMap { body, .. } => {
+            // The name is checked, too, although it goes into the body only.
+            path_of(object, Kind::ConfigMap)?;
+            (Method::POST, with_query(&collection(object, Kind::ConfigMap)?, effect), config_map(object, body))
+        }
+        Write::DeletePod { uid, .. } => {
+            let path = path_of(object, Kind::Pod)?;
+            not_empty(object, "uid", uid)?;
+            // No grace period of ours: the pod's own holds, and nothing is forced.
+            let mut options = json!({
+                "apiVersion": "v1",
+                "kind": "DeleteOptions",
+                "preconditions": { "uid": uid },
+            });
+            match effect {
+                // In the body, not in the URL: the server ignores the options of a URL where there is a body.
+                Effect::DryRun => options["dryRun"] = json!(["All"]),
+                Effect::Real => {}
+            }
+            (Method::DELETE, path, options)
+        }
+    };
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json")
+        .header("Audit-ID", audit_id)
+        .body(body.to_string().into_bytes())
+        .map_err(|error| Failure::new(FailureKind::Tool, "the request could not be built").cause(error.to_string()))
+}
+
+fn with_query(path: &str, effect: Effect) -> String {
+    match effect {
+        Effect::DryRun => format!("{path}?fieldManager={FIELD_MANAGER}&dryRun=All"),
+        Effect::Real => format!("{path}?fieldManager={FIELD_MANAGER}"),
+    }
+}
+
+fn config_map(object: &ObjectRef, body: &ConfigMapBody) -> Value {
+    use base64::Engine as _;
+    let (mut data, mut binary) = (Map::new(), Map::new());
+    for (key, value) in &body.values {
+        match std::str::from_utf8(value) {
+            Ok(text) => data.insert(key.clone(), Value::from(text)),
+            Err(_) => binary.insert(key.clone(), Value::from(base64::engine::general_purpose::STANDARD.encode(value))),
+        };
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": object.name,
+            "namespace": object.namespace,
+            "labels": body.labels,
+            "annotations": body.annotations,
+        },
+        "data": data,
+        "binaryData": binary,
+    })
+}
+
+/// URL path of an object.
+pub fn path_of(object: &ObjectRef, kind: Kind) -> Result<String, Failure> {
+    let collection = collection(object, kind)?;
+    if !is_subdomain(&object.name) {
+        return Err(odd_name(&object.name));
+    }
+    Ok(format!("{collection}/{}", object.name))
+}
+
+fn collection(object: &ObjectRef, kind: Kind) -> Result<String, Failure> {
+    let resource = match kind {
+        Kind::ConfigMap => "configmaps",
+        Kind::Pod => "pods",
+        Kind::Deployment
+        | Kind::StatefulSet
+        | Kind::DaemonSet
+        | Kind::CronJob
+        | Kind::ReplicaSet
+        | Kind::Service
+        | Kind::ProwJob
+        | Kind::Namespace
+        | Kind::Cluster
+        | Kind::Revision => return Err(refused(format!("no write for a {kind} is known"))),
+    };
+    if object.kind != kind {
+        return Err(refused(format!("the write is for a {kind}, and {object} is none")));
+    }
+    if !is_label(&object.namespace) {
+        return Err(odd_name(&object.namespace));
+    }
+    Ok(format!("/api/v1/namespaces/{}/{resource}", object.namespace))
+}
+
+/// A DNS-1123 label of at most 63 characters: what names a namespace.
+fn is_label(name: &str) -> bool {
+    name.len() <= 63 && is_part(name)
+}
+
+/// A DNS-1123 subdomain: what names ConfigMaps and pods. kube would put any text into the URL. As for the API server,
+/// the limit of 63 characters does not hold for its parts.
+fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_part)
+}
+
+fn is_part(part: &str) -> bool {
+    let at_the_ends = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    part.bytes().all(|byte| at_the_ends(byte) || byte == b'-')
+        && part.bytes().next().is_some_and(at_the_ends)
+        && part.bytes().next_back().is_some_and(at_the_ends)
+}
+
+fn not_empty(object: &ObjectRef, what: &str, value: &str) -> Result<(), Failure> {
+    if value.is_empty() {
+        return Err(refused(format!(
+            "the plan has no {what} for {object}: it would be written without a precondition"
+        )));
+    }
+    Ok(())
+}
+
+fn odd_name(name: &str) -> Failure {
+    refused(format!("`{}` is no name that Kubernetes gives", sanitize_line(name)))
+}
+
+fn refused(why: String) -> Failure {
+    Failure::new(FailureKind::Refused, why).hint("make the plan anew with prow-breakglass plan")
+}

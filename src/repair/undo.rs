@@ -1,0 +1,210 @@
+//! `undo RUN`: a plan that puts back what a run replaced, from its backups, byte for byte. It takes the same road as every
+//! plan: preview, approval, guards, journal; and so an undo can be undone.
+//!
+//! What decides is the live content, not what the journal says came of a step: a ConfigMap is put back only while it still
+//! holds what the run wrote. So a step whose outcome nobody knows can be undone like any other.
+
+use std::collections::BTreeMap;
+
+use crate::model::{
+    Alias, ClusterIdentity, ConfigMapBody, ConfigMapState, Key, ObjectRef, ObjectVersion, Timestamp, Values, Write,
+    content_digest,
+};
+
+use super::{Confirmation, Plan, PlanBasis, Refusal, RepairId, Step, Undo, Verify};
+
+/// A run as its journal tells it, as far as undoing needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UndoSource {
+    pub run: String,
+    /// Steps that were sent and were, or may have been, done.
+    pub steps: Vec<UndoStep>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct UndoStep {
+    pub n: usize,
+    /// What the run sent.
+    pub write: Write,
+    /// The ConfigMap before that, from the backup; `None` where there was none.
+    pub prior: Option<ConfigMapState>,
+}
+
+impl UndoSource {
+    /// The ConfigMaps that must be read before [`plan`].
+    pub fn config_maps(&self) -> Vec<&ObjectRef> {
+        self.steps
+            .iter()
+            .filter_map(|step| match &step.write {
+                Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. } => Some(object),
+                Write::DeletePod { .. } => None,
+            })
+            .collect()
+    }
+}
+
+/// ConfigMaps as they are now: `None` is "read, and not there"; what is missing was not read.
+pub type LiveConfigMaps = BTreeMap<(Alias, Key), Option<ConfigMapState>>;
+
+/// Plans the undoing of a run.
+///
+/// # Errors
+/// Nothing of the run can be put back: why, for the first object.
+pub fn plan(
+    source: &UndoSource,
+    live: &LiveConfigMaps,
+    clusters: &[ClusterIdentity],
+    now: Timestamp,
+) -> Result<Plan, Refusal> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut refusals = Vec::new();
+    for step in &source.steps {
+        match undo_step(source, step, live) {
+            Ok(Some((write, effect))) => steps.push(Step {
+                n: steps.len() + 1,
+                write,
+                why: format!("run {} replaced it", source.run),
+                undo: Undo::FromBackup,
+                effect,
+            }),
+            Ok(None) => {}
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    let Some(first) = steps.first().map(|step| step.write.object().clone()) else {
+        return Err(refusals.into_iter().next().unwrap_or_else(|| nothing_to_undo(source)));
+    };
+    let used = |identity: &&ClusterIdentity| steps.iter().any(|step| *step.write.cluster() == identity.alias);
+    let clusters: Vec<ClusterIdentity> = clusters.iter().filter(used).cloned().collect();
+    let names: Vec<&str> = steps.iter().map(|step| step.write.object().name.as_str()).collect();
+    Ok(Plan {
+        id: String::new(),
+        repair: RepairId::Undo,
+        title: format!("undo {}: put back {}", source.run, names.join(", ")),
+        clusters,
+        basis: PlanBasis {
+            taken_at: now,
+            revision: None,
+            reason: Some(format!("FACT: the backup of run {}", source.run)),
+            undoes: Some(source.run.clone()),
+            refused: Vec::new(),
+        },
+        refusals,
+        warnings: vec![format!(
+            "what was there before {} may be what broke Prow: components that start on it may not come up",
+            source.run
+        )],
+        confirmation: Confirmation::MapName(first.name),
+        verify: Verify::Written,
+        digest: String::new(),
+        steps,
+    }
+    .sealed())
+}
+
+fn nothing_to_undo(source: &UndoSource) -> Refusal {
+    if source.steps.is_empty() {
+        return Refusal::new(format!("run {} wrote nothing", source.run), "there is nothing to put back");
+    }
+    Refusal::new(
+        format!("run {} has nothing to put back: the owners of deleted pods make new ones", source.run),
+        "look at prow-breakglass status",
+    )
+}
+
+/// The write that undoes a step and its effect; `None` where there is nothing to undo by nature.
+fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveConfigMaps) -> Result<Option<(Write, String)>, Refusal> {
+    let (object, written) = match &step.write {
+        Write::DeletePod { .. } => return Ok(None),
+        Write::CreateConfigMap { object, .. } => return created(source, object, live),
+        Write::PutConfigMap { object, body, .. } => (object, body),
+    };
+    let refuse = |reason: String, hint: &str| Err(Refusal::new(reason, hint).of(object));
+    let Some(prior) = &step.prior else {
+        return refuse(
+            format!("run {} has no backup of {object}", source.run),
+            "put it back from git with prow-breakglass plan sync-config --revision REV",
+        );
+    };
+    let Some(now) = now_of(object, live)? else {
+        return refuse(
+            format!("{object} was deleted since"),
+            "make it anew from git with prow-breakglass plan sync-config; the backup lies in the run's folder",
+        );
+    };
+    if now.uid != prior.uid {
+        return refuse(
+            format!("{object} is another object now: deleted and made anew{} since", by_whom(now)),
+            "look at what it holds before you overwrite it; the backup lies in the run's folder",
+        );
+    }
+    let body = ConfigMapBody {
+        values: prior.values.clone(),
+        labels: put_back(&prior.labels, &written.labels, &now.labels),
+        annotations: put_back(&prior.annotations, &written.annotations, &now.annotations),
+    };
+    let holds = |values: &Values, labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>| {
+        (&now.values, &now.labels, &now.annotations) == (values, labels, annotations)
+    };
+    if holds(&body.values, &body.labels, &body.annotations) {
+        return refuse(format!("{object} is as it was before {} already", source.run), "there is nothing to put back");
+    }
+    if now.values != written.values {
+        return refuse(
+            format!("{object} does not hold what {} wrote any more: it was written{} since", source.run, by_whom(now)),
+            "look at what it holds now with prow-breakglass config diff; the backup lies in the run's folder",
+        );
+    }
+    let at = ObjectVersion {
+        uid: now.uid.clone(),
+        resource_version: now.resource_version.clone(),
+        content: content_digest(&now.values),
+    };
+    let effect = effect(&now.values, &body.values);
+    Ok(Some((Write::PutConfigMap { object: object.clone(), at, body }, effect)))
+}
+
+/// Labels or annotations: those from before, unless the run left them alone; then those of today.
+fn put_back(
+    prior: &BTreeMap<String, String>,
+    written: &BTreeMap<String, String>,
+    now: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    if prior == written { now.clone() } else { prior.clone() }
+}
+
+fn created(source: &UndoSource, object: &ObjectRef, live: &LiveConfigMaps) -> Result<Option<(Write, String)>, Refusal> {
+    if now_of(object, live)?.is_none() {
+        return Ok(None);
+    }
+    Err(Refusal::new(
+        format!("{object} did not exist before {}, and this program deletes no ConfigMaps", source.run),
+        format!("if nothing mounts it: kubectl -n {} delete configmap {}", object.namespace, object.name),
+    )
+    .of(object))
+}
+
+fn now_of<'a>(object: &ObjectRef, live: &'a LiveConfigMaps) -> Result<Option<&'a ConfigMapState>, Refusal> {
+    let key = (object.cluster.clone(), Key::new(object.namespace.clone(), object.name.clone()));
+    live.get(&key).map(Option::as_ref).ok_or_else(|| {
+        Refusal::new(
+            format!("what {object} holds now could not be read"),
+            format!("undo needs the right to get configmaps in {}, and an answer", object.namespace),
+        )
+        .of(object)
+    })
+}
+
+fn by_whom(now: &ConfigMapState) -> String {
+    now.last_writer().map(|writer| format!(" by {writer}")).unwrap_or_default()
+}
+
+fn effect(from: &Values, to: &Values) -> String {
+    let added = to.keys().filter(|key| !from.contains_key(*key)).count();
+    let removed = from.keys().filter(|key| !to.contains_key(*key)).count();
+    let changed = to.iter().filter(|(key, value)| from.get(*key).is_some_and(|old| old != *value)).count();
+    format!("{changed} key(s) changed, {added} added, {removed} removed")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! The run: guard, backup, intent, request, outcome; a step at a time.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::cluster::gate::{Gate, Landed, SendError, Sent, audit_id};
+use crate::journal::{BackupFile, Found, Guard, Journal, Record, RunWriter};
+use crate::model::{Alias, Failure, FailureKind, Outcome, RunEvent, RunSummary, Write};
+use crate::repair::{ApprovedPlan, Plan, Step};
+
+#[cfg(debug_assertions)]
+use super::fault::{self, Point};
+use super::guard::{Judgement, Live, judge};
+use super::{Clusters, Operator, StopToken, cluster_of, expected};
+
+/// Deletes stop after so many failures in a row: something is wrong that a longer list will not mend.
+const IN_A_ROW: usize = 3;
+
+/// Runs an approved plan. Each step is guarded, backed up, journalled, then sent; events tell of it as it goes.
+///
+/// What goes wrong is in the summary: a run that could not begin (another cluster, a journal that cannot be written) has
+/// done nothing, and every step is left.
+pub async fn start(
+    approved: ApprovedPlan,
+    clusters: Clusters,
+    journal: Journal,
+    operator: Operator,
+    stop: StopToken,
+    events: UnboundedSender<RunEvent>,
+) -> RunSummary {
+    let plan = approved.plan();
+    let begun = match live_gates(plan, &clusters).await {
+        Ok(gates) => journal.begin(plan, &operator.who, operator.mode).map(|writer| (gates, writer)),
+        Err(failure) => Err(failure),
+    };
+    let (gates, writer) = match begun {
+        Ok(begun) => begun,
+        Err(failure) => {
+            let left = plan.steps.len();
+            let summary = RunSummary { left, first_failure: Some(failure), ..RunSummary::default() };
+            tell(&events, RunEvent::Ended { at: journal.now(), summary: summary.clone() });
+            return summary;
+        }
+    };
+    let mut run = Run::new(plan, gates, writer, journal, stop, events);
+    run.announce();
+    run.steps(&plan.steps).await;
+    run.end()
+}
+
+/// A live gate for each cluster of a plan: its identity is proven again.
+pub(super) async fn live_gates(plan: &Plan, clusters: &Clusters) -> Result<BTreeMap<Alias, Gate>, Failure> {
+    let mut gates = BTreeMap::new();
+    for identity in &plan.clusters {
+        let gate = Gate::live(cluster_of(clusters, &identity.alias)?, identity).await?;
+        gates.insert(identity.alias.clone(), gate);
+    }
+    for step in &plan.steps {
+        expected(&plan.clusters, step.write.cluster())?;
+    }
+    Ok(gates)
+}
+
+/// The object of a write as it is now: what the guard judges and the backup keeps.
+pub(super) async fn read(gate: &Gate, write: &Write) -> Result<Live, Failure> {
+    Ok(match write {
+        Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. } => {
+            gate.cluster().live_config_map(object).await?.map_or(Live::Absent, |map| Live::ConfigMap(Box::new(map)))
+        }
+        Write::DeletePod { object, .. } => gate.cluster().live_pod(object).await?.map_or(Live::Absent, Live::Pod),
+    })
+}
+
+fn tell(events: &UnboundedSender<RunEvent>, event: RunEvent) {
+    // Nobody listening is no reason to stop: the journal has it.
+    let _ = events.send(event);
+}
+
+/// A run on its way.
+pub(super) struct Run<'a> {
+    plan: &'a Plan,
+    gates: BTreeMap<Alias, Gate>,
+    writer: RunWriter,
+    journal: Journal,
+    stop: StopToken,
+    events: UnboundedSender<RunEvent>,
+    /// How each step that was begun ended.
+    pub(super) outcomes: BTreeMap<usize, Outcome>,
+    first_failure: Option<Failure>,
+    failed_in_a_row: usize,
+}
+
+/// How a step ended.
+struct StepEnd {
+    outcome: Outcome,
+    status: String,
+    sent: Sent,
+    failure: Option<Failure>,
+}
+
+impl StepEnd {
+    fn done(status: &str, sent: Sent) -> Self {
+        StepEnd { outcome: Outcome::Done, status: status.to_owned(), sent, failure: None }
+    }
+
+    fn skipped(status: String) -> Self {
+        StepEnd { outcome: Outcome::Skipped, status, sent: Sent::default(), failure: None }
+    }
+
+    fn failed(failure: Failure) -> Self {
+        StepEnd::bad(Outcome::Failed, failure)
+    }
+
+    fn bad(outcome: Outcome, failure: Failure) -> Self {
+        let status = std::iter::once(&failure.summary).chain(failure.causes.first()).cloned().collect::<Vec<_>>();
+        StepEnd { outcome, status: status.join(": "), sent: Sent::default(), failure: Some(failure) }
+    }
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        gates: BTreeMap<Alias, Gate>,
+        writer: RunWriter,
+        journal: Journal,
+        stop: StopToken,
+        events: UnboundedSender<RunEvent>,
+    ) -> Self {
+        let (outcomes, first_failure, failed_in_a_row) = (BTreeMap::new(), None, 0);
+        Run { plan, gates, writer, journal, stop, events, outcomes, first_failure, failed_in_a_row }
+    }
+
+    /// Tells that the run begins.
+    pub(super) fn announce(&self) {
+        tell(
+            &self.events,
+            RunEvent::Started {
+                run: self.writer.run().to_owned(),
+                title: self.plan.title.clone(),
+                steps: self.plan.steps.len(),
+                at: self.journal.now(),
+                journal: self.writer.folder().display().to_string(),
+            },
+        );
+    }
+
+    /// Goes through the steps until the end, a stop, or a failure that ends the run.
+    pub(super) async fn steps(&mut self, steps: impl IntoIterator<Item = &Step>) {
+        for step in steps {
+            if let Some(why) = self.stop.requested() {
+                self.note(Failure::new(FailureKind::Interrupted, format!("stopped by {why}")));
+                return self.stopped(&format!("stopped by {why}"));
+            }
+            let ended = match self.step(step).await {
+                Ok(ended) => ended,
+                // The journal failed before anything was sent.
+                Err(failure) => {
+                    self.close(step, StepEnd::failed(failure));
+                    return self.stopped("the journal cannot be written");
+                }
+            };
+            let outcome = ended.outcome;
+            let kind = ended.failure.as_ref().map(|failure| failure.kind);
+            let recorded = self.close(step, ended);
+            if !recorded {
+                return self.stopped("the journal cannot be written");
+            }
+            if let Some(why) = self.must_stop(step, outcome, kind) {
+                return self.stopped(&why);
+            }
+        }
+    }
+
+    fn must_stop(&mut self, step: &Step, outcome: Outcome, kind: Option<FailureKind>) -> Option<String> {
+        match outcome {
+            Outcome::Done | Outcome::Skipped => {
+                self.failed_in_a_row = 0;
+                return None;
+            }
+            Outcome::Failed | Outcome::Unknown => self.failed_in_a_row += 1,
+        }
+        let n = step.n;
+        match &step.write {
+            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => {
+                Some(format!("step {n} is {}: the steps after it may build on it", outcome.word()))
+            }
+            Write::DeletePod { .. } if kind == Some(FailureKind::Unauthenticated) => {
+                Some(format!("step {n}: the server does not know us any more; sign in, then resume"))
+            }
+            Write::DeletePod { .. } if self.failed_in_a_row >= IN_A_ROW => {
+                Some(format!("{IN_A_ROW} steps in a row went wrong"))
+            }
+            Write::DeletePod { .. } => None,
+        }
+    }
+
+    /// One step. An error is the journal's, and nothing was sent then.
+    async fn step(&mut self, step: &Step) -> Result<StepEnd, Failure> {
+        #[cfg(debug_assertions)]
+        fault::point(Point::BeforeStep, step.n, &self.stop).await;
+        let Some(gate) = self.gates.get(step.write.cluster()).cloned() else {
+            let why = format!("no gate to cluster {}", step.write.cluster());
+            return Ok(StepEnd::failed(Failure::new(FailureKind::Refused, why)));
+        };
+        // A second look where somebody wrote between our look and our request.
+        for last in [false, true] {
+            let live = match read(&gate, &step.write).await {
+                Ok(live) => live,
+                Err(failure) => return Ok(StepEnd::failed(failure)),
+            };
+            let write = match judge(self.plan.repair, &step.write, &live) {
+                Judgement::Holds(write) => write,
+                Judgement::NotNeeded(why) => return Ok(StepEnd::skipped(why)),
+                Judgement::Moved(why) => {
+                    let failure = Failure::new(FailureKind::Conflict, why)
+                        .hint("nothing was overwritten; make a new plan and read it: somebody else is at work");
+                    return Ok(StepEnd::failed(failure));
+                }
+                Judgement::Refused(failure) => return Ok(StepEnd::failed(failure)),
+            };
+            let prepared = match gate.prepare(&write, &audit_id(self.writer.run(), step.n, self.journal.now())) {
+                Ok(prepared) => prepared,
+                Err(failure) => return Ok(StepEnd::failed(failure)),
+            };
+            let backup = self.back_up(step, &live)?;
+            self.writer.append(Record::Intent {
+                n: step.n,
+                object: write.object().clone(),
+                write: write.word().to_owned(),
+                guard: guard_of(&write),
+                body: prepared.body_sha256(),
+                audit_id: prepared.audit_id().to_owned(),
+                backup,
+            })?;
+            if !last {
+                let at = self.journal.now();
+                tell(&self.events, RunEvent::StepStarted { n: step.n, object: write.object().clone(), at });
+            }
+            #[cfg(debug_assertions)]
+            fault::point(Point::AfterIntent, step.n, &self.stop).await;
+            let answer = gate.send(prepared).await;
+            #[cfg(debug_assertions)]
+            fault::point(Point::AfterSend, step.n, &self.stop).await;
+            match (answer, &write) {
+                (Ok(sent), _) => return Ok(StepEnd::done(done_word(&write), sent)),
+                (Err(SendError::NotDone(failure)), Write::DeletePod { .. })
+                    if failure.kind == FailureKind::NotFound =>
+                {
+                    return Ok(StepEnd::done("already gone", Sent::default()));
+                }
+                (Err(SendError::NotDone(failure)), _) if failure.kind == FailureKind::Conflict && !last => {}
+                (Err(SendError::NotDone(failure)), _) => return Ok(StepEnd::failed(failure)),
+                (Err(SendError::NoAnswer(failure)), _) => return Ok(look_after(&gate, &write, failure).await),
+            }
+        }
+        let why = format!("{} keeps changing", step.write.object());
+        Ok(StepEnd::failed(Failure::new(FailureKind::Conflict, why)))
+    }
+
+    fn back_up(&self, step: &Step, live: &Live) -> Result<Option<BackupFile>, Failure> {
+        let json = match live {
+            Live::ConfigMap(map) => &map.json,
+            Live::Pod(pod) => &pod.json,
+            Live::Absent => return Ok(None),
+        };
+        self.writer.backup(step.n, step.write.object(), json).map(Some)
+    }
+
+    /// Records and tells how a step ended. False where the journal could not take it.
+    fn close(&mut self, step: &Step, mut ended: StepEnd) -> bool {
+        let object = step.write.object().clone();
+        let recorded = self.writer.append(Record::Outcome {
+            n: step.n,
+            object: object.clone(),
+            outcome: ended.outcome,
+            status: ended.status.clone(),
+            uid: ended.sent.uid.take(),
+            resource_version: ended.sent.resource_version.take(),
+        });
+        if let Some(failure) = ended.failure.take() {
+            self.note(failure);
+        }
+        let (n, outcome, at) = (step.n, ended.outcome, self.journal.now());
+        self.outcomes.insert(n, outcome);
+        let mut status = ended.status;
+        let ok = recorded.is_ok();
+        if let Err(failure) = recorded {
+            status = format!("{status} (not in the journal: {})", failure.summary);
+            self.note(failure);
+        }
+        tell(&self.events, RunEvent::StepEnded { n, object, outcome, status, at });
+        ok
+    }
+
+    /// Records and tells what reading back found of a step of an earlier process.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(super) fn found(&mut self, step: &Step, landed: &Landed) -> Result<(), Failure> {
+        let (found, detail) = in_words(landed);
+        let object = step.write.object().clone();
+        self.writer.append(Record::Found { n: step.n, object, landed: found, detail: detail.clone() })?;
+        let failure = |why: String| Failure::new(FailureKind::Conflict, why);
+        let ended = match found {
+            Found::AsWritten => StepEnd::done(&detail, Sent::default()),
+            Found::AsBefore => StepEnd { failure: None, ..StepEnd::failed(failure(detail)) },
+            Found::Otherwise => StepEnd::bad(Outcome::Unknown, failure(detail)),
+        };
+        if self.close(step, ended) { Ok(()) } else { Err(failure("the journal cannot be written".to_owned())) }
+    }
+
+    /// Appends a record of the run as a whole.
+    pub(super) fn append(&mut self, record: Record) -> Result<(), Failure> {
+        self.writer.append(record)
+    }
+
+    fn note(&mut self, failure: Failure) {
+        self.first_failure.get_or_insert(failure);
+    }
+
+    fn stopped(&mut self, why: &str) {
+        if let Err(failure) = self.writer.append(Record::Stopped { why: why.to_owned() }) {
+            self.note(failure);
+        }
+        tell(&self.events, RunEvent::Stopped { why: why.to_owned(), at: self.journal.now() });
+    }
+
+    /// Records and tells the end.
+    pub(super) fn end(mut self) -> RunSummary {
+        let count = |outcome: Outcome| self.outcomes.values().filter(|ended| **ended == outcome).count();
+        let (done, failed) = (count(Outcome::Done), count(Outcome::Failed));
+        let (skipped, unknown) = (count(Outcome::Skipped), count(Outcome::Unknown));
+        let left = self.plan.steps.len().saturating_sub(self.outcomes.len());
+        if let Err(failure) = self.writer.append(Record::Ended { done, failed, skipped, unknown, left }) {
+            self.note(failure);
+        }
+        let summary = RunSummary {
+            run: self.writer.run().to_owned(),
+            journal: self.writer.folder().display().to_string(),
+            done,
+            failed,
+            skipped,
+            unknown,
+            left,
+            first_failure: self.first_failure,
+        };
+        tell(&self.events, RunEvent::Ended { at: self.journal.now(), summary: summary.clone() });
+        summary
+    }
+}
+
+/// The answer was lost: what is there now decides, and where it does not, nobody guesses.
+async fn look_after(gate: &Gate, write: &Write, failure: Failure) -> StepEnd {
+    match gate.read_back(write).await {
+        Ok(landed) => match &landed {
+            Landed::AsWritten => StepEnd::done("the answer was lost; read back: as written", Sent::default()),
+            Landed::AsBefore => StepEnd::failed(failure.cause("read back: as before, so it was not done")),
+            Landed::Otherwise { .. } | Landed::Gone => {
+                StepEnd::bad(Outcome::Unknown, failure.cause(in_words(&landed).1))
+            }
+        },
+        Err(unread) => StepEnd::bad(
+            Outcome::Unknown,
+            failure.cause(unread.summary).hint("prow-breakglass run resume reads back what came of it"),
+        ),
+    }
+}
+
+/// What reading back found, for the journal and for people.
+pub(super) fn in_words(landed: &Landed) -> (Found, String) {
+    match landed {
+        Landed::AsWritten => (Found::AsWritten, "read back: as written".to_owned()),
+        Landed::AsBefore => (Found::AsBefore, "read back: as before, so it was not done".to_owned()),
+        Landed::Otherwise { detail, who } => {
+            let who = who.as_ref().map(|who| format!("; last writer {who}")).unwrap_or_default();
+            (Found::Otherwise, format!("read back: {detail}{who}"))
+        }
+        Landed::Gone => (Found::Otherwise, "read back: it is not there any more".to_owned()),
+    }
+}
+
+fn done_word(write: &Write) -> &'static str {
+    match write {
+        Write::PutConfigMap { .. } => "written",
+        Write::CreateConfigMap { .. } => "created",
+        Write::DeletePod { .. } => "deleted",
+    }
+}
+
+fn guard_of(write: &Write) -> Guard {
+    match write {
+        Write::PutConfigMap { at, .. } => Guard::Version(at.clone()),
+        Write::CreateConfigMap { .. } => Guard::Absence,
+        Write::DeletePod { uid, .. } => Guard::Uid { uid: uid.clone() },
+    }
+}

@@ -1,0 +1,105 @@
+//! Does a step still hold? What the plan saw against what is there now. Pure: preview and run ask the same function.
+
+use crate::cluster::live::{LiveConfigMap, LivePod};
+use crate::model::{ConfigMapBody, Failure, FailureKind, ObjectRef, ObjectVersion, Write, content_digest};
+use crate::repair::RepairId;
+
+/// What is there now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Live {
+    ConfigMap(Box<LiveConfigMap>),
+    Pod(LivePod),
+    Absent,
+}
+
+/// What becomes of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judgement {
+    /// It holds. The write is the plan's, but for a resourceVersion that moved while the content stayed.
+    Holds(Write),
+    /// Nothing is left to do, and why.
+    NotNeeded(String),
+    /// Somebody else was at work on it: refused.
+    Moved(String),
+    /// Not safe to write: refused.
+    Refused(Failure),
+}
+
+/// Judges one write.
+pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
+    match (write, live) {
+        (Write::PutConfigMap { object, at, body }, Live::ConfigMap(live)) => judge_put(object, at, body, live),
+        (Write::PutConfigMap { object, .. }, Live::Absent) => {
+            Judgement::Moved(format!("{object} was deleted after the plan was made"))
+        }
+        (Write::CreateConfigMap { .. }, Live::Absent) => Judgement::Holds(write.clone()),
+        (Write::CreateConfigMap { object, body }, Live::ConfigMap(live)) => {
+            if live.state.values == body.values {
+                Judgement::NotNeeded(format!("{object} is there by now and holds what the plan would write"))
+            } else {
+                Judgement::Moved(format!("{object} was made{} after the plan was made", by_whom(live)))
+            }
+        }
+        (Write::DeletePod { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
+        (Write::DeletePod { uid, .. }, Live::Pod(pod)) => judge_pod(repair, write, uid, pod),
+        (Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. }, Live::Pod(_))
+        | (Write::DeletePod { object, .. }, Live::ConfigMap(_)) => {
+            Judgement::Refused(Failure::new(FailureKind::Refused, format!("what was read is not {object}")))
+        }
+    }
+}
+
+fn judge_put(object: &ObjectRef, at: &ObjectVersion, body: &ConfigMapBody, live: &LiveConfigMap) -> Judgement {
+    let (state, who) = (&live.state, by_whom(live));
+    if state.uid != at.uid {
+        return Judgement::Moved(format!("{object} was deleted and made anew{who} after the plan was made"));
+    }
+    if !live.bound_to.is_empty() {
+        let what = live.bound_to.join(", ");
+        return Judgement::Refused(
+            Failure::new(FailureKind::Refused, format!("{object} has {what}, which a write would drop"))
+                .hint("change it through what owns it"),
+        );
+    }
+    let hold = |resource_version: &str| {
+        Judgement::Holds(Write::PutConfigMap {
+            object: object.clone(),
+            at: ObjectVersion { resource_version: resource_version.to_owned(), ..at.clone() },
+            body: body.clone(),
+        })
+    };
+    if state.resource_version == at.resource_version {
+        return hold(&at.resource_version);
+    }
+    let same_metadata = (&state.labels, &state.annotations) == (&body.labels, &body.annotations);
+    let content = content_digest(&state.values);
+    if content == body.content_digest() && content != at.content {
+        return Judgement::NotNeeded(format!("{object} holds what the plan would write: it was written{who}"));
+    }
+    if content != at.content {
+        return Judgement::Moved(format!("{object} was written{who}, after the plan was made"));
+    }
+    if same_metadata {
+        // Only the version moved; the write keeps its precondition, on the version that was just looked at.
+        return hold(&state.resource_version);
+    }
+    Judgement::Moved(format!("labels or annotations of {object} were changed{who}, after the plan was made"))
+}
+
+fn judge_pod(repair: RepairId, write: &Write, uid: &str, pod: &LivePod) -> Judgement {
+    if pod.uid != uid {
+        return Judgement::NotNeeded("another pod has the name now; it is left alone".to_owned());
+    }
+    if pod.deleting {
+        return Judgement::NotNeeded("it is being deleted already".to_owned());
+    }
+    match repair {
+        // Kicked is what does not come up: a pod that came up by itself is what everybody waits for.
+        RepairId::Kick if pod.ready => Judgement::NotNeeded("it is Ready by now; it is left alone".to_owned()),
+        RepairId::Kick | RepairId::SyncConfig | RepairId::Undo => Judgement::Holds(write.clone()),
+    }
+}
+
+fn by_whom(live: &LiveConfigMap) -> String {
+    live.state.last_writer().map(|writer| format!(" by {writer}")).unwrap_or_default()
+}
