@@ -26,7 +26,7 @@ use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind,
 
 /// A connection that takes longer than this to open is given up.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A connection without a byte for this long is dead. Watches end after half of it, well before.
+/// A connection without a byte for this long is dead. Watches end well before.
 const SILENCE: Duration = Duration::from_secs(45);
 
 /// Which cluster to talk to, and as whom.
@@ -163,6 +163,16 @@ async fn sign_in(config: &mut Config) -> Result<Option<Arc<exec::Token>>, Failur
     match credentials.token {
         Some(_) => exec::Token::renewed(plugin, &credentials).map(Some),
         None => Ok(None),
+    }
+}
+
+#[cfg(test)]
+impl Cluster {
+    /// A cluster behind a client of the test's own making.
+    pub(super) fn over(client: Client, server: &str, timeout: Duration) -> Cluster {
+        let (alias, context, namespace) = (Alias::service(), "test".to_owned(), "default".to_owned());
+        let (server, ca) = (server.to_owned(), String::new());
+        Cluster { inner: Arc::new(Inner { alias, context, server, ca, namespace, client, timeout }) }
     }
 }
 

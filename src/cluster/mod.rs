@@ -1,14 +1,16 @@
 //! The API server: connect, watch, read, classify errors, and the one write gate. The only user of kube.
 //!
 //! - [`connect`]: a kubeconfig context to a [`Cluster`], and the reads that need no watch
-//! - [`exec`]: credentials from exec plugins, run by ourselves
-//! - [`proxy`]: which proxy leads to the server
+//! - `kubeconfig`, `exec`, `proxy`: which file and context, with which credentials, by which way
+//! - [`watch`]: lists that keep themselves up to date
+//! - [`logs`]: the end of a container's log
+//! - [`objects`], `pods`: Kubernetes objects to rows of the model, sanitised
 //! - [`errors`]: the one classifier of API errors
 //! - [`live`]: objects as they are right now, for guards and backups
 //! - [`gate`]: the one write gate; [`request`] makes what it sends
 //!
-//! Nothing of kube's or k8s-openapi's types leaves this room. To read another kind of object: a row in `objects`, an
-//! `impl Listed` in `watch`.
+//! Nothing of kube's or k8s-openapi's types is needed outside this room. To read another kind of object: a row in
+//! `objects`, an `impl Listed` in `watch`.
 
 pub mod connect;
 pub mod errors;
@@ -16,8 +18,14 @@ mod exec;
 pub mod gate;
 mod kubeconfig;
 pub mod live;
-mod objects;
+pub mod logs;
+pub mod objects;
+mod pods;
 mod proxy;
 mod request;
+pub mod watch;
 
 pub use connect::{Cluster, ConnectOptions, connect};
+
+#[cfg(test)]
+pub(crate) mod fake;

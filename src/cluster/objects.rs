@@ -1,12 +1,230 @@
-//! Kubernetes objects to the model: only what is judged or shown is kept, and all text is made safe for a terminal here.
+//! Kubernetes objects to rows of the model: only what is judged or shown is kept, and all text is made safe for a
+//! terminal here. The exception is what a repair writes back as it was: a ConfigMap's values, labels and annotations.
+//!
+//! Not read in this version: ConfigMaps consumed by `env` and `envFrom` (they never change while a container runs),
+//! and the Jobs between a CronJob and its pods.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use std::collections::BTreeMap;
 
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde::Deserialize;
+
+use super::pods;
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, ConfigMapState, Key, Timestamp, Values, Writer};
+use crate::model::{
+    Alias, ComponentPod, ConfigMapState, Key, Kind, ObjectRef, ProwJobTimes, Timestamp, Values, Writer,
+};
+
+/// Label of an EndpointSlice with the name of its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// A Deployment, StatefulSet, DaemonSet or CronJob.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Workload {
+    /// With uid.
+    pub object: ObjectRef,
+    pub resource_version: String,
+    /// Pods asked for; 0 for a CronJob.
+    pub desired: u32,
+    pub ready: u32,
+    /// A CronJob's `suspend`.
+    pub suspended: bool,
+    pub containers: Vec<TemplateContainer>,
+}
+
+/// A container of a pod template.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TemplateContainer {
+    pub name: String,
+    pub image: String,
+    /// `command`, then `args`.
+    pub args: Vec<String>,
+    pub mounts: Vec<MapMount>,
+}
+
+/// A ConfigMap in a container's file system. A projected volume gives one for each of its ConfigMaps.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MapMount {
+    /// Name of the ConfigMap, in the workload's namespace.
+    pub config_map: String,
+    pub path: String,
+    /// The one file of the volume that is mounted; never updated while the container runs.
+    pub sub_path: Option<String>,
+    pub optional: bool,
+    /// Path within the volume to key, where the volume picks its keys; empty where it takes all of them.
+    pub items: BTreeMap<String, String>,
+}
+
+/// A pod, and who controls it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodRow {
+    pub pod: ComponentPod,
+    pub owner: Option<Owner>,
+}
+
+/// The controller of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub kind: String,
+    pub name: String,
+    pub uid: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplicaSetRow {
+    pub uid: String,
+    pub owner: Option<Owner>,
+    pub created: Option<Timestamp>,
+}
+
+/// One EndpointSlice of a Service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointsRow {
+    pub service: Key,
+    /// Name of the pod (else the address), and whether it is ready.
+    pub endpoints: Vec<(String, bool)>,
+}
+
+pub(super) fn key(meta: &ObjectMeta) -> Option<Key> {
+    let name = meta.name.as_deref().filter(|name| !name.is_empty())?;
+    Some(Key::new(sanitize_line(meta.namespace.as_deref().unwrap_or_default()), sanitize_line(name)))
+}
+
+pub(super) fn at(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0)
+}
+
+pub(super) fn reference(alias: &Alias, kind: Kind, meta: &ObjectMeta) -> Option<ObjectRef> {
+    let key = key(meta)?;
+    Some(ObjectRef::new(alias, &key.namespace, kind, &key.name).with_uid(&sanitize_line(meta.uid.as_deref()?)))
+}
+
+pub(super) fn owner(meta: &ObjectMeta) -> Option<Owner> {
+    let owner = meta.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))?;
+    Some(Owner { kind: sanitize_line(&owner.kind), name: sanitize_line(&owner.name), uid: sanitize_line(&owner.uid) })
+}
+
+fn count(number: Option<i32>) -> u32 {
+    number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+}
+
+fn workload(alias: &Alias, kind: Kind, meta: &ObjectMeta, template: Option<&core::PodSpec>) -> Option<Workload> {
+    Some(Workload {
+        object: reference(alias, kind, meta)?,
+        resource_version: meta.resource_version.clone()?,
+        desired: 0,
+        ready: 0,
+        suspended: false,
+        containers: template.map(containers).unwrap_or_default(),
+    })
+}
+
+pub fn deployment(alias: &Alias, object: &Deployment) -> Option<Workload> {
+    let spec = object.spec.as_ref()?;
+    let mut row = workload(alias, Kind::Deployment, &object.metadata, spec.template.spec.as_ref())?;
+    row.desired = count(spec.replicas.or(Some(1)));
+    row.ready = count(object.status.as_ref().and_then(|status| status.ready_replicas));
+    Some(row)
+}
+
+pub fn stateful_set(alias: &Alias, object: &StatefulSet) -> Option<Workload> {
+    let spec = object.spec.as_ref()?;
+    let mut row = workload(alias, Kind::StatefulSet, &object.metadata, spec.template.spec.as_ref())?;
+    row.desired = count(spec.replicas.or(Some(1)));
+    row.ready = count(object.status.as_ref().and_then(|status| status.ready_replicas));
+    Some(row)
+}
+
+pub fn daemon_set(alias: &Alias, object: &DaemonSet) -> Option<Workload> {
+    let spec = object.spec.as_ref()?;
+    let mut row = workload(alias, Kind::DaemonSet, &object.metadata, spec.template.spec.as_ref())?;
+    row.desired = count(object.status.as_ref().map(|status| status.desired_number_scheduled));
+    row.ready = count(object.status.as_ref().map(|status| status.number_ready));
+    Some(row)
+}
+
+pub fn cron_job(alias: &Alias, object: &CronJob) -> Option<Workload> {
+    let spec = object.spec.as_ref()?;
+    let template = spec.job_template.spec.as_ref().and_then(|job| job.template.spec.as_ref());
+    let mut row = workload(alias, Kind::CronJob, &object.metadata, template)?;
+    row.suspended = spec.suspend.unwrap_or(false);
+    Some(row)
+}
+
+fn containers(spec: &core::PodSpec) -> Vec<TemplateContainer> {
+    let volumes: BTreeMap<&str, Vec<MapMount>> =
+        spec.volumes.iter().flatten().map(|volume| (volume.name.as_str(), maps_of(volume))).collect();
+    spec.containers
+        .iter()
+        .map(|container| TemplateContainer {
+            name: sanitize_line(&container.name),
+            image: sanitize_line(container.image.as_deref().unwrap_or_default()),
+            args: container
+                .command
+                .iter()
+                .flatten()
+                .chain(container.args.iter().flatten())
+                .map(|arg| sanitize_line(arg))
+                .collect(),
+            mounts: container
+                .volume_mounts
+                .iter()
+                .flatten()
+                .flat_map(|mount| {
+                    volumes.get(mount.name.as_str()).into_iter().flatten().map(|map| MapMount {
+                        path: sanitize_line(&mount.mount_path),
+                        // With subPathExpr the file is not known before the container starts: empty says so.
+                        sub_path: mount
+                            .sub_path
+                            .as_deref()
+                            .filter(|path| !path.is_empty())
+                            .map(sanitize_line)
+                            .or_else(|| mount.sub_path_expr.as_ref().map(|_| String::new())),
+                        ..map.clone()
+                    })
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// The ConfigMaps of a volume, not mounted anywhere yet.
+fn maps_of(volume: &core::Volume) -> Vec<MapMount> {
+    let map = |name: &str, optional: Option<bool>, items: Option<&Vec<core::KeyToPath>>| MapMount {
+        config_map: sanitize_line(name),
+        optional: optional.unwrap_or(false),
+        items: items.into_iter().flatten().map(|item| (sanitize_line(&item.path), sanitize_line(&item.key))).collect(),
+        ..MapMount::default()
+    };
+    let own = volume.config_map.iter().map(|source| map(&source.name, source.optional, source.items.as_ref()));
+    let projected = volume
+        .projected
+        .iter()
+        .flat_map(|projected| projected.sources.iter().flatten())
+        .filter_map(|source| source.config_map.as_ref())
+        .map(|source| map(&source.name, source.optional, source.items.as_ref()));
+    own.chain(projected).collect()
+}
+
+pub fn pod(alias: &Alias, object: &core::Pod) -> Option<PodRow> {
+    Some(PodRow { pod: pods::component_pod(alias, object)?, owner: owner(&object.metadata) })
+}
+
+pub fn replica_set(object: &ReplicaSet) -> Option<ReplicaSetRow> {
+    Some(ReplicaSetRow {
+        uid: sanitize_line(object.metadata.uid.as_deref()?),
+        owner: owner(&object.metadata),
+        created: at(object.metadata.creation_timestamp.as_ref()),
+    })
+}
 
 /// A ConfigMap, with its values joined and its writers newest first.
-pub fn config_map(alias: &Alias, map: ConfigMap) -> Option<ConfigMapState> {
+pub fn config_map(alias: &Alias, map: core::ConfigMap) -> Option<ConfigMapState> {
+    let key = key(&map.metadata)?;
     let meta = map.metadata;
     let mut values: Values = map.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes())).collect();
     values.extend(map.binary_data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)));
@@ -14,15 +232,12 @@ pub fn config_map(alias: &Alias, map: ConfigMap) -> Option<ConfigMapState> {
         .managed_fields
         .unwrap_or_default()
         .into_iter()
-        .map(|entry| Writer {
-            manager: sanitize_line(&entry.manager.unwrap_or_default()),
-            at: entry.time.map(|time| time.0),
-        })
+        .map(|entry| Writer { manager: sanitize_line(&entry.manager.unwrap_or_default()), at: at(entry.time.as_ref()) })
         .collect();
     writers.sort_by_key(|writer: &Writer| std::cmp::Reverse(writer.at.unwrap_or(Timestamp::MIN)));
     Some(ConfigMapState {
         cluster: alias.clone(),
-        key: Key::new(sanitize_line(&meta.namespace?), sanitize_line(&meta.name?)),
+        key,
         uid: meta.uid?,
         resource_version: meta.resource_version?,
         immutable: map.immutable.unwrap_or(false),
@@ -30,5 +245,92 @@ pub fn config_map(alias: &Alias, map: ConfigMap) -> Option<ConfigMapState> {
         labels: meta.labels.unwrap_or_default(),
         annotations: meta.annotations.unwrap_or_default(),
         writers,
+    })
+}
+
+pub fn endpoints(slice: &EndpointSlice) -> Option<EndpointsRow> {
+    let namespace = key(&slice.metadata)?.namespace;
+    let service = sanitize_line(slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?);
+    let endpoints = slice
+        .endpoints
+        .iter()
+        .map(|endpoint| {
+            let pod = endpoint.target_ref.as_ref().and_then(|target| target.name.as_deref());
+            let name = pod.or(endpoint.addresses.first().map(String::as_str)).unwrap_or_default();
+            // By the API's contract an unset condition means ready.
+            let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true);
+            (sanitize_line(name), ready)
+        })
+        .collect();
+    Some(EndpointsRow { service: Key::new(namespace, service), endpoints })
+}
+
+/// A ProwJob with nothing but its times: its pod spec is dropped while parsing.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ProwJob {
+    pub metadata: ObjectMeta,
+    #[serde(default)]
+    spec: ProwJobSpec,
+    #[serde(default)]
+    status: ProwJobStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct ProwJobSpec {
+    #[serde(default)]
+    job: String,
+    #[serde(default, rename = "type")]
+    job_type: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProwJobStatus {
+    #[serde(default)]
+    state: String,
+    start_time: Option<Time>,
+    pending_time: Option<Time>,
+    completion_time: Option<Time>,
+}
+
+impl kube::Resource for ProwJob {
+    type DynamicType = ();
+    type Scope = k8s_openapi::NamespaceResourceScope;
+
+    fn kind(&(): &()) -> std::borrow::Cow<'_, str> {
+        "ProwJob".into()
+    }
+
+    fn group(&(): &()) -> std::borrow::Cow<'_, str> {
+        "prow.k8s.io".into()
+    }
+
+    fn version(&(): &()) -> std::borrow::Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural(&(): &()) -> std::borrow::Cow<'_, str> {
+        "prowjobs".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+pub fn prow_job(object: &ProwJob) -> Option<ProwJobTimes> {
+    Some(ProwJobTimes {
+        name: key(&object.metadata)?.name,
+        job: sanitize_line(&object.spec.job),
+        job_type: sanitize_line(&object.spec.job_type),
+        state: sanitize_line(&object.status.state),
+        created: at(object.metadata.creation_timestamp.as_ref()),
+        started: at(object.status.start_time.as_ref()),
+        pending: at(object.status.pending_time.as_ref()),
+        completed: at(object.status.completion_time.as_ref()),
     })
 }

@@ -1,1 +1,314 @@
+//! The journal on a real disk: ids, rights, locks, what a dead process leaves, what is damaged.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{Alias, Kind, ObjectRef};
+use crate::repair::{Confirmation, PlanBasis, RepairId, Step, Undo, Verify};
+
+fn epoch() -> Timestamp {
+    Timestamp::UNIX_EPOCH
+}
+
+fn pod(name: &str) -> ObjectRef {
+    ObjectRef::new(&Alias::service(), "prow", Kind::Pod, name)
+}
+
+fn plan(undoes: Option<&str>) -> Plan {
+    let step = |n: usize| Step {
+        n,
+        write: Write::DeletePod { object: pod(&format!("hook-{n}")), uid: format!("u-{n}") },
+        why: "it crash-loops".to_owned(),
+        undo: Undo::RecreatedByOwner,
+        effect: "deleted".to_owned(),
+    };
+    Plan {
+        id: String::new(),
+        repair: RepairId::Kick,
+        title: "kick hook".to_owned(),
+        clusters: Vec::new(),
+        basis: PlanBasis {
+            taken_at: epoch(),
+            revision: None,
+            reason: None,
+            undoes: undoes.map(str::to_owned),
+            refused: Vec::new(),
+        },
+        steps: vec![step(1), step(2)],
+        refusals: Vec::new(),
+        warnings: Vec::new(),
+        confirmation: Confirmation::Count(2),
+        verify: Verify::Written,
+        digest: String::new(),
+    }
+    .sealed()
+}
+
+fn intent(n: usize, backup: Option<BackupFile>) -> Record {
+    Record::Intent {
+        n,
+        object: pod(&format!("hook-{n}")),
+        write: "delete".to_owned(),
+        guard: Guard::Uid { uid: format!("u-{n}") },
+        body: "b".to_owned(),
+        audit_id: "a".to_owned(),
+        backup,
+    }
+}
+
+fn outcome(n: usize, outcome: Outcome) -> Record {
+    let object = pod(&format!("hook-{n}"));
+    Record::Outcome { n, object, outcome, status: "said".to_owned(), uid: None, resource_version: None }
+}
+
+fn ended() -> Record {
+    Record::Ended { done: 2, failed: 0, skipped: 0, unknown: 0, left: 0 }
+}
+
+fn journal() -> (TempDir, Journal) {
+    let dir = TempDir::new().unwrap();
+    let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(epoch);
+    (dir, journal)
+}
+
+fn begin(journal: &Journal) -> RunWriter {
+    journal.begin(&plan(None), "oncall", Mode::Typed).unwrap()
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_run_lies_where_it_should_and_is_private() {
+    let (_dir, journal) = journal();
+    let writer = begin(&journal);
+    let backup = writer.backup(1, &pod("hook-1"), b"{}").unwrap();
+    let folder = journal.dir().join("runs/r-0001");
+    assert_eq!(writer.folder(), folder);
+    for path in [journal.dir(), &journal.dir().join("runs"), &folder, &folder.join("backup")] {
+        assert_eq!(mode_of(path), 0o700, "{}", path.display());
+    }
+    for file in ["journal.ndjson", "plan.json", "backup/001-pod-prow-hook-1.json"] {
+        assert_eq!(mode_of(&folder.join(file)), 0o600, "{file}");
+    }
+    assert_eq!(backup.file, "001-pod-prow-hook-1.json");
+}
+
+#[test]
+fn a_run_reads_as_it_went() {
+    let (_dir, journal) = journal();
+    let mut writer = begin(&journal);
+    let backup = writer.backup(1, &pod("hook-1"), b"{\"kind\":\"Pod\"}").unwrap();
+    for record in [intent(1, Some(backup)), outcome(1, Outcome::Done), outcome(2, Outcome::Skipped), ended()] {
+        writer.append(record).unwrap();
+    }
+    drop(writer);
+    journal.verified("r-0001", true, "hook is Ready").unwrap();
+
+    let run = journal.run("r-0001").unwrap();
+    assert_eq!(run.state, RunState::Ended);
+    assert_eq!((run.count(Outcome::Done), run.count(Outcome::Skipped), run.left()), (1, 1, 0));
+    assert_eq!(run.verified, Some((true, "hook is Ready".to_owned())));
+    assert_eq!(run.begin.as_ref().unwrap().who, "oncall");
+    assert_eq!(journal.plan(&run).unwrap(), plan(None));
+    assert_eq!(journal.backup(&run, 1).unwrap().unwrap(), b"{\"kind\":\"Pod\"}");
+    assert_eq!(journal.backup(&run, 2).unwrap(), None);
+    assert!(journal.interrupted().unwrap().is_empty());
+}
+
+#[test]
+fn an_intent_without_an_outcome_is_told_by_its_step() {
+    let (_dir, journal) = journal();
+    let mut writer = begin(&journal);
+    writer.append(intent(1, None)).unwrap();
+
+    // While it lives, it is at work; when it is gone, nobody knows.
+    let alive = journal.run("r-0001").unwrap();
+    assert_eq!(alive.state, RunState::Running { pid: std::process::id() });
+    assert_eq!(journal.interrupted().unwrap()[0].running_pid, Some(std::process::id()));
+    assert!(journal.undo_source(&alive).is_err());
+    drop(writer);
+    assert_eq!(journal.run("r-0001").unwrap().state, RunState::Interrupted { unknown: vec![1] });
+    let interrupted = journal.interrupted().unwrap();
+    assert_eq!(interrupted[0].unknown, ["step 1: delete prow/pod/hook-1"]);
+    assert_eq!(interrupted[0].running_pid, None);
+}
+
+#[test]
+fn an_unknown_outcome_stays_open_until_it_was_read_back() {
+    let (_dir, journal) = journal();
+    let mut writer = begin(&journal);
+    for record in [intent(1, None), outcome(1, Outcome::Unknown), ended()] {
+        writer.append(record).unwrap();
+    }
+    drop(writer);
+    assert_eq!(journal.run("r-0001").unwrap().state, RunState::Interrupted { unknown: vec![1] });
+    let (_, mut writer, torn) = journal.reopen("r-0001").unwrap();
+    assert_eq!(torn, 0);
+    writer.append(Record::Resumed { who: "oncall".to_owned(), pid: 1, torn }).unwrap();
+    let (object, detail) = (pod("hook-1"), "somebody wrote it".to_owned());
+    writer.append(Record::Found { n: 1, object, landed: Found::Otherwise, detail }).unwrap();
+    writer.append(outcome(1, Outcome::Unknown)).unwrap();
+    writer.append(ended()).unwrap();
+    drop(writer);
+    assert_eq!(journal.run("r-0001").unwrap().state, RunState::Ended);
+}
+
+#[test]
+fn a_run_that_was_undone_is_settled() {
+    let (_dir, journal) = journal();
+    begin(&journal).append(intent(1, None)).unwrap();
+    assert_eq!(journal.interrupted().unwrap().len(), 1);
+    let mut undo = journal.begin(&plan(Some("r-0001")), "oncall", Mode::Flags).unwrap();
+    for record in [outcome(1, Outcome::Done), outcome(2, Outcome::Done), ended()] {
+        undo.append(record).unwrap();
+    }
+    drop(undo);
+    assert!(journal.interrupted().unwrap().is_empty());
+}
+
+#[test]
+fn a_torn_line_counts_as_never_written_and_is_cut_off_on_reopening() {
+    let (_dir, journal) = journal();
+    begin(&journal).append(intent(1, None)).unwrap();
+    let path = journal.dir().join("runs/r-0001/journal.ndjson");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, [whole.as_slice(), b"{\"at\":\"1970"].concat()).unwrap();
+
+    let run = journal.run("r-0001").unwrap();
+    assert!(run.torn);
+    assert_eq!(run.state, RunState::Interrupted { unknown: vec![1] });
+    let (_, mut writer, torn) = journal.reopen("r-0001").unwrap();
+    assert_eq!(torn, 11);
+    writer.append(outcome(1, Outcome::Done)).unwrap();
+    writer.append(ended()).unwrap();
+    drop(writer);
+    assert_eq!(journal.run("r-0001").unwrap().state, RunState::Ended);
+}
+
+#[test]
+fn damage_is_told_and_nothing_is_built_on_it() {
+    let (_dir, journal) = journal();
+    let mut writer = begin(&journal);
+    let backup = writer.backup(1, &pod("hook-1"), b"{}").unwrap();
+    writer.append(intent(1, Some(backup))).unwrap();
+    drop(writer);
+    let run = journal.run("r-0001").unwrap();
+
+    fs::write(run.folder.join("backup/001-pod-prow-hook-1.json"), b"[]").unwrap();
+    assert!(journal.backup(&run, 1).unwrap_err().summary.contains("damaged"));
+
+    let other = plan(Some("r-0009"));
+    fs::write(run.folder.join("plan.json"), serde_json::to_vec(&other).unwrap()).unwrap();
+    assert!(journal.plan(&run).unwrap_err().summary.contains("damaged"));
+
+    let path = run.folder.join("journal.ndjson");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.len() - 100;
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let run = journal.run("r-0001").unwrap();
+    assert!(matches!(&run.state, RunState::Damaged { why } if why.starts_with("line 2")), "{:?}", run.state);
+    assert!(journal.reopen("r-0001").is_err());
+    assert!(journal.interrupted().unwrap()[0].unknown[0].contains("damaged"));
+}
+
+#[test]
+fn a_backup_is_never_overwritten() {
+    let (_dir, journal) = journal();
+    let mut writer = begin(&journal);
+    let first = writer.backup(1, &pod("hook-1"), b"first").unwrap();
+    let second = writer.backup(1, &pod("hook-1"), b"second").unwrap();
+    writer.append(intent(1, Some(first))).unwrap();
+    writer.append(intent(1, Some(second))).unwrap();
+    drop(writer);
+    let run = journal.run("r-0001").unwrap();
+    assert_eq!(journal.backup(&run, 1).unwrap().unwrap(), b"first");
+}
+
+#[test]
+fn runs_begun_at_once_get_ids_of_their_own() {
+    let (_dir, journal) = journal();
+    let ids: BTreeSet<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| (0..5).map(|_| begin(&journal).run().to_owned()).collect::<Vec<_>>()))
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(ids.len(), 40);
+    let newest: Vec<String> = journal.runs().unwrap().into_iter().map(|run| run.run).collect();
+    assert_eq!(newest, ids.into_iter().rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_run_has_one_writer() {
+    let (_dir, journal) = journal();
+    let writer = begin(&journal);
+    let failure = journal.reopen("r-0001").unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Refused);
+    assert!(failure.summary.contains(&std::process::id().to_string()), "{failure}");
+    drop(writer);
+    assert!(journal.reopen("r-0001").is_ok());
+}
+
+#[test]
+fn reading_needs_no_journal_and_makes_none() {
+    let dir = TempDir::new().unwrap();
+    let journal = Journal::for_reading(dir.path().join("none"));
+    assert!(journal.runs().unwrap().is_empty());
+    assert!(journal.interrupted().unwrap().is_empty());
+    assert_eq!(journal.run("r-0001").unwrap_err().kind, FailureKind::Usage);
+    assert!(!journal.dir().exists());
+}
+
+#[test]
+fn no_id_leads_out_of_the_journal() {
+    let (_dir, journal) = journal();
+    drop(begin(&journal));
+    for id in ["", "..", "r-1", "r-0001/../r-0001", "r-+001", "r-00001", "../runs/r-0001"] {
+        assert!(journal.run(id).is_err(), "{id}");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_said_with_the_way_out() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    let failure = Journal::open(file.join("state")).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Tool);
+    assert!(failure.hint.unwrap().contains("--journal DIR"));
+    assert!(Journal::for_reading(file.join("state")).begin(&plan(None), "oncall", Mode::Typed).is_err());
+}
+
+#[test]
+fn a_process_that_died_before_its_first_record_sent_nothing() {
+    let (_dir, journal) = journal();
+    fs::create_dir(journal.dir().join("runs/r-0001")).unwrap();
+    assert!(journal.run("r-0001").unwrap().begin.is_none());
+    assert!(journal.interrupted().unwrap().is_empty());
+    assert_eq!(begin(&journal).run(), "r-0002");
+}
+
+#[test]
+fn what_was_refused_is_remembered_once() {
+    use crate::model::{Key, RefusedContent};
+    let (_dir, journal) = journal();
+    let refused = RefusedContent {
+        config_map: Key::new("prow", "job-config"),
+        keys: [("jobs.yaml".to_owned(), "sha".to_owned())].into(),
+        images: vec!["hook:v1".to_owned()],
+        error: "duplicated preset".to_owned(),
+        at: epoch(),
+    };
+    for _ in 0..2 {
+        let mut plan = plan(None);
+        plan.basis.refused = vec![refused.clone()];
+        journal.begin(&plan.sealed(), "oncall", Mode::Typed).unwrap();
+    }
+    assert_eq!(journal.refused().unwrap(), [refused]);
+}

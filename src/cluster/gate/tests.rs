@@ -1,1 +1,212 @@
+//! Requests that the gate would send, and answers it must not believe.
 
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::fake::{FakeServer, Fault};
+use crate::model::{Alias, Kind, ObjectRef, ObjectVersion, Values};
+
+fn body() -> ConfigMapBody {
+    let values =
+        Values::from([("a.yaml".to_owned(), b"a: \xc3\xbc\n".to_vec()), ("b.gz".to_owned(), vec![0x1f, 0x8b, 0xff])]);
+    let labels = BTreeMap::from([("app".to_owned(), "prow".to_owned())]);
+    ConfigMapBody { values, labels, annotations: BTreeMap::from([("note".to_owned(), "keep".to_owned())]) }
+}
+
+fn config_map(name: &str) -> ObjectRef {
+    ObjectRef::new(&Alias::service(), "prow", Kind::ConfigMap, name)
+}
+
+fn pod(name: &str) -> ObjectRef {
+    ObjectRef::new(&Alias::service(), "prow", Kind::Pod, name)
+}
+
+fn at(uid: &str, version: &str) -> ObjectVersion {
+    ObjectVersion { uid: uid.to_owned(), resource_version: version.to_owned(), content: String::new() }
+}
+
+fn put(name: &str, uid: &str, version: &str) -> Write {
+    Write::PutConfigMap { object: config_map(name), at: at(uid, version), body: body() }
+}
+
+fn writes() -> Vec<Write> {
+    vec![
+        put("job-config", "u-1", "17"),
+        Write::CreateConfigMap { object: config_map("plugins"), body: body() },
+        Write::DeletePod { object: pod("hook-1"), uid: "u-2".to_owned() },
+    ]
+}
+
+fn parts(write: &Write, effect: Effect) -> (String, String, Value) {
+    let request = request::build(write, effect, "id").unwrap();
+    assert_eq!(request.headers()["audit-id"], "id");
+    let body = serde_json::from_slice(request.body()).unwrap();
+    (request.method().to_string(), request.uri().to_string(), body)
+}
+
+#[test]
+fn a_put_carries_everything_and_its_preconditions() {
+    let (method, uri, body) = parts(&put("job-config", "u-1", "17"), Effect::Real);
+    assert_eq!(
+        (method.as_str(), uri.as_str()),
+        ("PUT", "/api/v1/namespaces/prow/configmaps/job-config?fieldManager=prow-breakglass")
+    );
+    assert_eq!(
+        body,
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": "job-config", "namespace": "prow", "uid": "u-1", "resourceVersion": "17",
+                "labels": {"app": "prow"}, "annotations": {"note": "keep"},
+            },
+            "data": {"a.yaml": "a: ü\n"}, "binaryData": {"b.gz": "H4v/"},
+        })
+    );
+}
+
+#[test]
+fn a_delete_names_the_uid_and_forces_nothing() {
+    let (method, uri, body) = parts(&writes()[2], Effect::Real);
+    assert_eq!((method.as_str(), uri.as_str()), ("DELETE", "/api/v1/namespaces/prow/pods/hook-1"));
+    assert_eq!(body, json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "u-2"}}));
+}
+
+#[test]
+fn a_dry_run_differs_in_dry_run_only() {
+    for write in writes() {
+        let (method, uri, body) = parts(&write, Effect::Real);
+        let (dry_method, dry_uri, mut dry_body) = parts(&write, Effect::DryRun);
+        assert_eq!(method, dry_method);
+        match write {
+            // The API server ignores a DELETE's URL options where it has a body.
+            Write::DeletePod { .. } => {
+                assert_eq!(dry_uri, uri);
+                assert_eq!(dry_body.as_object_mut().unwrap().remove("dryRun"), Some(json!(["All"])));
+            }
+            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => {
+                assert_eq!(dry_uri, format!("{uri}&dryRun=All"))
+            }
+        }
+        assert_eq!(body, dry_body);
+        assert!(!format!("{uri}{body}").contains("dryRun"));
+    }
+}
+
+#[test]
+fn nothing_goes_out_without_a_precondition() {
+    for write in [
+        put("job-config", "", "17"),
+        put("job-config", "u-1", ""),
+        Write::DeletePod { object: pod("hook-1"), uid: String::new() },
+    ] {
+        let failure = request::build(&write, Effect::Real, "id").unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+    }
+}
+
+#[test]
+fn only_names_get_into_a_url() {
+    let long = "a".repeat(254);
+    for name in ["", "..", "a/b", "a?b", "A", "a b", "a%2fb", "-a", "a.", "ü", "../secrets/x", "a\n", long.as_str()] {
+        assert!(request::build(&put(name, "u", "1"), Effect::Real, "id").is_err(), "{name:?}");
+        let namespace = ObjectRef { namespace: name.to_owned(), ..pod("x") };
+        let delete = Write::DeletePod { object: namespace, uid: "u".to_owned() };
+        assert!(request::build(&delete, Effect::Real, "id").is_err(), "namespace {name:?}");
+    }
+    for name in ["job-config", "a.b-c.1", "3f1c9d2e-29b5-11e9-8a55", &"a".repeat(253)] {
+        assert!(request::build(&put(name, "u", "1"), Effect::Real, "id").is_ok(), "{name:?}");
+    }
+    // A delete of what is no pod is none.
+    let wrong = Write::DeletePod { object: config_map("x"), uid: "u".to_owned() };
+    assert!(request::build(&wrong, Effect::Real, "id").is_err());
+}
+
+#[test]
+fn audit_ids_are_uuids_and_never_come_twice() {
+    let ids: std::collections::BTreeSet<String> =
+        (0..1000).map(|_| audit_id("r-0001", 1, Timestamp::UNIX_EPOCH)).collect();
+    assert_eq!(ids.len(), 1000);
+    for id in ids {
+        let lengths: Vec<usize> = id.split('-').map(str::len).collect();
+        assert_eq!(lengths, [8, 4, 4, 4, 12], "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_live_gate_opens_for_the_expected_cluster_only() {
+    let server = FakeServer::new();
+    let expected = server.identity();
+    assert!(Gate::live(&server.cluster(), &expected).await.is_ok());
+    server.world().uid = "cluster-2".to_owned();
+    let failure = Gate::live(&server.cluster(), &expected).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Refused);
+    let said = failure.causes.join("\n");
+    assert!(said.contains("cluster-1") && said.contains("cluster-2"), "{said}");
+}
+
+/// Sends the PUT with this fault to its request.
+async fn put_with(fault: Fault) -> (FakeServer, Result<Sent, SendError>) {
+    let server = FakeServer::new();
+    let path = "/api/v1/namespaces/prow/configmaps/job-config";
+    let version = server.put_config_map(path, "u-1", json!({"a": "1"}), json!({}), "config-updater");
+    server.world().faults.insert(0, fault);
+    let gate = Gate { cluster: server.cluster(), effect: Effect::Real };
+    let prepared = gate.prepare(&put("job-config", "u-1", &version), "id").unwrap();
+    let answer = gate.send(prepared).await;
+    (server, answer)
+}
+
+#[tokio::test]
+async fn what_does_not_tell_is_no_answer() {
+    // A 5xx may have been done, and a page is not from the API server, whatever its code.
+    for fault in [
+        Fault::DropBefore,
+        Fault::DropAfter,
+        Fault::Status(500),
+        Fault::Status(504),
+        Fault::Page(200),
+        Fault::Page(302),
+        Fault::Page(404),
+        Fault::Page(502),
+    ] {
+        let (_, answer) = put_with(fault).await;
+        assert!(matches!(answer, Err(SendError::NoAnswer(_))), "{fault:?}: {answer:?}");
+    }
+    for code in [400, 401, 403, 404, 409, 413, 422, 429] {
+        let (server, answer) = put_with(Fault::Status(code)).await;
+        assert!(matches!(answer, Err(SendError::NotDone(_))), "{code}: {answer:?}");
+        assert_eq!(server.writes().len(), 1, "nothing is sent twice");
+    }
+}
+
+#[tokio::test]
+async fn reading_back_tells_what_can_be_told() {
+    let server = FakeServer::new();
+    let path = "/api/v1/namespaces/prow/configmaps/job-config";
+    let version = server.put_config_map(path, "u-1", json!({"a": "1"}), json!({}), "kubectl");
+    let gate = Gate { cluster: server.cluster(), effect: Effect::Real };
+    let before = content_digest(&Values::from([("a".to_owned(), b"1".to_vec())]));
+    let write = Write::PutConfigMap {
+        object: config_map("job-config"),
+        at: ObjectVersion { content: before, ..at("u-1", &version) },
+        body: ConfigMapBody {
+            values: Values::from([("a".to_owned(), b"2".to_vec())]),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        },
+    };
+    assert_eq!(gate.read_back(&write).await, Ok(Landed::AsBefore));
+    server.put_config_map(path, "u-1", json!({"a": "2"}), json!({"by": "a webhook"}), "prow-breakglass");
+    assert_eq!(gate.read_back(&write).await, Ok(Landed::AsWritten));
+    server.put_config_map(path, "u-1", json!({"a": "1"}), json!({}), "config-updater");
+    assert_eq!(gate.read_back(&write).await, Ok(Landed::AsBefore));
+    server.put_config_map(path, "u-1", json!({"a": "3"}), json!({}), "config-updater");
+    let landed = gate.read_back(&write).await.unwrap();
+    assert!(matches!(landed, Landed::Otherwise { who: Some(who), .. } if who == "config-updater"));
+    server.put_config_map(path, "u-9", json!({"a": "2"}), json!({}), "config-updater");
+    assert!(matches!(gate.read_back(&write).await, Ok(Landed::Otherwise { .. })));
+    server.world().objects.clear();
+    assert_eq!(gate.read_back(&write).await, Ok(Landed::Gone));
+}

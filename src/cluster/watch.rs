@@ -1,0 +1,204 @@
+//! Lists that keep themselves up to date.
+//!
+//! A list is swapped only when a new one has come in completely; what fails is told (`Denied`, `Lost`) and tried again
+//! with client-go's back-off of 0.8 to 30 s. Watches end after [`WATCH_SECONDS`] and the client gives up on a silent one
+//! 5 s later, so that a frozen server or a dropped connection is noticed; the age of data is the heartbeat's affair.
+//!
+//! To watch another kind: a unit struct with an `impl Listed`.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::runtime::watcher::{self, Event, watcher};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::objects::{self, EndpointsRow, PodRow, ProwJob, ReplicaSetRow, Workload};
+use super::{Cluster, errors};
+use crate::model::{Alias, ConfigMapState, Failure, FailureKind, Key, ProwJobTimes};
+
+/// How long the server keeps one watch open.
+pub const WATCH_SECONDS: u32 = 25;
+const SHORTEST: Duration = Duration::from_millis(800);
+const LONGEST: Duration = Duration::from_secs(30);
+/// A list that held this long is healthy again, and its next failure starts over at [`SHORTEST`].
+const HEALTHY: Duration = Duration::from_secs(120);
+
+/// Where a list looks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    Cluster,
+    Namespace(String),
+}
+
+/// What came of a list since the last time.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// A complete new list.
+    Swapped(BTreeMap<Key, T>),
+    Applied(Key, T),
+    Gone(Key),
+    /// Not allowed; `verb` as in `list pods in namespace prow`.
+    Denied {
+        verb: String,
+    },
+    Lost(Failure),
+}
+
+/// A kind of object to be listed and watched, and the row that is kept of it.
+pub trait Listed: 'static {
+    type Object: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + serde::de::DeserializeOwned
+        + Clone
+        + std::fmt::Debug
+        + Send
+        + 'static;
+    type Row: Send + 'static;
+    /// Plural, as in RBAC.
+    const RESOURCE: &'static str;
+    const LABELS: Option<&'static str> = None;
+    /// Objects a page: fewer where they are big.
+    const PAGE: u32 = 500;
+
+    fn row(alias: &Alias, object: Self::Object) -> Option<Self::Row>;
+}
+
+macro_rules! listed {
+    ($name:ident, $object:ty, $row:ty, $resource:literal, $convert:expr $(, $constant:ident = $value:expr)*) => {
+        pub struct $name;
+        impl Listed for $name {
+            type Object = $object;
+            type Row = $row;
+            const RESOURCE: &'static str = $resource;
+            $(listed!(@ $constant = $value);)*
+            fn row(alias: &Alias, object: $object) -> Option<$row> {
+                let convert: fn(&Alias, $object) -> Option<$row> = $convert;
+                convert(alias, object)
+            }
+        }
+    };
+    (@ labels = $value:expr) => { const LABELS: Option<&'static str> = Some($value); };
+    (@ page = $value:expr) => { const PAGE: u32 = $value; };
+}
+
+listed!(Deployments, Deployment, Workload, "deployments", |alias, o| objects::deployment(alias, &o));
+listed!(StatefulSets, StatefulSet, Workload, "statefulsets", |alias, o| objects::stateful_set(alias, &o));
+listed!(DaemonSets, DaemonSet, Workload, "daemonsets", |alias, o| objects::daemon_set(alias, &o));
+listed!(CronJobs, CronJob, Workload, "cronjobs", |alias, o| objects::cron_job(alias, &o));
+// The pods of ten thousand jobs cost nothing where the server leaves them out.
+listed!(Pods, Pod, PodRow, "pods", |alias, o| objects::pod(alias, &o), labels = "created-by-prow!=true");
+listed!(ReplicaSets, ReplicaSet, ReplicaSetRow, "replicasets", |_, o| objects::replica_set(&o));
+listed!(ConfigMaps, ConfigMap, ConfigMapState, "configmaps", objects::config_map, page = 20);
+listed!(
+    Endpoints,
+    EndpointSlice,
+    EndpointsRow,
+    "endpointslices",
+    |_, o| objects::endpoints(&o),
+    labels = "kubernetes.io/service-name"
+);
+listed!(ProwJobs, ProwJob, ProwJobTimes, "prowjobs", |_, o| objects::prow_job(&o), page = 100);
+
+/// What the list is about, in words: `list pods in namespace prow`.
+pub fn doing<L: Listed>(scope: &Scope) -> String {
+    match scope {
+        Scope::Cluster => format!("list {} in all namespaces", L::RESOURCE),
+        Scope::Namespace(namespace) => format!("list {} in namespace {namespace}", L::RESOURCE),
+    }
+}
+
+/// Keeps a list up to date until dropped, or until `emit` says that nobody listens. Rows that `keep` refuses are left
+/// out (and taken out, when they change into such). `wake` ends a back-off early.
+pub async fn keep_listed<L: Listed>(
+    cluster: Cluster,
+    scope: Scope,
+    keep: impl Fn(&L::Row) -> bool + Send,
+    wake: Arc<Notify>,
+    emit: impl Fn(Change<L::Row>) -> bool + Send,
+) {
+    let doing = doing::<L>(&scope);
+    let api: Api<L::Object> = match &scope {
+        Scope::Cluster => Api::all(cluster.client()),
+        Scope::Namespace(namespace) => Api::namespaced(cluster.client(), namespace),
+    };
+    let config = watcher::Config {
+        label_selector: L::LABELS.map(str::to_owned),
+        ..watcher::Config::default().timeout(WATCH_SECONDS).page_size(L::PAGE)
+    };
+    let row = |object: L::Object| {
+        let key = objects::key(kube::Resource::meta(&object))?;
+        Some((key, L::row(cluster.alias(), object).filter(|row| keep(row))))
+    };
+    let mut pause = SHORTEST;
+    loop {
+        let mut stream = std::pin::pin!(watcher(api.clone(), config.clone()));
+        let mut coming: BTreeMap<Key, L::Row> = BTreeMap::new();
+        let mut complete: Option<Instant> = None;
+        let failure = loop {
+            let change = match stream.next().await {
+                Some(Ok(Event::Init)) => {
+                    coming.clear();
+                    continue;
+                }
+                Some(Ok(Event::InitApply(object))) => {
+                    if let Some((key, Some(row))) = row(object) {
+                        coming.insert(key, row);
+                    }
+                    continue;
+                }
+                Some(Ok(Event::InitDone)) => {
+                    complete = Some(Instant::now());
+                    Change::Swapped(std::mem::take(&mut coming))
+                }
+                Some(Ok(Event::Apply(object))) => match row(object) {
+                    Some((key, Some(row))) => Change::Applied(key, row),
+                    Some((key, None)) => Change::Gone(key),
+                    None => continue,
+                },
+                Some(Ok(Event::Delete(object))) => match objects::key(kube::Resource::meta(&object)) {
+                    Some(key) => Change::Gone(key),
+                    None => continue,
+                },
+                Some(Err(error)) => break cluster.at_server(errors::classify_watch(&error, &doing)),
+                None => break Failure::new(FailureKind::Server, format!("could not {doing}: the watch ended")),
+            };
+            if !emit(change) {
+                return;
+            }
+        };
+        // The stream is not polled again: the new one starts with a list, which proves that we see again. A list that
+        // was complete gets one silent try, as servers drop watches when they restart.
+        let held = complete.map(|since| since.elapsed());
+        if held.is_some_and(|held| held >= HEALTHY) {
+            pause = SHORTEST;
+        }
+        let denied = failure.kind == FailureKind::Forbidden;
+        if denied || held.is_none() {
+            let change = if denied { Change::Denied { verb: doing.clone() } } else { Change::Lost(failure) };
+            if !emit(change) {
+                return;
+            }
+        }
+        let wait = if denied { LONGEST } else { jittered(pause) };
+        pause = (pause * 2).min(LONGEST);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = wake.notified() => {}
+        }
+    }
+}
+
+/// Between one and two times as long, so that lists that failed together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let share = RandomState::new().hash_one(()) % 1000;
+    pause + pause.mul_f64(share as f64 / 1000.0)
+}
