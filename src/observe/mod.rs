@@ -1,1 +1,3 @@
+//! Assembles Snapshots.
 
+pub mod desired;
