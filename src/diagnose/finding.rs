@@ -1,0 +1,322 @@
+//! Findings, verdict and pulse: what `diagnose` says. Typed; the words are in `present`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Key, LogLine, ObjectRef, Objection, Revision, Timestamp};
+
+/// How bad it is. Ordered: worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Bad,
+    Warn,
+    Info,
+}
+
+/// Read from the API or git, or the opinion of a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    Fact,
+    Guess,
+}
+
+/// One cause (or one symptom) with its evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// Stable over refreshes: kind and subject, such as `config-load-failure:default/prow/hook`.
+    pub id: String,
+    pub severity: Severity,
+    pub basis: Basis,
+    pub kind: FindingKind,
+    pub subjects: Vec<ObjectRef>,
+    /// Since when, where the evidence tells.
+    pub since: Option<Timestamp>,
+    /// What was read, each a line: quoted log lines, states, times.
+    pub evidence: Vec<String>,
+    /// Repairs that would clear it.
+    pub repairs: Vec<crate::repair::RepairId>,
+}
+
+/// The typed kinds, with what their wording needs. `name()` gives the contract's kebab-case name.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FindingKind {
+    /// A component cannot start on the configuration it finds.
+    ConfigLoadFailure {
+        component: String,
+        line: LogLine,
+        config_map: Option<Key>,
+        config_key: Option<String>,
+    },
+    /// A component crash-loops for another reason.
+    CrashLooping {
+        component: String,
+        restarts: u32,
+        line: Option<LogLine>,
+    },
+    /// Fewer pods ready than asked for.
+    NotReady {
+        component: String,
+        ready: u32,
+        desired: u32,
+    },
+    ImagePullFailure {
+        component: String,
+        image: String,
+    },
+    OomKilled {
+        component: String,
+        restarts: u32,
+    },
+    /// A Service of a component has no ready address: its users get errors.
+    NoReadyEndpoints {
+        component: String,
+        service: Key,
+        total: u32,
+    },
+    /// Runs on what it loaded before; would not come back after a restart.
+    ConfigAtRiskOnRestart {
+        components: Vec<String>,
+        config_map: Key,
+    },
+    /// A revision of the configuration repository that the deployed Prow would refuse.
+    RevisionWouldNotLoad {
+        revision: Revision,
+        is_head: bool,
+        objections: Vec<Objection>,
+    },
+    /// A live ConfigMap differs from the revision that a repair would write.
+    ConfigMapDrift {
+        config_map: Key,
+        revision: Revision,
+        added: usize,
+        removed: usize,
+        changed: usize,
+    },
+    ConfigMapMissing {
+        config_map: Key,
+        mounted_by: Vec<String>,
+    },
+    /// Keys that no file of the repository stands for.
+    ConfigMapStaleKeys {
+        config_map: Key,
+        keys: Vec<String>,
+    },
+    /// A part could not be read for lack of rights.
+    AccessDenied {
+        source: String,
+        verb: String,
+    },
+    /// A part could not be read: no answer, or no such thing.
+    SourceLost {
+        source: String,
+        error: String,
+    },
+    /// Something of the configuration repository is not understood, and so not judged.
+    NotUnderstood {
+        what: String,
+    },
+    /// A run of this program did not end.
+    InterruptedRun {
+        run: String,
+        unknown: Vec<String>,
+    },
+}
+
+impl FindingKind {
+    /// The name that scripts know it by.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FindingKind::ConfigLoadFailure { .. } => "config-load-failure",
+            FindingKind::CrashLooping { .. } => "crash-looping",
+            FindingKind::NotReady { .. } => "not-ready",
+            FindingKind::ImagePullFailure { .. } => "image-pull-failure",
+            FindingKind::OomKilled { .. } => "oom-killed",
+            FindingKind::NoReadyEndpoints { .. } => "no-ready-endpoints",
+            FindingKind::ConfigAtRiskOnRestart { .. } => "config-at-risk-on-restart",
+            FindingKind::RevisionWouldNotLoad { .. } => "revision-would-not-load",
+            FindingKind::ConfigMapDrift { .. } => "configmap-drift",
+            FindingKind::ConfigMapMissing { .. } => "configmap-missing",
+            FindingKind::ConfigMapStaleKeys { .. } => "configmap-stale-keys",
+            FindingKind::AccessDenied { .. } => "access-denied",
+            FindingKind::SourceLost { .. } => "source-lost",
+            FindingKind::NotUnderstood { .. } => "not-understood",
+            FindingKind::InterruptedRun { .. } => "interrupted-run",
+        }
+    }
+}
+
+/// The first line of every Overview.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    pub state: Health,
+    pub since: Option<Timestamp>,
+    /// Id of the finding that explains it, if any.
+    pub cause: Option<String>,
+    /// What a Prow user loses, in their words; from the catalogue.
+    pub loss: Vec<String>,
+    /// What changed just before `since`.
+    pub began: Option<Change>,
+    pub next: NextStep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    Healthy,
+    Degraded,
+    Broken,
+    /// Too little could be seen to say.
+    Unknown,
+}
+
+/// Something that changed at a time: a ConfigMap written, a workload rolled out, a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub at: Timestamp,
+    pub what: ChangeKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeKind {
+    ConfigMapWritten { config_map: Key, manager: String },
+    RolledOut { component: String, image: String },
+    Committed { revision: Revision },
+}
+
+/// The one next step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NextStep {
+    Nothing,
+    /// Make a plan with this repair, for this finding.
+    Repair {
+        repair: crate::repair::RepairId,
+        to: Option<Revision>,
+    },
+    /// Finish or undo what a run left.
+    Resume {
+        run: String,
+    },
+    /// Prow works; git's head would break it at the next upload: get a fix merged.
+    MendRevision {
+        revision: Revision,
+    },
+    /// Wait: pods are already coming back.
+    Wait {
+        what: String,
+    },
+    /// Look closer by hand.
+    Look {
+        at: ObjectRef,
+    },
+    /// Sign in, get the right, or reach the server.
+    RegainSight {
+        source: String,
+    },
+}
+
+/// How long ago each flow last moved: newest timestamps. `None` means no history, which is unknown, not stalled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Newest ProwJob of a GitHub event.
+    pub trigger: Option<Timestamp>,
+    /// Newest pod started.
+    pub start: Option<Timestamp>,
+    /// Newest completion recorded.
+    pub report: Option<Timestamp>,
+    /// Newest batch or postsubmit: a merge happened.
+    pub merge: Option<Timestamp>,
+    pub periodic: Option<Timestamp>,
+}
+
+/// Which revision a repair would write, and why that one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    pub revision: Revision,
+    pub basis: Basis,
+    pub why: ChoiceReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChoiceReason {
+    /// `--revision`.
+    Asked,
+    /// The upstream's head, and nothing speaks against it.
+    Head,
+    /// The newest revision known to load: Ready containers started on this very content.
+    NewestKnownToLoad,
+    /// The newest revision that nothing speaks against.
+    NewestWithoutObjection,
+}
+
+/// All that `diagnose` says of a snapshot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Diagnosis {
+    pub verdict: Verdict,
+    pub flow: Flow,
+    /// Worst first, causes before symptoms.
+    pub findings: Vec<Finding>,
+    /// The revision that drift is measured against and `sync-config` writes.
+    pub choice: Option<Choice>,
+    /// Every desired ConfigMap against the live one, at `choice`.
+    pub drift: Vec<ConfigMapDrift>,
+}
+
+impl Diagnosis {
+    pub fn finding(&self, id: &str) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.id == id)
+    }
+
+    /// Exit code of `status`: 1 with findings above info, else 0.
+    pub fn exit_code(&self) -> u8 {
+        u8::from(self.findings.iter().any(|finding| finding.severity < Severity::Info))
+    }
+}
+
+/// A ConfigMap, live against git at the chosen revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigMapDrift {
+    pub object: ObjectRef,
+    pub state: DriftState,
+    /// Keys that differ or are equal, by name.
+    pub keys: Vec<KeyDrift>,
+    /// Bytes stored live, as the API server counts them.
+    pub bytes: usize,
+}
+
+impl ConfigMapDrift {
+    pub fn count(&self, change: KeyChange) -> usize {
+        self.keys.iter().filter(|key| key.change == change).count()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftState {
+    Same,
+    Drift,
+    Missing,
+    /// Live, mounted by a component, and no map of git writes it.
+    Unmanaged,
+    /// Could not be read.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyDrift {
+    pub key: String,
+    pub change: KeyChange,
+    /// File of the repository, where there is one.
+    pub path: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyChange {
+    Same,
+    /// In git, not live: a repair would add it.
+    Added,
+    /// Live, not in git: kept unless pruned.
+    Removed,
+    Changed,
+}

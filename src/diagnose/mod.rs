@@ -1,0 +1,5 @@
+//! Snapshot to findings, verdict and pulse. Pure.
+
+mod finding;
+
+pub use finding::*;

@@ -1,0 +1,116 @@
+//! ConfigMaps, live and as git asks for them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Alias, Key, Timestamp};
+
+/// Values of a ConfigMap by key: the bytes, whichever of `data` and `binaryData` they lie in.
+pub type Values = BTreeMap<String, Vec<u8>>;
+
+/// A live ConfigMap.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigMapState {
+    pub cluster: Alias,
+    pub key: Key,
+    pub uid: String,
+    pub resource_version: String,
+    pub immutable: bool,
+    /// As stored: gzip values are still compressed.
+    pub values: Values,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    /// Who wrote, newest first, from managedFields.
+    pub writers: Vec<Writer>,
+}
+
+impl ConfigMapState {
+    /// What the API server counts against its limit of 1,048,576 bytes: values, not keys.
+    pub fn bytes(&self) -> usize {
+        self.values.values().map(Vec::len).sum()
+    }
+
+    pub fn last_writer(&self) -> Option<&Writer> {
+        self.writers.first()
+    }
+}
+
+/// A field manager of managedFields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    pub manager: String,
+    pub at: Option<Timestamp>,
+}
+
+/// A ConfigMap as a revision of the configuration repository asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DesiredConfigMap {
+    pub cluster: Alias,
+    pub key: Key,
+    pub entries: BTreeMap<String, DesiredEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredEntry {
+    /// Path of the file in the repository.
+    pub path: String,
+    /// The bytes to be stored: gzip where the map says so.
+    pub bytes: Vec<u8>,
+    pub gzip: bool,
+}
+
+/// The configuration repository, as seen through one revision that a repair would write, and the history before it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Path of the checkout.
+    pub repository: String,
+    /// The upstream's head (else HEAD).
+    pub head: Candidate,
+    /// What was asked for with `--revision`.
+    pub asked: Option<Candidate>,
+    /// Revisions that changed mapped files, newest first, `head` included; enough of them to find a good one.
+    pub candidates: Vec<Candidate>,
+    /// Name of the upstream, such as `origin/master`.
+    pub upstream: String,
+    /// When the checkout last fetched, from FETCH_HEAD; `None` where it never did.
+    pub fetched: Option<Timestamp>,
+    /// What of the repository the program does not understand and so did not judge. Said, never guessed.
+    pub not_understood: Vec<String>,
+}
+
+/// A commit of the configuration repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Full hash.
+    pub id: String,
+    pub subject: String,
+    pub author: String,
+    pub committed: Timestamp,
+}
+
+impl Revision {
+    pub fn short(&self) -> &str {
+        self.id.get(..7).unwrap_or(&self.id)
+    }
+}
+
+/// A revision with the ConfigMaps that it asks for and what our own rules say of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    pub revision: Revision,
+    /// `Err` holds why the revision cannot be rendered (plugins.yaml does not parse, no file matches).
+    pub config_maps: Result<std::sync::Arc<Vec<DesiredConfigMap>>, String>,
+    /// What Prow's rules, as we know them, say against it. A GUESS: only Prow knows.
+    pub objections: Vec<Objection>,
+}
+
+/// A reason to think that a Prow would refuse a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objection {
+    /// In Prow's words where it has some: `duplicated preset 'label:value' pair : a:b`.
+    pub message: String,
+    /// The ConfigMap and key it is about, where that can be told.
+    pub config_map: Option<Key>,
+    pub config_key: Option<String>,
+}

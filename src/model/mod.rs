@@ -1,0 +1,36 @@
+//! Plain data that all rooms share: no I/O, no clock, no opinion.
+//!
+//! - [`source`]: `Source<T>`, the difference between "nothing there" and "could not see"
+//! - [`object`]: names of things in clusters
+//! - [`component`]: Prow's workloads and their pods
+//! - [`configmap`]: ConfigMaps, live and as git asks for them
+//! - [`prowjob`]: what the pulse needs of ProwJobs
+//! - [`snapshot`]: everything seen at one time
+//! - [`failure`]: what went wrong, why, and what to do
+//! - [`write`]: the few writes the program can make, and their guards
+//! - [`event`]: what a run tells while it goes on
+//!
+//! To extend: add the field here first, then fill it in `observe`, then judge it in `diagnose`.
+
+pub mod component;
+pub mod configmap;
+pub mod event;
+pub mod failure;
+pub mod object;
+pub mod prowjob;
+pub mod snapshot;
+pub mod source;
+pub mod text;
+pub mod write;
+
+pub use component::*;
+pub use configmap::*;
+pub use event::*;
+pub use failure::*;
+pub use object::*;
+pub use prowjob::*;
+pub use snapshot::*;
+pub use source::Source;
+pub use write::*;
+
+pub use jiff::Timestamp;

@@ -1,0 +1,129 @@
+//! Everything seen at one time: what diagnoses judge and plans are made from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Alias, ClusterIdentity, Component, ConfigMapState, Desired, Endpoints, Key, ProwJobTimes, Source, Timestamp,
+};
+
+/// The state of a Prow, as far as it could be seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub taken_at: Timestamp,
+    /// Who the server says we are; `None` where it does not tell.
+    pub user: Option<String>,
+    /// The service cluster: where Prow's components run.
+    pub service: ClusterView,
+    /// Build clusters by alias; a cluster missing here was not looked for, one that is lost says so itself.
+    pub clusters: BTreeMap<Alias, ClusterView>,
+    pub prowjobs: Source<Vec<ProwJobTimes>>,
+    /// `prowjob_namespace` and `pod_namespace` of the live configuration.
+    pub prow: Source<ProwSettings>,
+    pub desired: Source<Desired>,
+    /// Runs of this program that did not end, from the journal.
+    pub interrupted: Vec<InterruptedRun>,
+    /// Contents that a component is known to have refused, remembered by the journal from the plans made then.
+    pub refused: Vec<RefusedContent>,
+}
+
+impl Snapshot {
+    /// The sources by name, with their standing: `service/pods`, `git`.
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        let mut all = self.service.sources("service");
+        for (alias, view) in &self.clusters {
+            all.extend(view.sources(&alias.0));
+        }
+        all.push(SourceStatus::of("service/prowjobs", &self.prowjobs));
+        all.push(SourceStatus::of("git", &self.desired));
+        all
+    }
+}
+
+/// One cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterView {
+    pub alias: Alias,
+    /// Context and server are always there; the uids come with the first answer.
+    pub context: String,
+    pub server: String,
+    /// Known once the server answered; plans need it.
+    pub identity: Source<ClusterIdentity>,
+    /// Server version, such as `v1.34.4`.
+    pub version: Option<String>,
+    /// Workloads joined with their pods. Denied or lost parts of it are said in `parts`.
+    pub components: Source<Vec<Component>>,
+    pub config_maps: Source<BTreeMap<Key, ConfigMapState>>,
+    pub endpoints: Source<Endpoints>,
+    /// The lists behind the above, a name each (`pods in prow`, `logs of prow/hook-1 (hook)`): what was asked, what
+    /// came of it.
+    pub parts: Vec<SourceStatus>,
+}
+
+impl ClusterView {
+    fn sources(&self, name: &str) -> Vec<SourceStatus> {
+        let mut all = vec![
+            SourceStatus::of(&format!("{name}/components"), &self.components),
+            SourceStatus::of(&format!("{name}/configmaps"), &self.config_maps),
+            SourceStatus::of(&format!("{name}/endpoints"), &self.endpoints),
+        ];
+        all.extend(
+            self.parts.iter().map(|part| SourceStatus { name: format!("{name}/{}", part.name), ..part.clone() }),
+        );
+        all
+    }
+
+    /// A component by role, first in name order.
+    pub fn component(&self, role: &str) -> Option<&Component> {
+        self.components.seen()?.iter().find(|component| component.role == role)
+    }
+}
+
+/// The standing of a source, without its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceStatus {
+    pub name: String,
+    pub source: Source<()>,
+}
+
+impl SourceStatus {
+    pub fn of<T>(name: &str, source: &Source<T>) -> Self {
+        SourceStatus { name: name.to_owned(), source: source.map(|_| ()) }
+    }
+}
+
+/// What the live Prow configuration says of namespaces, and where it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProwSettings {
+    pub prowjob_namespace: String,
+    pub pod_namespace: String,
+    /// The ConfigMap that `--config-path` leads to.
+    pub from: Key,
+}
+
+/// A run that has an intent without an outcome, or never ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterruptedRun {
+    pub run: String,
+    pub title: String,
+    pub at: Timestamp,
+    /// The steps whose outcome nobody knows, as words.
+    pub unknown: Vec<String>,
+    /// Process that holds it, if it still lives: then it is not interrupted but going on elsewhere.
+    pub running_pid: Option<u32>,
+}
+
+/// A ConfigMap content that a running Prow refused: a FACT that outlives the pod whose log told it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedContent {
+    pub config_map: Key,
+    /// Key to sha256 of the value after gunzip.
+    pub keys: BTreeMap<String, String>,
+    /// Images of the component that refused it.
+    pub images: Vec<String>,
+    /// The component's own words.
+    pub error: String,
+    pub at: Timestamp,
+}

@@ -1,0 +1,291 @@
+//! Plans as values: they can be shown, saved, diffed, refused, approved. Nothing here does anything.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    ClusterIdentity, Failure, FailureKind, ObjectRef, RefusedContent, Revision, Timestamp, Write, sha256_hex,
+};
+
+use super::RepairId;
+
+/// What a repair would do, complete: bodies are embedded, so running it needs no further choice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// `p-` and the first characters of the digest.
+    pub id: String,
+    pub repair: RepairId,
+    /// One line: `write job-config as of 6a70de1`.
+    pub title: String,
+    pub clusters: Vec<ClusterIdentity>,
+    pub basis: PlanBasis,
+    pub steps: Vec<Step>,
+    /// What was left out and why; a plan may be partly safe.
+    pub refusals: Vec<Refusal>,
+    /// What the person should know before: not reversible, keys kept, consumers that will not notice.
+    pub warnings: Vec<String>,
+    /// What must be typed to run it.
+    pub confirmation: Confirmation,
+    /// What proves that it worked, watched after the last step.
+    pub verify: Verify,
+    /// sha256 over everything above but `id`.
+    pub digest: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanBasis {
+    pub taken_at: Timestamp,
+    /// The revision that ConfigMaps are written from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// Why that one, in words; starts with FACT or GUESS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The run that this plan undoes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<String>,
+    /// Contents that a component refused when the plan was made: the journal remembers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedContent>,
+}
+
+/// One write, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// From 1.
+    pub n: usize,
+    pub write: Write,
+    pub why: String,
+    /// How it can be taken back.
+    pub undo: Undo,
+    /// Content that may be overwritten although the resourceVersion moved: the one seen. `None` for deletes.
+    /// The change in words: `1 key changed, 0 added, 0 removed`.
+    pub effect: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undo {
+    /// The prior object is backed up; `undo RUN` puts it back.
+    FromBackup,
+    /// Nothing to take back: its owner makes a new one.
+    RecreatedByOwner,
+    /// Gone for good, or to be removed by hand.
+    None,
+}
+
+/// Something that a repair will not do, why, and what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectRef>,
+    pub reason: String,
+    pub hint: String,
+}
+
+impl Refusal {
+    pub fn new(reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        Refusal { object: None, reason: reason.into(), hint: hint.into() }
+    }
+
+    #[must_use]
+    pub fn of(mut self, object: &ObjectRef) -> Self {
+        self.object = Some(object.clone());
+        self
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Failure::new(FailureKind::Refused, refusal.reason).hint(refusal.hint)
+    }
+}
+
+/// What a person types, by damage, so that nobody learns to type without reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type", content = "word")]
+pub enum Confirmation {
+    /// The candidate is known to load and undo is one key: `yes`.
+    Yes,
+    /// Not known to load: the map's name.
+    MapName(String),
+    /// Deletes: the count.
+    Count(usize),
+}
+
+impl Confirmation {
+    /// The words that run it.
+    pub fn word(&self) -> String {
+        match self {
+            Confirmation::Yes => "yes".to_owned(),
+            Confirmation::MapName(name) => name.clone(),
+            Confirmation::Count(count) => count.to_string(),
+        }
+    }
+}
+
+/// What is watched after the last step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum Verify {
+    /// These components Ready, within the time; their crash loops may take a back-off to end.
+    ComponentsReady { components: Vec<ObjectRef>, within_seconds: u32 },
+    /// The ConfigMaps hold what was written.
+    Written,
+}
+
+impl Plan {
+    /// Recomputes the digest and the id. The last call of a repair.
+    #[must_use]
+    pub fn sealed(mut self) -> Self {
+        self.digest = self.compute_digest();
+        self.id = format!("p-{}", &self.digest[..8]);
+        self
+    }
+
+    pub fn compute_digest(&self) -> String {
+        let naked = Plan { id: String::new(), digest: String::new(), ..self.clone() };
+        // Serialising plain structs and maps with string keys cannot fail.
+        sha256_hex(&serde_json::to_vec(&naked).unwrap_or_default())
+    }
+
+    /// How many objects it changes: what `--expect` compares with.
+    pub fn objects(&self) -> usize {
+        self.steps.len()
+    }
+}
+
+/// What the server answered to the dry run of each step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    pub digest: String,
+    pub at: Timestamp,
+    pub steps: Vec<StepPreview>,
+}
+
+impl Preview {
+    pub fn all_accepted(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step.answer, Answer::Accepted))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepPreview {
+    pub n: usize,
+    pub answer: Answer,
+}
+
+/// The server's answer to one write under `dryRun=All`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    Accepted,
+    /// It is not what the plan saw any more. `who` wrote last, where that can be told.
+    Moved {
+        detail: String,
+    },
+    /// Gone already.
+    Gone,
+    Refused {
+        failure: Failure,
+    },
+}
+
+/// A plan that a person approved, bound to its digest and to the clusters that were previewed.
+/// Only [`approve`] makes one.
+#[derive(Debug, Clone)]
+pub struct ApprovedPlan {
+    plan: Plan,
+}
+
+impl ApprovedPlan {
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+/// How the approval was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Approval {
+    /// The words typed on the Plan screen.
+    Typed(String),
+    /// `--execute --context NAME --expect N` (or `--expect-at-most N`).
+    Flags { context: String, expect: Expect },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    Exactly(usize),
+    AtMost(usize),
+}
+
+/// Makes an [`ApprovedPlan`], or says why not.
+///
+/// # Errors
+/// A changed plan, a preview of another plan or with a refused step, wrong words, another context, another count.
+pub fn approve(plan: &Plan, preview: &Preview, approval: &Approval) -> Result<ApprovedPlan, Refusal> {
+    if plan.digest != plan.compute_digest() {
+        return Err(Refusal::new(
+            "the plan's digest does not fit its content: the file was changed after it was made",
+            "make the plan anew with `prow-breakglass plan`",
+        ));
+    }
+    if preview.digest != plan.digest {
+        return Err(Refusal::new("the preview is of another plan", "preview this plan again"));
+    }
+    if plan.steps.is_empty() {
+        return Err(Refusal::new("the plan has no steps", "nothing is left to do; look at `prow-breakglass status`"));
+    }
+    if let Some(step) = preview.steps.iter().find(|step| !matches!(step.answer, Answer::Accepted | Answer::Gone)) {
+        let why = match &step.answer {
+            Answer::Moved { detail } => detail.clone(),
+            Answer::Refused { failure } => failure.summary.clone(),
+            Answer::Accepted | Answer::Gone => String::new(),
+        };
+        return Err(Refusal::new(
+            format!("step {} does not hold any more: {why}", step.n),
+            "make the plan anew and read it again: somebody else is at work on the same object",
+        ));
+    }
+    match approval {
+        Approval::Typed(words) if words.trim() == plan.confirmation.word() => {}
+        Approval::Typed(_) => {
+            return Err(Refusal::new(
+                "those are not the words",
+                format!("type exactly `{}`, or Esc to leave", plan.confirmation.word()),
+            ));
+        }
+        Approval::Flags { context, expect } => check_flags(plan, context, *expect)?,
+    }
+    Ok(ApprovedPlan { plan: plan.clone() })
+}
+
+fn check_flags(plan: &Plan, context: &str, expect: Expect) -> Result<(), Refusal> {
+    // The first cluster of a plan is the service cluster; the plan names the others.
+    if let Some(cluster) = plan.clusters.first()
+        && cluster.context != context
+    {
+        return Err(Refusal::new(
+            format!("the plan is for context {}, not {context}", cluster.context),
+            format!("if that is what you mean: --context {}", cluster.context),
+        ));
+    }
+    let objects = plan.objects();
+    let fits = match expect {
+        Expect::Exactly(n) => objects == n,
+        Expect::AtMost(n) => objects <= n,
+    };
+    if fits {
+        return Ok(());
+    }
+    let said = match expect {
+        Expect::Exactly(n) => format!("--expect {n}"),
+        Expect::AtMost(n) => format!("--expect-at-most {n}"),
+    };
+    Err(Refusal::new(
+        format!("the plan changes {objects} object(s), and {said} was given"),
+        "read the plan; if its count is what you want, give that number",
+    ))
+}
