@@ -139,10 +139,6 @@ impl Binaries {
         Ok(binaries)
     }
 
-    /// The folder of Prow's programs, checkconfig among them.
-    pub fn prow_dir(&self) -> PathBuf {
-        self.dir(module("prow"))
-    }
 
     /// The path of a program.
     pub fn program(&self, name: &str) -> PathBuf {

@@ -30,7 +30,7 @@ pub enum Credential<'a> {
 }
 
 impl Authority {
-    /// Makes the authority and writes `ca.crt` and `service-account.key` into `dir`.
+    /// Makes the authority and writes `ca.crt` and `service-account.{key,pub}` into `dir`.
     pub fn new(dir: &Path) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -38,10 +38,12 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
         let ca_pem = params.self_signed(&key)?.pem();
-        let service_account_key = KeyPair::generate()?.serialize_pem();
+        let accounts = KeyPair::generate()?;
+        let service_account_key = accounts.serialize_pem();
         std::fs::create_dir_all(dir)?;
         std::fs::write(dir.join("ca.crt"), &ca_pem)?;
         std::fs::write(dir.join("service-account.key"), &service_account_key)?;
+        std::fs::write(dir.join("service-account.pub"), accounts.public_key_pem())?;
         Ok(Self {
             issuer: Issuer::new(params, key),
             ca_pem,

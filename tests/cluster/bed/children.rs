@@ -13,8 +13,13 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-/// Makes the command's process die with the bed.
+/// Makes the command's process die with the bed, and keeps the terminal's signals from it.
 pub fn tie_to_bed(command: &mut Command) -> &mut Command {
+    die_with_bed(command).process_group(0)
+}
+
+/// Makes the command's process die with the bed.
+pub fn die_with_bed(command: &mut Command) -> &mut Command {
     let bed = std::process::id();
     #[expect(
         unsafe_code,
@@ -31,7 +36,7 @@ pub fn tie_to_bed(command: &mut Command) -> &mut Command {
             Ok(())
         });
     }
-    command.process_group(0).kill_on_drop(true)
+    command.kill_on_drop(true)
 }
 
 /// A long-running program of the control plane, its output in a file.

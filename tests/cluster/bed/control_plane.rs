@@ -131,7 +131,7 @@ impl ControlPlane {
             format!("--client-ca-file={}", authority.file("ca.crt")),
             format!("--token-auth-file={}", token_file.display()),
             format!("--service-account-issuer={ISSUER}"),
-            format!("--service-account-key-file={}", authority.file("service-account.key")),
+            format!("--service-account-key-file={}", authority.file("service-account.pub")),
             format!(
                 "--service-account-signing-key-file={}",
                 authority.file("service-account.key")

@@ -10,17 +10,15 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::children::tie_to_bed;
+use crate::children::die_with_bed;
 
 /// The hidden first argument.
 pub const HIDDEN: &str = "program";
 
 /// The program with these arguments.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    // The library has no entry point yet; its call belongs here.
-    let shown: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
-    eprintln!("prow-breakglass {}: not built yet", shown.join(" "));
-    ExitCode::from(2)
+    let name = OsString::from("prow-breakglass");
+    prow_breakglass::main_with_args(std::iter::once(name).chain(args).collect())
 }
 
 /// The arguments that lead the program to a bed.
@@ -37,8 +35,9 @@ pub fn arguments(bed: &Value) -> Vec<String> {
 pub async fn open(bed: &Value, more: &[OsString]) -> Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(HIDDEN).args(arguments(bed)).args(more);
-    // The program has to stay in the terminal's foreground group, unlike the bed's other children.
-    tie_to_bed(&mut command).process_group_unset();
-    command.spawn().context("open the program")?.wait().await?;
+    // It has to stay in the terminal's foreground group, unlike the bed's other children.
+    die_with_bed(&mut command)
+        .spawn()
+        .context("open the program")?.wait().await?;
     Ok(())
 }

@@ -276,17 +276,21 @@ impl Container {
         let out = tokio::spawn(copy_lines(child.stdout.take(), Arc::clone(&log)));
         let err = tokio::spawn(copy_lines(child.stderr.take(), log));
         self.running(started, pid, probe.is_none());
-        let mut asked_to_stop = false;
+        let grace = around.grace;
+        let mut kill_at = None;
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status?,
-                () = around.stopped(), if !asked_to_stop => {
-                    asked_to_stop = true;
+                () = around.stopped(), if kill_at.is_none() => {
+                    kill_at = Some(tokio::time::Instant::now() + grace);
                     if let Some(pid) = pid {
                         send(pid, Signal::TERM);
                     }
                 }
-                () = tokio::time::sleep(around.grace), if asked_to_stop => child.start_kill()?,
+                () = until(kill_at) => {
+                    kill_at = Some(tokio::time::Instant::now() + grace);
+                    child.start_kill()?;
+                }
                 ready = Probe::next(&mut probe) => {
                     if self.record().ready != ready {
                         self.update(|record| record.ready = ready);
@@ -344,6 +348,14 @@ impl Surroundings {
 
     async fn stopped_within(&mut self, time: Duration) -> bool {
         tokio::time::timeout(time, self.stopped()).await.is_ok()
+    }
+}
+
+/// Comes at this time; never without one.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

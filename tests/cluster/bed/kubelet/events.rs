@@ -5,24 +5,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::Api;
 use serde_json::json;
+
+use super::{NODE, Shared};
 
 /// Sends events in the background: a lost one is lost, as on a real node.
 #[derive(Clone)]
 pub struct Events {
-    client: Client,
+    shared: Arc<Shared>,
     pod: ObjectReference,
-    node: &'static str,
     counts: Arc<Mutex<HashMap<String, i32>>>,
 }
 
 impl Events {
-    pub fn new(client: Client, pod: ObjectReference, node: &'static str) -> Self {
+    pub fn new(shared: Arc<Shared>, pod: ObjectReference) -> Self {
         Self {
-            client,
+            shared,
             pod,
-            node,
             counts: Arc::default(),
         }
     }
@@ -55,21 +55,23 @@ impl Events {
             "count": count,
             "firstTimestamp": format!("{now:.0}"),
             "lastTimestamp": format!("{now:.0}"),
-            "source": { "component": "kubelet", "host": self.node },
+            "source": { "component": "kubelet", "host": NODE },
             "reportingComponent": "kubelet",
-            "reportingInstance": self.node,
+            "reportingInstance": NODE,
         });
-        let api: Api<Event> = Api::namespaced(self.client.clone(), self.pod.namespace.as_deref().unwrap_or_default());
+        let shared = Arc::clone(&self.shared);
+        let namespace = self.pod.namespace.clone().unwrap_or_default();
         tokio::spawn(async move {
+            let api: Api<Event> = Api::namespaced(shared.client.clone(), &namespace);
             if count == 1 {
                 if let Ok(event) = serde_json::from_value(event) {
-                    let _ = api.create(&PostParams::default(), &event).await;
+                    let _ = shared.write(api.create(&PostParams::default(), &event)).await;
                 }
             } else {
-                let patch = json!({
+                let patch = Patch::Merge(json!({
                     "count": count, "message": event["message"], "lastTimestamp": event["lastTimestamp"],
-                });
-                let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+                }));
+                let _ = shared.write(api.patch(&name, &PatchParams::default(), &patch)).await;
             }
         });
     }

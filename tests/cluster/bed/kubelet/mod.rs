@@ -50,6 +50,8 @@ pub struct Shared {
     /// All waiting of back-off is multiplied by it.
     back_off_factor: Mutex<f64>,
     paused: watch::Sender<bool>,
+    /// Writes under way.
+    writing: watch::Sender<usize>,
     store: volumes::Store,
     pods: Mutex<HashMap<String, Arc<PodRecord>>>,
 }
@@ -59,6 +61,15 @@ impl Shared {
     async fn unpaused(&self) {
         // The sender is ours: it cannot be gone.
         let _ = self.paused.subscribe().wait_for(|paused| !paused).await;
+    }
+
+    /// Sends a write to the API server, when the kubelet is not paused.
+    async fn write<T>(&self, write: impl Future<Output = T>) -> T {
+        self.unpaused().await;
+        self.writing.send_modify(|count| *count += 1);
+        let outcome = write.await;
+        self.writing.send_modify(|count| *count -= 1);
+        outcome
     }
 
     fn shorten(&self, time: Duration) -> Duration {
@@ -105,6 +116,7 @@ impl Kubelet {
             accounts: settings.accounts,
             back_off_factor: Mutex::new(settings.back_off_factor),
             paused: watch::Sender::new(false),
+            writing: watch::Sender::new(0),
             store: volumes::Store::new(),
             pods: Mutex::default(),
         });
@@ -139,9 +151,12 @@ impl Kubelet {
     }
 
     /// Stops writing and restarting until resumed; of the programs only those that write unasked are frozen.
-    pub fn pause(&self) {
+    /// Comes back when the last write is through.
+    pub async fn pause(&self) {
         self.shared.paused.send_replace(true);
         self.signal_writers(Signal::STOP);
+        // The sender is ours: it cannot be gone.
+        let _ = self.shared.writing.subscribe().wait_for(|count| *count == 0).await;
     }
 
     pub fn resume(&self) {

@@ -17,7 +17,7 @@ use super::events::Events;
 use super::images;
 use super::status::Reporter;
 use super::volumes::Volumes;
-use super::{NODE, Shared, pod_dir};
+use super::{Shared, pod_dir};
 
 /// A pod on this node.
 pub struct PodRecord {
@@ -57,7 +57,7 @@ pub async fn run(shared: Arc<Shared>, pod: Arc<Pod>, mut feed: Feed) {
         containers: containers.collect(),
     });
     let mut task = PodTask {
-        events: Events::new(shared.client.clone(), reference(&record), NODE),
+        events: Events::new(Arc::clone(&shared), reference(&record)),
         reporter: Reporter::new(&pod.metadata, &spec),
         volumes: Volumes::new(dir.join("volumes")),
         written: None,
@@ -208,7 +208,9 @@ impl PodTask {
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &self.record.namespace);
         let patch = serde_json::json!({ "metadata": { "uid": self.record.uid }, "status": status });
         let params = PatchParams::default();
-        match api.patch_status(&self.record.name, &params, &Patch::Strategic(patch)).await {
+        let patch = Patch::Strategic(patch);
+        let write = api.patch_status(&self.record.name, &params, &patch);
+        match self.shared.write(write).await {
             Ok(_) => {
                 self.written = Some(status);
                 true
@@ -231,8 +233,7 @@ impl PodTask {
             ..DeleteParams::default()
         };
         loop {
-            self.shared.unpaused().await;
-            match api.delete(&self.record.name, &params).await {
+            match self.shared.write(api.delete(&self.record.name, &params)).await {
                 // With a finalizer it lingers; the feed ends when it goes.
                 Ok(_) => break,
                 Err(kube::Error::Api(error)) if matches!(error.code, 404 | 409) => return,
