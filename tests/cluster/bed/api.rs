@@ -45,10 +45,7 @@ pub async fn create(client: &Client, object: &Value, manager: &str) -> Result<Va
     let request = http::Request::post(path)
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(object)?)?;
-    client
-        .request(request)
-        .await
-        .with_context(|| format!("create {} {}", object["kind"], object["metadata"]["name"]))
+    client.request(request).await.with_context(|| format!("create {} {}", object["kind"], object["metadata"]["name"]))
 }
 
 /// Creates the objects of a manifest of several documents.

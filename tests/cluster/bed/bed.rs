@@ -54,10 +54,7 @@ impl Bed {
         let client = api::client(&plane.admin_kubeconfig, "bed").await?;
 
         plane.start_controllers(dir, &binaries, &authority)?;
-        tokio::try_join!(
-            create_prowjob_kind(&client, &binaries),
-            prow_objects::create_foundation(&client),
-        )?;
+        tokio::try_join!(create_prowjob_kind(&client, &binaries), prow_objects::create_foundation(&client),)?;
         users::grant(&client).await?;
         let kubelet = Kubelet::start(
             Settings {
@@ -72,17 +69,8 @@ impl Bed {
             &authority.server("kubelet")?,
         )
         .await?;
-        let mut bed = Self {
-            client,
-            kubelet,
-            repository,
-            plane,
-            binaries,
-            dir: dir.to_owned(),
-            kubeconfig,
-            variants,
-            accounts,
-        };
+        let mut bed =
+            Self { client, kubelet, repository, plane, binaries, dir: dir.to_owned(), kubeconfig, variants, accounts };
         bed.upload_configuration().await?;
         prow_jobs::create_past(&bed.client).await?;
         prow_objects::create_workloads(&bed.client).await?;
@@ -98,10 +86,7 @@ impl Bed {
             .arg(format!("--source-path={checkout}"))
             .arg(format!("--config-path={checkout}/config/prow/config.yaml"))
             .arg(format!("--plugin-config={checkout}/config/prow/plugins.yaml"))
-            .arg(format!(
-                "--kubeconfig={}",
-                self.accounts.join("config-bootstrapper.kubeconfig").display()
-            ))
+            .arg(format!("--kubeconfig={}", self.accounts.join("config-bootstrapper.kubeconfig").display()))
             .arg("--dry-run=false")
             .env_clear()
             .stdin(Stdio::null())
@@ -168,7 +153,7 @@ impl Bed {
             "user": users::ONCALL,
             "repository": self.repository.checkout,
             "auditLog": self.plane.audit_log,
-            "goodRevision": self.repository.revision("good").await?,
+            "goodRevision": self.repository.revision("behaviour").await?,
             "brokenRevision": self.repository.revision("refactor").await?,
             "server": self.plane.server,
             "prowNamespace": PROW,
@@ -237,10 +222,7 @@ async fn create_prowjob_kind(client: &Client, binaries: &Binaries) -> Result<()>
     let request = http::Request::post(path)
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(definition.into_bytes())?;
-    client
-        .request_text(request)
-        .await
-        .context("define the kind ProwJob")?;
+    client.request_text(request).await.context("define the kind ProwJob")?;
     api::eventually("the kind ProwJob", Duration::from_secs(60), async || {
         let request = http::Request::get("/apis/prow.k8s.io/v1/prowjobs").body(Vec::new())?;
         client.request_text(request).await?;

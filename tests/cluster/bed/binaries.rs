@@ -92,11 +92,7 @@ const MODULES: &[Module] = &[
             ("checkconfig", "sigs.k8s.io/prow/cmd/checkconfig"),
             ("config-bootstrapper", "sigs.k8s.io/prow/cmd/config-bootstrapper"),
         ],
-        files: &[(
-            "sigs.k8s.io/prow",
-            "config/prow/cluster/prowjob-crd/prowjob_customresourcedefinition.yaml",
-            CRD,
-        )],
+        files: &[("sigs.k8s.io/prow", "config/prow/cluster/prowjob-crd/prowjob_customresourcedefinition.yaml", CRD)],
         takes: "three minutes",
     },
 ];
@@ -113,10 +109,7 @@ pub struct Binaries {
 impl Binaries {
     /// Builds what is missing. Says on stderr what it does when that takes long.
     pub async fn provide() -> Result<Self> {
-        let binaries = Self {
-            cache: cache_dir()?,
-            assets: std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from),
-        };
+        let binaries = Self { cache: cache_dir()?, assets: std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) };
         for module in MODULES {
             if binaries.missing(module).is_empty() {
                 continue;
@@ -126,19 +119,12 @@ impl Binaries {
             // Another builder may have done it while we waited.
             let missing = binaries.missing(module);
             if !missing.is_empty() {
-                eprintln!(
-                    "bed: building {} (about {} when nothing is cached)",
-                    module.name, module.takes
-                );
-                binaries
-                    .build(module, &missing)
-                    .await
-                    .with_context(|| format!("build {}", module.name))?;
+                eprintln!("bed: building {} (about {} when nothing is cached)", module.name, module.takes);
+                binaries.build(module, &missing).await.with_context(|| format!("build {}", module.name))?;
             }
         }
         Ok(binaries)
     }
-
 
     /// The path of a program.
     pub fn program(&self, name: &str) -> PathBuf {
@@ -174,11 +160,7 @@ impl Binaries {
     fn missing(&self, module: &Module) -> Vec<&'static str> {
         let programs = module.programs.iter().map(|(name, _)| (*name, self.program(name)));
         let files = module.files.iter().map(|(_, _, name)| (*name, self.dir(module).join(name)));
-        programs
-            .chain(files)
-            .filter(|(_, path)| !path.is_file())
-            .map(|(name, _)| name)
-            .collect()
+        programs.chain(files).filter(|(_, path)| !path.is_file()).map(|(name, _)| name).collect()
     }
 
     async fn build(&self, module: &Module, missing: &[&'static str]) -> Result<()> {
@@ -214,17 +196,12 @@ impl Binaries {
             if !missing.contains(name) {
                 continue;
             }
-            let list: Vec<OsString> = ["list", "-m", "-f", "{{.Dir}}", module]
-                .iter()
-                .map(OsString::from)
-                .collect();
+            let list: Vec<OsString> = ["list", "-m", "-f", "{{.Dir}}", module].iter().map(OsString::from).collect();
             let tree = PathBuf::from(go(work.path(), &list).await?.trim());
             let text = fs::read_to_string(tree.join(path)).with_context(|| format!("read {path}"))?;
             let text = if name.ends_with(".json") {
                 // Once, here: it is 4 MB, and the API server takes no more than 3 MB of YAML.
-                serde_saphyr::from_str::<serde_json::Value>(&text)
-                    .with_context(|| format!("parse {path}"))?
-                    .to_string()
+                serde_saphyr::from_str::<serde_json::Value>(&text).with_context(|| format!("parse {path}"))?.to_string()
             } else {
                 text
             };
@@ -237,10 +214,7 @@ impl Binaries {
 }
 
 fn module(name: &str) -> &'static Module {
-    MODULES
-        .iter()
-        .find(|module| module.name == name)
-        .unwrap_or_else(|| unreachable!("{name} is a row of the table"))
+    MODULES.iter().find(|module| module.name == name).unwrap_or_else(|| unreachable!("{name} is a row of the table"))
 }
 
 /// Everything that decides what comes out of a build.
@@ -302,11 +276,7 @@ async fn go(dir: &Path, args: &[OsString]) -> Result<String> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let output = tie_to_bed(&mut command)
-        .spawn()
-        .context("start go (is Go installed?)")?
-        .wait_with_output()
-        .await?;
+    let output = tie_to_bed(&mut command).spawn().context("start go (is Go installed?)")?.wait_with_output().await?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with("go: downloading")).collect();

@@ -44,12 +44,7 @@ impl Authority {
         std::fs::write(dir.join("ca.crt"), &ca_pem)?;
         std::fs::write(dir.join("service-account.key"), &service_account_key)?;
         std::fs::write(dir.join("service-account.pub"), accounts.public_key_pem())?;
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            ca_pem,
-            service_account_key,
-            dir: dir.to_owned(),
-        })
+        Ok(Self { issuer: Issuer::new(params, key), ca_pem, service_account_key, dir: dir.to_owned() })
     }
 
     /// The path of a file that [`Authority::new`] or [`Authority::server`] has written.
@@ -59,11 +54,7 @@ impl Authority {
 
     /// A serving certificate for loopback, also written as `NAME.crt` and `NAME.key`.
     pub fn server(&self, name: &str) -> Result<Leaf> {
-        let names = vec![
-            "127.0.0.1".to_owned(),
-            "localhost".to_owned(),
-            "kubernetes.default.svc".to_owned(),
-        ];
+        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned(), "kubernetes.default.svc".to_owned()];
         let leaf = self.leaf(names, name, None, ExtendedKeyUsagePurpose::ServerAuth)?;
         std::fs::write(self.dir.join(format!("{name}.crt")), &leaf.cert)?;
         std::fs::write(self.dir.join(format!("{name}.key")), &leaf.key)?;
@@ -92,10 +83,7 @@ impl Authority {
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Leaf {
-            cert,
-            key: key.serialize_pem(),
-        })
+        Ok(Leaf { cert, key: key.serialize_pem() })
     }
 
     /// A service account's token, signed as the API server signs them, that ran out an hour ago.

@@ -50,11 +50,8 @@ impl Daemon {
     /// Starts `program`; what it prints is appended to `NAME.log` in `logs`.
     pub fn start(name: &'static str, program: &Path, args: &[String], logs: &Path) -> Result<Self> {
         let log = logs.join(format!("{name}.log"));
-        let out = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .with_context(|| format!("open {}", log.display()))?;
+        let out =
+            File::options().create(true).append(true).open(&log).with_context(|| format!("open {}", log.display()))?;
         let mut command = Command::new(program);
         command
             .args(args)
@@ -64,9 +61,7 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(out.try_clone()?)
             .stderr(out);
-        let child = tie_to_bed(&mut command)
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
+        let child = tie_to_bed(&mut command).spawn().with_context(|| format!("start {}", program.display()))?;
         Ok(Self { name, child, log })
     }
 

@@ -132,10 +132,7 @@ impl ControlPlane {
             format!("--token-auth-file={}", token_file.display()),
             format!("--service-account-issuer={ISSUER}"),
             format!("--service-account-key-file={}", authority.file("service-account.pub")),
-            format!(
-                "--service-account-signing-key-file={}",
-                authority.file("service-account.key")
-            ),
+            format!("--service-account-signing-key-file={}", authority.file("service-account.key")),
             "--authorization-mode=RBAC".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
             // Prow's own accounts come with certificates: nothing waits for a token to be mounted.
@@ -173,12 +170,8 @@ impl ControlPlane {
         if self.api_server.is_some() {
             bail!("the API server runs already");
         }
-        self.api_server = Some(Daemon::start(
-            "kube-apiserver",
-            &self.api_server_program,
-            &self.api_server_args,
-            &self.logs,
-        )?);
+        self.api_server =
+            Some(Daemon::start("kube-apiserver", &self.api_server_program, &self.api_server_args, &self.logs)?);
         let client = crate::api::client(&self.admin_kubeconfig, "bed").await?;
         let deadline = Instant::now() + Duration::from_secs(90);
         loop {
@@ -214,10 +207,7 @@ impl ControlPlane {
                 // Alone, and it has to survive a frozen API server.
                 "--leader-elect=false".to_owned(),
                 "--secure-port=0".to_owned(),
-                format!(
-                    "--service-account-private-key-file={}",
-                    authority.file("service-account.key")
-                ),
+                format!("--service-account-private-key-file={}", authority.file("service-account.key")),
                 format!("--root-ca-file={}", authority.file("ca.crt")),
                 // Paused nodes must not be declared dead afterwards.
                 "--node-monitor-grace-period=24h".to_owned(),
@@ -228,11 +218,7 @@ impl ControlPlane {
         self.controllers.push(Daemon::start(
             "kube-scheduler",
             &binaries.program("kube-scheduler"),
-            &[
-                format!("--kubeconfig={scheduler}"),
-                "--leader-elect=false".to_owned(),
-                "--secure-port=0".to_owned(),
-            ],
+            &[format!("--kubeconfig={scheduler}"), "--leader-elect=false".to_owned(), "--secure-port=0".to_owned()],
             &self.logs,
         )?);
         let stages = dir.join("stages.yaml");

@@ -22,9 +22,8 @@ pub async fn serve() -> Result<String> {
             tokio::spawn(async move {
                 let service = service_fn(|request| std::future::ready(answer(&request)));
                 // A client that goes away is its own business.
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });

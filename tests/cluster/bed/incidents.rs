@@ -25,11 +25,7 @@ pub struct Incident {
 }
 
 pub const INCIDENTS: &[Incident] = &[
-    Incident {
-        name: "healthy",
-        summary: "Nothing is wrong.",
-        commit: "behaviour",
-    },
+    Incident { name: "healthy", summary: "Nothing is wrong.", commit: "behaviour" },
     Incident {
         name: "2019-01-23",
         summary: "A merged preset refactoring does not load; hook has restarted and crash-loops.",
@@ -48,6 +44,14 @@ pub async fn bring_about(incident: &Incident, bed: &mut Bed, back_off_factor: f6
 
 /// The configuration is merged and uploaded; the running components refuse it and go on; then hook restarts.
 async fn duplicated_preset(bed: &mut Bed, back_off_factor: f64) -> Result<()> {
+    // Kubernetes' times have whole seconds: the write must be seen to come after all starts.
+    let started = jiff::Timestamp::now().as_second();
+    eventually(
+        "the next second",
+        Duration::from_secs(5),
+        async || Ok(jiff::Timestamp::now().as_second() > started + 1),
+    )
+    .await?;
     bed.repository.merge("refactor").await?;
     bed.upload_as_hook("refactor").await?;
     let files = Repository::files_of("refactor", AWS_PRESETS_PATH);

@@ -13,7 +13,6 @@
 //! The bed knows nothing of the program's modules: it is the outside world.
 
 mod api;
-#[expect(clippy::module_inception, reason = "the example and its main type are both the bed")]
 mod bed;
 mod binaries;
 mod certs;
@@ -145,13 +144,10 @@ async fn work(options: &Options, workspace: &mut Option<Workspace>, input: &mut 
     if options.build {
         return Ok(ExitCode::SUCCESS);
     }
-    let incident = INCIDENTS
-        .iter()
-        .find(|incident| incident.name == options.incident)
-        .with_context(|| {
-            let names: Vec<&str> = INCIDENTS.iter().map(|incident| incident.name).collect();
-            format!("no incident {:?}; there are {}", options.incident, names.join(", "))
-        })?;
+    let incident = INCIDENTS.iter().find(|incident| incident.name == options.incident).with_context(|| {
+        let names: Vec<&str> = INCIDENTS.iter().map(|incident| incident.name).collect();
+        format!("no incident {:?}; there are {}", options.incident, names.join(", "))
+    })?;
     let dir = workspace.insert(Workspace::create()?).path();
     let start = async {
         let mut bed = Bed::start(&dir, incident.commit, options.back_off_factor).await?;

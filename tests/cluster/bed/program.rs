@@ -36,8 +36,6 @@ pub async fn open(bed: &Value, more: &[OsString]) -> Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(HIDDEN).args(arguments(bed)).args(more);
     // It has to stay in the terminal's foreground group, unlike the bed's other children.
-    die_with_bed(&mut command)
-        .spawn()
-        .context("open the program")?.wait().await?;
+    die_with_bed(&mut command).spawn().context("open the program")?.wait().await?;
     Ok(())
 }

@@ -128,7 +128,8 @@ fn prow_job(past: &Past) -> Value {
         });
         if pull != 0 {
             labels["prow.k8s.io/refs.pull"] = json!(pull.to_string());
-            refs["pulls"] = json!([{ "number": pull, "author": "contributor", "sha": "c2ef4d8a0b1c2d3e4f5061728394a5b6c7d8e9f0" }]);
+            refs["pulls"] =
+                json!([{ "number": pull, "author": "contributor", "sha": "c2ef4d8a0b1c2d3e4f5061728394a5b6c7d8e9f0" }]);
             spec["report"] = json!(true);
             spec["context"] = json!(past.job);
             labels["prow.k8s.io/context"] = json!(past.job);
@@ -144,7 +145,8 @@ fn prow_job(past: &Past) -> Value {
         status["pendingTime"] = json!(ago(past.started));
         status["pod_name"] = json!(past.id);
         status["build_id"] = json!("1087391520000000000");
-        status["url"] = json!(format!("https://prow.k8s.io/view/gs/kubernetes-jenkins/logs/{}/1087391520000000000", past.job));
+        status["url"] =
+            json!(format!("https://prow.k8s.io/view/gs/kubernetes-jenkins/logs/{}/1087391520000000000", past.job));
     }
     if let Some(ended) = past.ended {
         status["completionTime"] = json!(ago(ended));

@@ -55,16 +55,7 @@ pub const COMPONENTS: &[Component] = &[
         image: "hook",
         replicas: 2,
         maps: &[Map::Config, Map::JobConfig, Map::Plugins],
-        args: &[
-            CONFIG,
-            JOBS,
-            PLUGINS,
-            WET,
-            "--hmac-secret-file=/etc/webhook/hmac",
-            TOKEN,
-            GHPROXY,
-            GITHUB,
-        ],
+        args: &[CONFIG, JOBS, PLUGINS, WET, "--hmac-secret-file=/etc/webhook/hmac", TOKEN, GHPROXY, GITHUB],
         secrets: &[HMAC, OAUTH],
         probes: true,
         port: Some(8888),
@@ -104,13 +95,7 @@ pub const COMPONENTS: &[Component] = &[
         image: "deck",
         replicas: 2,
         maps: &[Map::Config, Map::JobConfig, Map::Plugins],
-        args: &[
-            CONFIG,
-            JOBS,
-            PLUGINS,
-            "--hook-url=http://hook:8888/plugin-help",
-            "--tide-url=http://tide/",
-        ],
+        args: &[CONFIG, JOBS, PLUGINS, "--hook-url=http://hook:8888/plugin-help", "--tide-url=http://tide/"],
         secrets: &[],
         probes: true,
         port: Some(8080),
@@ -259,10 +244,7 @@ fn pod_spec(account: &str, container: &Value, volumes: &[Value]) -> Value {
     })
 }
 
-fn volumes(
-    maps: &[Map],
-    secrets: &[(&'static str, &'static str, &'static str)],
-) -> (Vec<Value>, Vec<Value>) {
+fn volumes(maps: &[Map], secrets: &[(&'static str, &'static str, &'static str)]) -> (Vec<Value>, Vec<Value>) {
     let mut mounts = Vec::new();
     let mut volumes = Vec::new();
     for (name, path, map) in maps.iter().map(|map| map_volume(*map)) {

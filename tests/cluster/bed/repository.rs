@@ -43,7 +43,7 @@ const AWS_JOBS_REFACTORED: &str = include_str!("config/aws-jobs-refactored.yaml"
 const AWS_PRESETS_FIXED: &str = include_str!("config/aws-presets-fixed.yaml");
 const AWS_JOBS_FIXED: &str = include_str!("config/aws-jobs-fixed.yaml");
 
-/// What happened in January 2019, in order; `good` is the last revision that all of Prow had loaded.
+/// What happened in January 2019, in order; `behaviour` is the last revision that all of Prow had loaded.
 pub const COMMITS: &[Commit] = &[
     Commit {
         name: "first",
@@ -63,7 +63,7 @@ pub const COMMITS: &[Commit] = &[
         ],
     },
     Commit {
-        name: "good",
+        name: "node",
         message: "Add the periodic node e2e job",
         author: "Sen Lu",
         minutes_ago: 26 * 60,
@@ -74,20 +74,14 @@ pub const COMMITS: &[Commit] = &[
         message: "Allow presets to share a label key\n\nOnly the pair of key and value has to be unique.",
         author: "Cole Wagner",
         minutes_ago: 17 * 60 + 34,
-        files: &[(
-            "prow/config/config.go",
-            "package config\n\n// Presets with one label key and value are refused.\n",
-        )],
+        files: &[("prow/config/config.go", "package config\n\n// Presets with one label key and value are refused.\n")],
     },
     Commit {
         name: "refactor",
         message: "Refactor the AWS credential presets to a common label",
         author: "Justin Santa Barbara",
         minutes_ago: 0,
-        files: &[
-            (AWS_PRESETS_PATH, AWS_PRESETS_REFACTORED),
-            (AWS_JOBS_PATH, AWS_JOBS_REFACTORED),
-        ],
+        files: &[(AWS_PRESETS_PATH, AWS_PRESETS_REFACTORED), (AWS_JOBS_PATH, AWS_JOBS_REFACTORED)],
     },
     Commit {
         name: "revert",
@@ -102,10 +96,7 @@ pub const COMMITS: &[Commit] = &[
         message: "Use distinct labels for the AWS credential presets",
         author: "Benjamin Elder",
         minutes_ago: 0,
-        files: &[
-            (AWS_PRESETS_PATH, AWS_PRESETS_FIXED),
-            (AWS_JOBS_PATH, AWS_JOBS_FIXED),
-        ],
+        files: &[(AWS_PRESETS_PATH, AWS_PRESETS_FIXED), (AWS_JOBS_PATH, AWS_JOBS_FIXED)],
     },
 ];
 
@@ -221,11 +212,7 @@ async fn git(dir: &Path, args: &[&str], commit: Option<&Commit>) -> Result<Strin
             .env("GIT_COMMITTER_EMAIL", "k8s-ci-robot@example.com")
             .env("GIT_COMMITTER_DATE", &date);
     }
-    let output = tie_to_bed(&mut command)
-        .spawn()
-        .context("start git")?
-        .wait_with_output()
-        .await?;
+    let output = tie_to_bed(&mut command).spawn().context("start git")?.wait_with_output().await?;
     if !output.status.success() {
         bail!("git {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
     }

@@ -28,18 +28,9 @@ struct User {
 }
 
 const USERS: &[User] = &[
-    User {
-        name: ONCALL,
-        group: "prow-oncall",
-    },
-    User {
-        name: "no-logs",
-        group: "",
-    },
-    User {
-        name: "no-list-in-one-namespace",
-        group: "",
-    },
+    User { name: ONCALL, group: "prow-oncall" },
+    User { name: "no-logs", group: "" },
+    User { name: "no-list-in-one-namespace", group: "" },
 ];
 
 fn token(user: &str) -> String {

@@ -22,10 +22,7 @@ impl Workspace {
         let dir = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
         let lock = File::create(dir.path().join(LOCK))?;
         lock.lock().context("lock the bed's folder")?;
-        Ok(Self {
-            dir: Some(dir),
-            _lock: lock,
-        })
+        Ok(Self { dir: Some(dir), _lock: lock })
     }
 
     pub fn path(&self) -> PathBuf {

@@ -80,10 +80,7 @@ impl Container {
             spec,
             play,
             record: Mutex::new(Record {
-                state: State::Waiting {
-                    reason: "ContainerCreating",
-                    message: None,
-                },
+                state: State::Waiting { reason: "ContainerCreating", message: None },
                 last: None,
                 run: 0,
                 ready: false,
@@ -133,12 +130,7 @@ impl Container {
                 Err(error) => {
                     eprintln!("bed: kubelet: container {} of {}: {error:#}", self.spec.name, around.pod);
                     let now = Timestamp::now();
-                    Exit {
-                        code: 128,
-                        started: now,
-                        finished: now,
-                        run,
-                    }
+                    Exit { code: 128, started: now, finished: now, run }
                 }
             };
             let lasted = exit.finished.duration_since(exit.started).unsigned_abs();
@@ -183,17 +175,10 @@ impl Container {
 
     fn wait_in_crash_loop(&self, around: &Surroundings, wait: Duration, exit: Exit) {
         let name = &self.spec.name;
-        let message = format!(
-            "back-off {} restarting failed container={name} pod={}",
-            go_duration(wait),
-            around.pod
-        );
+        let message = format!("back-off {} restarting failed container={name} pod={}", go_duration(wait), around.pod);
         self.update(|record| {
             record.last = Some(exit);
-            record.state = State::Waiting {
-                reason: "CrashLoopBackOff",
-                message: Some(message),
-            };
+            record.state = State::Waiting { reason: "CrashLoopBackOff", message: Some(message) };
         });
         around.events.warning(
             "BackOff",
@@ -222,21 +207,13 @@ impl Container {
                 let message = format!("Back-off pulling image \"{}\"", self.image());
                 around.events.warning("Failed", &message, Some(&self.spec.name));
                 self.update(|record| {
-                    record.state = State::Waiting {
-                        reason: "ImagePullBackOff",
-                        message: Some(message),
-                    };
+                    record.state = State::Waiting { reason: "ImagePullBackOff", message: Some(message) };
                 });
                 around.stopped().await;
                 0
             }
         };
-        Ok(Exit {
-            code,
-            started,
-            finished: Timestamp::now(),
-            run,
-        })
+        Ok(Exit { code, started, finished: Timestamp::now(), run })
     }
 
     fn image(&self) -> &str {
@@ -269,12 +246,10 @@ impl Container {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let log = Arc::new(Mutex::new(std::fs::File::create(self.log(run))?));
-        let mut child = tie_to_bed(&mut command)
-            .spawn()
-            .with_context(|| format!("start {}", program.binary))?;
+        let mut child = tie_to_bed(&mut command).spawn().with_context(|| format!("start {}", program.binary))?;
         let pid = child.id();
-        let out = tokio::spawn(copy_lines(child.stdout.take(), Arc::clone(&log)));
-        let err = tokio::spawn(copy_lines(child.stderr.take(), log));
+        let out = tokio::spawn(copy_lines(child.stdout.take(), around.mounts.clone(), Arc::clone(&log)));
+        let err = tokio::spawn(copy_lines(child.stderr.take(), around.mounts.clone(), log));
         self.running(started, pid, probe.is_none());
         let grace = around.grace;
         let mut kill_at = None;
@@ -309,10 +284,7 @@ impl Container {
         let mut ours: Vec<String> = ports.iter().map(|(flag, _, port)| format!("{flag}={port}")).collect();
         let kubeconfig = around.shared.account_kubeconfig(&around.account);
         for flag in program.flags {
-            ours.push(
-                flag.replace("{github}", &around.shared.github)
-                    .replace("{kubeconfig}", &kubeconfig),
-            );
+            ours.push(flag.replace("{github}", &around.shared.github).replace("{kubeconfig}", &kubeconfig));
         }
         let name = |flag: &str| flag.split('=').next().unwrap_or_default().to_owned();
         let replaced: Vec<String> = ours.iter().map(|flag| name(flag)).collect();
@@ -359,16 +331,23 @@ async fn until(time: Option<tokio::time::Instant>) {
     }
 }
 
-async fn copy_lines(from: Option<impl AsyncRead + Unpin>, to: Arc<Mutex<std::fs::File>>) {
+/// Writes a program's lines into its log, with their time. Paths are named as they are in the container.
+async fn copy_lines(
+    from: Option<impl AsyncRead + Unpin>,
+    mounts: Vec<(String, PathBuf)>,
+    to: Arc<Mutex<std::fs::File>>,
+) {
     use std::io::Write as _;
     let Some(from) = from else { return };
     let mut lines = BufReader::new(from).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
-        let mut entry = format!("{:.9} ", Timestamp::now()).into_bytes();
-        entry.extend(line);
-        entry.push(b'\n');
+        let mut line = String::from_utf8_lossy(&line).into_owned();
+        for (mount, real) in &mounts {
+            line = line.replace(&*real.to_string_lossy(), mount);
+        }
+        let entry = format!("{:.9} {line}\n", Timestamp::now());
         let mut file = to.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.write_all(&entry).is_err() {
+        if file.write_all(entry.as_bytes()).is_err() {
             return;
         }
     }
@@ -377,11 +356,7 @@ async fn copy_lines(from: Option<impl AsyncRead + Unpin>, to: Arc<Mutex<std::fs:
 /// As Go prints durations: `10s`, `2m40s`.
 fn go_duration(duration: Duration) -> String {
     let (minutes, seconds) = (duration.as_secs() / 60, duration.as_secs() % 60);
-    if minutes == 0 {
-        format!("{seconds}s")
-    } else {
-        format!("{minutes}m{seconds}s")
-    }
+    if minutes == 0 { format!("{seconds}s") } else { format!("{minutes}m{seconds}s") }
 }
 
 /// The folder of a pod's logs.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
-use kube::api::{Patch, PatchParams, PostParams};
 use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::{NODE, Shared};
@@ -20,21 +20,13 @@ pub struct Events {
 
 impl Events {
     pub fn new(shared: Arc<Shared>, pod: ObjectReference) -> Self {
-        Self {
-            shared,
-            pod,
-            counts: Arc::default(),
-        }
+        Self { shared, pod, counts: Arc::default() }
     }
 
     pub fn warning(&self, reason: &str, message: &str, container: Option<&str>) {
         let pod_name = self.pod.name.clone().unwrap_or_default();
         let uid = self.pod.uid.clone().unwrap_or_default();
-        let name = format!(
-            "{pod_name}.{}{}",
-            reason.to_lowercase(),
-            uid.split('-').next().unwrap_or_default()
-        );
+        let name = format!("{pod_name}.{}{}", reason.to_lowercase(), uid.split('-').next().unwrap_or_default());
         let count = {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(name.clone()).or_default();

@@ -37,67 +37,29 @@ struct Row {
 
 const INSTRUMENTED: &[(&str, u16)] = &[("--metrics-port", 9090), ("--pprof-port", 6060), ("--health-port", 8081)];
 
-const GITHUB: &[&str] = &[
-    "--github-endpoint={github}",
-    "--github-graphql-endpoint={github}/graphql",
-    "--kubeconfig={kubeconfig}",
-];
+const GITHUB: &[&str] =
+    &["--github-endpoint={github}", "--github-graphql-endpoint={github}/graphql", "--kubeconfig={kubeconfig}"];
 
 static HOOK: Program = Program {
     binary: "hook",
-    ports: &[
-        ("--port", 8888),
-        ("--metrics-port", 9090),
-        ("--pprof-port", 6060),
-        ("--health-port", 8081),
-    ],
+    ports: &[("--port", 8888), ("--metrics-port", 9090), ("--pprof-port", 6060), ("--health-port", 8081)],
     flags: GITHUB,
 };
 
-static PROW_CONTROLLER_MANAGER: Program = Program {
-    binary: "prow-controller-manager",
-    ports: INSTRUMENTED,
-    flags: GITHUB,
-};
+static PROW_CONTROLLER_MANAGER: Program =
+    Program { binary: "prow-controller-manager", ports: INSTRUMENTED, flags: GITHUB };
 
-static SINKER: Program = Program {
-    binary: "sinker",
-    ports: INSTRUMENTED,
-    flags: &["--kubeconfig={kubeconfig}"],
-};
+static SINKER: Program = Program { binary: "sinker", ports: INSTRUMENTED, flags: &["--kubeconfig={kubeconfig}"] };
 
-static HOROLOGIUM: Program = Program {
-    binary: "horologium",
-    ports: INSTRUMENTED,
-    flags: &["--kubeconfig={kubeconfig}"],
-};
+static HOROLOGIUM: Program =
+    Program { binary: "horologium", ports: INSTRUMENTED, flags: &["--kubeconfig={kubeconfig}"] };
 
 const TABLE: &[Row] = &[
-    Row {
-        base: "hook",
-        tag: PROW_TAG,
-        play: Play::Run(&HOOK),
-    },
-    Row {
-        base: "prow-controller-manager",
-        tag: PROW_TAG,
-        play: Play::Run(&PROW_CONTROLLER_MANAGER),
-    },
-    Row {
-        base: "sinker",
-        tag: PROW_TAG,
-        play: Play::Run(&SINKER),
-    },
-    Row {
-        base: "horologium",
-        tag: PROW_TAG,
-        play: Play::Run(&HOROLOGIUM),
-    },
-    Row {
-        base: "branchprotector",
-        tag: PROW_TAG,
-        play: Play::Completes,
-    },
+    Row { base: "hook", tag: PROW_TAG, play: Play::Run(&HOOK) },
+    Row { base: "prow-controller-manager", tag: PROW_TAG, play: Play::Run(&PROW_CONTROLLER_MANAGER) },
+    Row { base: "sinker", tag: PROW_TAG, play: Play::Run(&SINKER) },
+    Row { base: "horologium", tag: PROW_TAG, play: Play::Run(&HOROLOGIUM) },
+    Row { base: "branchprotector", tag: PROW_TAG, play: Play::Completes },
 ];
 
 /// Looks an image up.

@@ -42,9 +42,8 @@ pub async fn serve(shared: Arc<Shared>, serving: &Leaf) -> Result<u16> {
                     std::future::ready(answer)
                 });
                 // A client that goes away is its own business.
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
@@ -58,10 +57,7 @@ fn answer(shared: &Shared, uri: &http::Uri) -> Result<Response<Body>, http::Erro
         Ok(log) => (StatusCode::OK, log),
         Err((status, message)) => (status, message.into_bytes()),
     };
-    Response::builder()
-        .status(status)
-        .header(http::header::CONTENT_TYPE, "text/plain")
-        .body(Body::from(body))
+    Response::builder().status(status).header(http::header::CONTENT_TYPE, "text/plain").body(Body::from(body))
 }
 
 fn find(shared: &Shared, uri: &http::Uri) -> Result<Vec<u8>, (StatusCode, String)> {
@@ -78,12 +74,8 @@ fn find(shared: &Shared, uri: &http::Uri) -> Result<Vec<u8>, (StatusCode, String
         let message = format!("container \"{name}\" not found in pod \"{pod}\"");
         return Err((StatusCode::BAD_REQUEST, message));
     };
-    let options: HashMap<&str, &str> = uri
-        .query()
-        .unwrap_or_default()
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .collect();
+    let options: HashMap<&str, &str> =
+        uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).collect();
     let previous = options.get("previous").is_some_and(|value| *value == "true");
     let run = run_of(container, previous).map_err(|message| {
         let message = message.replace("{pod}", pod).replace("{name}", name);

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures::TryStreamExt as _;
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
@@ -132,18 +132,14 @@ impl Kubelet {
     /// Kills the processes of a workload's containers, as a node does that runs out of memory. Says how many.
     pub fn kill_containers(&self, namespace: &str, name_prefix: &str) -> usize {
         let records = self.shared.records();
-        let ours = records
-            .iter()
-            .filter(|pod| pod.namespace == namespace && pod.name.starts_with(name_prefix));
+        let ours = records.iter().filter(|pod| pod.namespace == namespace && pod.name.starts_with(name_prefix));
         ours.flat_map(|pod| &pod.containers).filter(|c| c.kill()).count()
     }
 
     /// Whether every pod of a workload has this content in this file of a mounted volume.
     pub fn all_see(&self, namespace: &str, name_prefix: &str, volume: &str, key: &str, content: &str) -> bool {
         let records = self.shared.records();
-        let mut ours = records
-            .iter()
-            .filter(|pod| pod.namespace == namespace && pod.name.starts_with(name_prefix));
+        let mut ours = records.iter().filter(|pod| pod.namespace == namespace && pod.name.starts_with(name_prefix));
         ours.all(|pod| {
             let file = pod_dir(&self.shared.dir, &pod.uid).join("volumes").join(volume).join(key);
             std::fs::read(file).is_ok_and(|found| found == content.as_bytes())
@@ -239,9 +235,7 @@ async fn register(client: &Client, log_port: u16) -> Result<()> {
         },
     }});
     let nodes: Api<Node> = Api::all(client.clone());
-    nodes
-        .patch_status(NODE, &PatchParams::default(), &Patch::Strategic(status))
-        .await?;
+    nodes.patch_status(NODE, &PatchParams::default(), &Patch::Strategic(status)).await?;
     Ok(())
 }
 
@@ -250,11 +244,11 @@ async fn follow_pods(shared: Arc<Shared>) {
     let config = watcher::Config::default().fields(&format!("spec.nodeName={NODE}"));
     let mut tasks: HashMap<String, watch::Sender<Option<Arc<Pod>>>> = HashMap::new();
     let mut seen: Vec<String> = Vec::new();
-    let watch = watcher(Api::<Pod>::all(shared.client.clone()), config)
-        .default_backoff()
-        .try_for_each(|event| {
+    let watch = watcher(Api::<Pod>::all(shared.client.clone()), config).default_backoff();
+    watch
+        .for_each(|event| {
             match event {
-                watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) => {
+                Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => {
                     let uid = pod.uid().unwrap_or_default();
                     seen.push(uid.clone());
                     let pod = Arc::new(pod);
@@ -266,25 +260,25 @@ async fn follow_pods(shared: Arc<Shared>) {
                         tokio::spawn(pod::run(Arc::clone(&shared), pod, receiver));
                     }
                 }
-                watcher::Event::Delete(pod) => {
+                Ok(watcher::Event::Delete(pod)) => {
                     if let Some(task) = tasks.remove(&pod.uid().unwrap_or_default()) {
                         task.send_replace(None);
                     }
                 }
-                watcher::Event::Init => seen.clear(),
-                watcher::Event::InitDone => tasks.retain(|uid, task| {
+                Ok(watcher::Event::Init) => seen.clear(),
+                Ok(watcher::Event::InitDone) => tasks.retain(|uid, task| {
                     let alive = seen.contains(uid);
                     if !alive {
                         task.send_replace(None);
                     }
                     alive
                 }),
+                // The API server is away; the watcher tries again.
+                Err(_) => {}
             }
-            std::future::ready(Ok(()))
-        });
-    if let Err(error) = watch.await {
-        eprintln!("bed: kubelet: the watch of pods ended: {error}");
-    }
+            std::future::ready(())
+        })
+        .await;
 }
 
 /// The folder of a pod.

@@ -43,12 +43,7 @@ pub async fn run(shared: Arc<Shared>, pod: Arc<Pod>, mut feed: Feed) {
     let changed = Arc::new(Notify::new());
     let containers = spec.containers.iter().map(|container| {
         let play = images::play(container.image.as_deref().unwrap_or_default());
-        Arc::new(Container::new(
-            container.clone(),
-            play,
-            Arc::clone(&changed),
-            logs.clone(),
-        ))
+        Arc::new(Container::new(container.clone(), play, Arc::clone(&changed), logs.clone()))
     });
     let record = Arc::new(PodRecord {
         namespace: pod.namespace().unwrap_or_default(),
@@ -226,10 +221,7 @@ impl PodTask {
         let api: Api<Pod> = Api::namespaced(self.shared.client.clone(), &self.record.namespace);
         let params = DeleteParams {
             grace_period_seconds: Some(0),
-            preconditions: Some(Preconditions {
-                uid: Some(self.record.uid.clone()),
-                resource_version: None,
-            }),
+            preconditions: Some(Preconditions { uid: Some(self.record.uid.clone()), resource_version: None }),
             ..DeleteParams::default()
         };
         loop {

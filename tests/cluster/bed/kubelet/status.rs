@@ -35,16 +35,13 @@ impl Reporter {
 
     /// The status for these containers.
     pub fn status(&mut self, containers: &[(&Container, Record)]) -> Value {
-        let unready: Vec<&str> = containers
-            .iter()
-            .filter(|(_, record)| !record.ready)
-            .map(|(spec, _)| spec.name.as_str())
-            .collect();
+        let unready: Vec<&str> =
+            containers.iter().filter(|(_, record)| !record.ready).map(|(spec, _)| spec.name.as_str()).collect();
         let all = |wanted: fn(&State) -> bool| containers.iter().all(|(_, record)| wanted(&record.state));
         let ended = all(|state| matches!(state, State::Terminated(_))) && !self.restarts_for_ever;
-        let created = containers.iter().any(|(_, record)| {
-            !matches!(&record.state, State::Waiting { reason, .. } if *reason != "CrashLoopBackOff")
-        });
+        let created = containers.iter().any(
+            |(_, record)| !matches!(&record.state, State::Waiting { reason, .. } if *reason != "CrashLoopBackOff"),
+        );
         let phase = if ended {
             let good = all(|state| matches!(state, State::Terminated(exit) if exit.code == 0));
             if good { "Succeeded" } else { "Failed" }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use futures::TryStreamExt as _;
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret, Volume};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
@@ -30,10 +30,7 @@ pub struct Store {
 
 impl Store {
     pub fn new() -> Self {
-        Self {
-            objects: Mutex::new(HashMap::new()),
-            changed: watch::Sender::new(0),
-        }
+        Self { objects: Mutex::new(HashMap::new()), changed: watch::Sender::new(0) }
     }
 
     /// Counts changes of any object.
@@ -43,28 +40,24 @@ impl Store {
 
     /// Follows the namespace's objects for ever.
     pub async fn follow(&self, client: Client, namespace: &str) {
-        let maps = watcher(
-            Api::<ConfigMap>::namespaced(client.clone(), namespace),
-            watcher::Config::default(),
-        )
-        .default_backoff()
-        .try_for_each(|event| {
-            self.observe(Kind::ConfigMap, event, map_files);
-            std::future::ready(Ok(()))
-        });
-        let secrets = watcher(
-            Api::<Secret>::namespaced(client, namespace),
-            watcher::Config::default(),
-        )
-        .default_backoff()
-        .try_for_each(|event| {
-            self.observe(Kind::Secret, event, secret_files);
-            std::future::ready(Ok(()))
-        });
-        tokio::join!(for_ever(maps), for_ever(secrets));
+        let config = watcher::Config::default;
+        let maps = watcher(Api::<ConfigMap>::namespaced(client.clone(), namespace), config())
+            .default_backoff()
+            .for_each(|event| {
+                self.observe(Kind::ConfigMap, event, map_files);
+                std::future::ready(())
+            });
+        let secrets =
+            watcher(Api::<Secret>::namespaced(client, namespace), config()).default_backoff().for_each(|event| {
+                self.observe(Kind::Secret, event, secret_files);
+                std::future::ready(())
+            });
+        tokio::join!(maps, secrets);
     }
 
-    fn observe<K: kube::Resource>(&self, kind: Kind, event: watcher::Event<K>, files: fn(K) -> Files) {
+    fn observe<K: kube::Resource>(&self, kind: Kind, event: watcher::Result<watcher::Event<K>>, files: fn(K) -> Files) {
+        // The API server is away; the watcher tries again.
+        let Ok(event) = event else { return };
         let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
         let key = |object: &K| {
             let namespace = object.namespace().unwrap_or_default();
@@ -88,16 +81,6 @@ impl Store {
     }
 }
 
-/// A watch with back-off does not end; its errors are the API server being away.
-async fn for_ever<F>(watch: F)
-where
-    F: Future<Output = Result<(), watcher::Error>>,
-{
-    if let Err(error) = watch.await {
-        eprintln!("bed: kubelet: a watch ended: {error}");
-    }
-}
-
 fn map_files(map: ConfigMap) -> Files {
     let text = map.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes()));
     let binary = map.binary_data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0));
@@ -105,12 +88,7 @@ fn map_files(map: ConfigMap) -> Files {
 }
 
 fn secret_files(secret: Secret) -> Files {
-    secret
-        .data
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(key, value)| (key, value.0))
-        .collect()
+    secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect()
 }
 
 /// The volumes of one pod below a folder of its own.
@@ -122,11 +100,7 @@ pub struct Volumes {
 
 impl Volumes {
     pub fn new(dir: PathBuf) -> Self {
-        Self {
-            dir,
-            written: HashMap::new(),
-            generation: 0,
-        }
+        Self { dir, written: HashMap::new(), generation: 0 }
     }
 
     /// Where a volume's files are.
