@@ -3,7 +3,7 @@
 //! A test starts a bed of its own through [`bed::Bed`]; several may run at once.
 
 /// The test bed from a test's side.
-#[expect(dead_code, reason = "each test takes what it needs of the handle")]
+#[allow(dead_code, reason = "each test takes what it needs of the handle")]
 mod bed {
     #[path = "../bed/audit.rs"]
     pub mod audit;

@@ -20,6 +20,7 @@ use crate::control_plane::ControlPlane;
 use crate::kubelet::{Kubelet, Settings};
 use crate::prow_objects::{self, PROW};
 use crate::repository::Repository;
+use crate::users::Kubeconfigs;
 use crate::{api, github_stub, prow_jobs, users};
 
 /// A running bed.
@@ -30,8 +31,7 @@ pub struct Bed {
     plane: ControlPlane,
     binaries: Binaries,
     dir: PathBuf,
-    kubeconfig: PathBuf,
-    variants: PathBuf,
+    kubeconfigs: Kubeconfigs,
     accounts: PathBuf,
 }
 
@@ -48,7 +48,7 @@ impl Bed {
             github_stub::serve(),
         )?;
         let mut plane = plane;
-        let (kubeconfig, variants) = users::write_kubeconfigs(dir, &plane.server, &authority)?;
+        let kubeconfigs = users::write_kubeconfigs(dir, &plane.server, &authority)?;
         let accounts = dir.join("accounts");
         users::write_account_kubeconfigs(&accounts, &plane.server, &authority)?;
         let client = api::client(&plane.admin_kubeconfig, "bed").await?;
@@ -69,8 +69,7 @@ impl Bed {
             &authority.server("kubelet")?,
         )
         .await?;
-        let mut bed =
-            Self { client, kubelet, repository, plane, binaries, dir: dir.to_owned(), kubeconfig, variants, accounts };
+        let mut bed = Self { client, kubelet, repository, plane, binaries, dir: dir.to_owned(), kubeconfigs, accounts };
         bed.upload_configuration().await?;
         prow_jobs::create_past(&bed.client).await?;
         prow_objects::create_workloads(&bed.client).await?;
@@ -124,7 +123,7 @@ impl Bed {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), PROW);
         let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), PROW);
         let plane = &mut self.plane;
-        api::eventually("a healthy Prow", Duration::from_secs(120), async || {
+        api::eventually("a healthy Prow", Duration::from_secs(300), async || {
             plane.check()?;
             let list = deployments.list(&ListParams::default()).await?;
             let waiting: Vec<String> = list.iter().filter(|d| !available(d)).map(ResourceExt::name_any).collect();
@@ -146,9 +145,9 @@ impl Bed {
             "ready": true,
             "incident": incident,
             "dir": self.dir,
-            "kubeconfig": self.kubeconfig,
+            "kubeconfig": self.kubeconfigs.oncall,
             "adminKubeconfig": self.plane.admin_kubeconfig,
-            "kubeconfigs": self.variants,
+            "kubeconfigs": self.kubeconfigs.variants,
             "context": users::CONTEXT,
             "user": users::ONCALL,
             "repository": self.repository.checkout,
@@ -223,7 +222,7 @@ async fn create_prowjob_kind(client: &Client, binaries: &Binaries) -> Result<()>
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(definition.into_bytes())?;
     client.request_text(request).await.context("define the kind ProwJob")?;
-    api::eventually("the kind ProwJob", Duration::from_secs(60), async || {
+    api::eventually("the kind ProwJob", Duration::from_secs(180), async || {
         let request = http::Request::get("/apis/prow.k8s.io/v1/prowjobs").body(Vec::new())?;
         client.request_text(request).await?;
         Ok(true)

@@ -173,7 +173,7 @@ impl ControlPlane {
         self.api_server =
             Some(Daemon::start("kube-apiserver", &self.api_server_program, &self.api_server_args, &self.logs)?);
         let client = crate::api::client(&self.admin_kubeconfig, "bed").await?;
-        let deadline = Instant::now() + Duration::from_secs(90);
+        let deadline = Instant::now() + Duration::from_secs(300);
         loop {
             self.check()?;
             let request = http::Request::get("/readyz").body(Vec::new())?;

@@ -160,6 +160,16 @@ impl Bed {
         Path::new(self.fact("kubeconfigs")).join(format!("{variant}.yaml"))
     }
 
+    /// The bed's own kubeconfig, which may do everything: for looking behind the tool's back.
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.fact("adminKubeconfig").into()
+    }
+
+    /// The deployed version's checkconfig.
+    pub fn checkconfig(&self) -> PathBuf {
+        self.fact("checkconfig").into()
+    }
+
     /// The oncall's checkout.
     pub fn repository(&self) -> PathBuf {
         self.fact("repository").into()

@@ -60,7 +60,7 @@ async fn duplicated_preset(bed: &mut Bed, back_off_factor: f64) -> Result<()> {
     };
     let key = path.rsplit('/').next().unwrap_or(path);
     let kubelet = &bed.kubelet;
-    eventually("the new job-config in all pods", Duration::from_secs(30), async || {
+    eventually("the new job-config in all pods", Duration::from_secs(180), async || {
         Ok(kubelet.all_see(PROW, "hook-", "job-config", key, content))
     })
     .await?;
@@ -70,7 +70,7 @@ async fn duplicated_preset(bed: &mut Bed, back_off_factor: f64) -> Result<()> {
         bail!("hook did not run in two pods");
     }
     let pods: Api<Pod> = Api::namespaced(bed.client.clone(), PROW);
-    let within = Duration::from_secs(60);
+    let within = Duration::from_secs(180);
     eventually("two restarts of hook", within, async || {
         let hooks = pods.list(&ListParams::default().labels("app=hook")).await?;
         Ok(hooks.iter().all(|pod| restarts(pod) >= 2))

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use crate::api::{APPLIED_BY, create, create_manifest};
 use crate::certs::{Authority, Credential, write_private};
-use crate::children::free_port;
 use crate::prow_objects::{PROW, TEST_PODS, accounts};
 
 /// The context's name on the oncall's laptop; deliberately no alias of a Prow cluster.
@@ -69,8 +68,17 @@ pub async fn grant(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Writes all kubeconfigs; gives back the oncall's and the folder of the variants.
-pub fn write_kubeconfigs(dir: &Path, server: &str, authority: &Authority) -> Result<(PathBuf, PathBuf)> {
+/// The users' kubeconfigs.
+pub struct Kubeconfigs {
+    pub oncall: PathBuf,
+    /// The folder of all of them, the oncall's too.
+    pub variants: PathBuf,
+    /// Bound, but nobody listens: so connections are refused, and no other program takes the port.
+    _unreachable: tokio::net::TcpSocket,
+}
+
+/// Writes all kubeconfigs.
+pub fn write_kubeconfigs(dir: &Path, server: &str, authority: &Authority) -> Result<Kubeconfigs> {
     let variants = dir.join("kubeconfigs");
     let write = |path: &Path, server: &str, user: &str, token: &str| {
         let text = authority.kubeconfig(server, CONTEXT, user, &Credential::Token(token));
@@ -84,9 +92,11 @@ pub fn write_kubeconfigs(dir: &Path, server: &str, authority: &Authority) -> Res
     }
     let expired = authority.expired_token(PROW, "default")?;
     write(&variants.join("expired-token.yaml"), server, "expired", &expired)?;
-    let nobody = format!("https://127.0.0.1:{}", free_port()?);
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    let nobody = format!("https://{}", socket.local_addr()?);
     write(&variants.join("unreachable.yaml"), &nobody, ONCALL, &token(ONCALL))?;
-    Ok((oncall, variants))
+    Ok(Kubeconfigs { oncall, variants, _unreachable: socket })
 }
 
 /// Writes a kubeconfig for each of Prow's service accounts, in place of in-cluster configuration.

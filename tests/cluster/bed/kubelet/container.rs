@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::Shared;
 use super::images::{Play, Program};
 use super::probe::Probe;
-use crate::children::{free_port, send, tie_to_bed};
+use crate::children::{free_port, port_is_free, send, tie_to_bed};
 
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
@@ -55,9 +55,13 @@ pub struct Container {
     pub spec: Spec,
     pub play: Play,
     record: Mutex<Record>,
+    ports: Mutex<Vec<Port>>,
     changed: Arc<Notify>,
     logs: PathBuf,
 }
+
+/// A flag of the program, the port that it stands for in the container, and the real one.
+pub type Port = (&'static str, u16, u16);
 
 /// What a container needs of its pod.
 pub struct Surroundings {
@@ -86,6 +90,7 @@ impl Container {
                 ready: false,
                 pid: None,
             }),
+            ports: Mutex::default(),
             changed,
             logs,
         }
@@ -229,10 +234,7 @@ impl Container {
     }
 
     async fn process(&self, around: &mut Surroundings, program: &Program, run: u32, started: Timestamp) -> Result<i32> {
-        let mut ports = Vec::new();
-        for (flag, port) in program.ports {
-            ports.push((*flag, *port, free_port()?));
-        }
+        let ports = self.ports(program)?;
         let mut probe = Probe::of(&self.spec, &ports);
         let mut command = Command::new(around.shared.binaries.program(program.binary));
         command
@@ -279,8 +281,20 @@ impl Container {
         Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
     }
 
+    /// A port for each flag. A restart takes the same ones, so that a crash loop does not eat up the range.
+    fn ports(&self, program: &Program) -> Result<Vec<Port>> {
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        if ports.is_empty() || !ports.iter().all(|(_, _, real)| port_is_free(*real)) {
+            ports.clear();
+            for (flag, inside) in program.ports {
+                ports.push((*flag, *inside, free_port()?));
+            }
+        }
+        Ok(ports.clone())
+    }
+
     /// The container's own arguments, its paths led to the materialised files and the bed's flags in place.
-    fn arguments(&self, around: &Surroundings, program: &Program, ports: &[(&str, u16, u16)]) -> Vec<String> {
+    fn arguments(&self, around: &Surroundings, program: &Program, ports: &[Port]) -> Vec<String> {
         let mut ours: Vec<String> = ports.iter().map(|(flag, _, port)| format!("{flag}={port}")).collect();
         let kubeconfig = around.shared.account_kubeconfig(&around.account);
         for flag in program.flags {

@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::container::Port;
+
 /// A container's readinessProbe; asked twice a second whatever its period says, to make tests fast.
 pub struct Probe {
     port: u16,
@@ -16,7 +18,7 @@ pub struct Probe {
 
 impl Probe {
     /// The HTTP probe of the container, its port translated to the one that the program really listens on.
-    pub fn of(container: &Container, ports: &[(&str, u16, u16)]) -> Option<Self> {
+    pub fn of(container: &Container, ports: &[Port]) -> Option<Self> {
         let get = container.readiness_probe.as_ref()?.http_get.as_ref()?;
         let wanted = match &get.port {
             IntOrString::Int(port) => u16::try_from(*port).ok()?,
