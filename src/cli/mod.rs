@@ -1,3 +1,88 @@
-pub fn main(_args: Vec<std::ffi::OsString>) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The command line: arguments, exit codes, one file a subcommand. Data goes to stdout, words to stderr.
+//!
+//! To add a subcommand: a variant of [`args::Command`], a file here with a `run` function that returns an exit code, and a
+//! line in [`dispatch`].
+
+mod apply;
+mod args;
+mod config;
+mod output;
+mod plan;
+mod runs;
+mod session;
+mod signals;
+mod status;
+mod tui;
+mod undo;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::model::{Failure, FailureKind};
+
+use args::{Args, Command, ConfigCommand, RunCommand};
+
+/// What a subcommand ends with: an exit code of the contract, or a failure that has one.
+type Exit = Result<u8, Failure>;
+
+/// Parses, runs, reports. The only place that turns failures into exit codes.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let args = match parse(args) {
+        Ok(args) => args,
+        Err(error) => {
+            // clap words its own errors well; help and version are no errors.
+            let code = if error.use_stderr() { 2 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return report(&Failure::new(FailureKind::Tool, "cannot start the runtime").cause(error.to_string()));
+        }
+    };
+    let result = runtime.block_on(dispatch(&args));
+    // Watches may be in the middle of a request; nobody waits for them.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => report(&failure),
+    }
+}
+
+fn parse(args: Vec<OsString>) -> Result<Args, clap::Error> {
+    let mut command = Args::command();
+    // As a kubectl plugin the program is called by another name; its usage should say what the person typed.
+    let called = args.first().map(|arg| arg.to_string_lossy().into_owned()).unwrap_or_default();
+    if called.rsplit('/').next().is_some_and(|name| name.starts_with("kubectl-")) {
+        command = command.bin_name("kubectl prow-breakglass");
+    }
+    Args::from_arg_matches(&command.try_get_matches_from(args)?)
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    output::words(&crate::present::failure(failure).join("\n"));
+    ExitCode::from(failure.kind.exit_code())
+}
+
+async fn dispatch(args: &Args) -> Exit {
+    match &args.command {
+        None => tui::run(&args.global).await,
+        Some(Command::Status) => status::run(&args.global).await,
+        Some(Command::Config(ConfigCommand::Diff { name })) => config::diff(&args.global, name.as_deref()).await,
+        Some(Command::Config(ConfigCommand::Render)) => config::render(&args.global).await,
+        Some(Command::Plan(plan)) => plan::run(&args.global, plan).await,
+        Some(Command::Apply(apply)) => apply::run(&args.global, apply).await,
+        Some(Command::Undo(undo)) => undo::run(&args.global, undo).await,
+        Some(Command::Run(RunCommand::List)) => runs::list(&args.global),
+        Some(Command::Run(RunCommand::Show { run })) => runs::show(&args.global, run),
+        Some(Command::Run(RunCommand::Resume { run, write })) => runs::resume(&args.global, run, write).await,
+        Some(Command::Version) => {
+            output::data(&format!("prow-breakglass {}", env!("CARGO_PKG_VERSION")));
+            Ok(0)
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, LogLine, ObjectRef, Objection, Revision, Timestamp};
+use crate::model::{Key, LogLine, ObjectRef, Objection, RefusedContent, Revision, Timestamp};
 
 /// How bad it is. Ordered: worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -260,6 +260,8 @@ pub struct Diagnosis {
     pub choice: Option<Choice>,
     /// Every desired ConfigMap against the live one, at `choice`.
     pub drift: Vec<ConfigMapDrift>,
+    /// Contents known to have been refused: by what runs now, and remembered.
+    pub refused: Vec<RefusedContent>,
 }
 
 impl Diagnosis {

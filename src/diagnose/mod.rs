@@ -1,22 +1,91 @@
-//! Snapshot to findings, verdict and pulse. Pure.
+//! Snapshot to findings, verdict and pulse. Pure: the same snapshot always gives the same diagnosis.
+//!
+//! To add a detector: one file with a `pub(super) fn find(&Context) -> Vec<Finding>`, a line in [`DETECTORS`], a variant
+//! of [`FindingKind`] with its wording in `present`, and a scenario. Its place in [`DETECTORS`] is its rank: among findings of
+//! one severity, causes come before symptoms.
 
+mod access;
+mod at_risk;
+mod choose;
+mod compare;
+mod drift;
+mod endpoints;
 mod finding;
+mod flow;
+mod load_failure;
+mod pods;
+mod revision;
+mod unfinished;
+mod verdict;
+mod verify;
 
+pub use choose::choice_candidate;
+pub use compare::same_value;
 pub use finding::*;
+pub use load_failure::{CrashContent, LoadFailure, load_failures, refused_contents};
+pub use verify::{VerifyState, verify};
 
-use crate::model::Snapshot;
+use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};
 
-/// Whether what a plan promised holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VerifyState {
-    Holds,
-    NotYet { what: String },
+/// What detectors look at: the snapshot, and what was concluded from it once.
+pub(crate) struct Context<'a> {
+    pub snapshot: &'a Snapshot,
+    pub failures: Vec<LoadFailure<'a>>,
+    /// Contents known to have been refused: by what runs now, and remembered.
+    pub refused: Vec<RefusedContent>,
+    pub choice: Option<Choice>,
+    pub drift: Vec<ConfigMapDrift>,
 }
 
-pub fn verify(_plan: &crate::repair::Plan, _snapshot: &Snapshot) -> VerifyState {
-    VerifyState::NotYet { what: "hook 0/2".into() }
+impl Context<'_> {
+    /// Components that can be seen now, also when only remembered.
+    fn components(&self) -> &[Component] {
+        self.snapshot.service.components.seen().map_or(&[], Vec::as_slice)
+    }
 }
 
-pub fn diagnose(_: &Snapshot) -> Diagnosis {
-    unimplemented!()
+type Detector = fn(&Context<'_>) -> Vec<Finding>;
+
+/// Causes before symptoms.
+const DETECTORS: [Detector; 12] = [
+    load_failure::find,
+    pods::find_image_pull,
+    pods::find_oom,
+    pods::find_crash_looping,
+    drift::find_missing,
+    endpoints::find,
+    pods::find_not_ready,
+    unfinished::find,
+    at_risk::find,
+    revision::find,
+    drift::find_drift,
+    access::find,
+];
+
+/// Judges a snapshot.
+pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
+    let failures = load_failures(snapshot);
+    let refused = refused_contents(snapshot, &failures);
+    let choice = choose::choose(snapshot, &refused);
+    let drift = drift::compare(snapshot, choice.as_ref());
+    let context = Context { snapshot, failures, refused, choice, drift };
+
+    // The sort is stable, so that the detectors' order decides within a severity.
+    let mut findings: Vec<Finding> = DETECTORS.iter().flat_map(|find| find(&context)).collect();
+    findings.sort_by_key(|finding| finding.severity);
+
+    let verdict = verdict::verdict(&context, &findings);
+    let flow = flow::flow(snapshot);
+    let Context { choice, drift, refused, .. } = context;
+    Diagnosis { verdict, flow, findings, choice, drift, refused }
+}
+
+/// A stable id: kind and subject.
+fn id(kind: &FindingKind, subject: &str) -> String {
+    format!("{}:{subject}", kind.name())
+}
+
+/// `default/prow/deployment/hook`: what ids are made of.
+fn subject(object: &ObjectRef) -> String {
+    format!("{}/{object}", object.cluster)
 }

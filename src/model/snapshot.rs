@@ -74,6 +74,12 @@ impl ClusterView {
         all
     }
 
+    /// True unless listing that namespace's ConfigMaps was denied or lost: then a missing one is unknown, not missing.
+    pub fn lists_config_maps_of(&self, namespace: &str) -> bool {
+        let name = format!("configmaps in {namespace}");
+        self.parts.iter().filter(|part| part.name == name).all(|part| matches!(part.source, Source::Known { .. }))
+    }
+
     /// A component by role, first in name order.
     pub fn component(&self, role: &str) -> Option<&Component> {
         self.components.seen()?.iter().find(|component| component.role == role)

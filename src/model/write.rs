@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Alias, Key, Kind, ObjectRef, Values};
 
+/// The field manager that our writes carry in managedFields.
+pub const FIELD_MANAGER: &str = "prow-breakglass";
+
 /// A write to the API server, complete: what is previewed is what is sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "kebab-case")]

@@ -1,11 +1,20 @@
-//! Request and Snapshot to Plan or Refusal. Pure.
+//! Request, Snapshot and Diagnosis to Plan or Refusal. Pure: a plan is a value that can be shown, saved, diffed and refused.
+//!
+//! To add a repair: one file with a `pub(super) fn plan(&Request, &Snapshot, &Diagnosis) -> Result<Plan, Refusal>`, a variant
+//! of [`RepairId`] with its line in [`RepairId::ALL`] and in [`plan`], and a scenario. Menus, help and the CLI derive from the
+//! table. Repairs *compose* the writes of `model::Write`; they have no effects.
 
+mod kick;
 mod plan;
+mod sync_config;
 pub mod undo;
 
 use serde::{Deserialize, Serialize};
 
 pub use plan::*;
+
+use crate::diagnose::Diagnosis;
+use crate::model::{ClusterIdentity, Snapshot, Source};
 
 /// The repairs. Menus, help and the CLI derive from [`RepairId::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,6 +27,7 @@ pub enum RepairId {
 }
 
 impl RepairId {
+    /// Those that a person can ask for by name.
     pub const ALL: [RepairId; 2] = [RepairId::SyncConfig, RepairId::Kick];
 
     pub fn name(self) -> &'static str {
@@ -35,20 +45,96 @@ impl std::fmt::Display for RepairId {
     }
 }
 
-/// What is asked of a repair.
+/// What a person asks for. The revision is not here: it is the snapshot's, so that what is planned is what was judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub repair: RepairId,
+    /// ConfigMaps by name or `namespace/name`; empty for all.
     pub maps: Vec<String>,
+    /// Remove keys that no file stands for.
     pub prune: bool,
+    /// Guards overridden by a person, each with a reason that is journalled.
+    pub overrides: Vec<Override>,
 }
 
 impl Request {
     pub fn new(repair: RepairId) -> Self {
-        Request { repair, maps: Vec::new(), prune: false }
+        Request { repair, maps: Vec::new(), prune: false, overrides: Vec::new() }
+    }
+
+    fn overridden(&self, id: OverrideId) -> Option<&Override> {
+        self.overrides.iter().find(|over| over.id == id)
     }
 }
 
-pub fn plan(_: &Request, _: &crate::model::Snapshot, _: &crate::diagnose::Diagnosis) -> Result<Plan, Refusal> {
-    Err(Refusal::new("not built", "wait"))
+/// A guard that a person set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    pub id: OverrideId,
+    pub reason: String,
+}
+
+/// The guards that can be set aside, with a reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverrideId {
+    /// Write a revision although something speaks against it.
+    WouldNotLoad,
+    /// Write a ConfigMap whose live keys look like another one's.
+    WrongTarget,
+    /// Delete crash-looping pods although their configuration has not changed since they crashed.
+    UnchangedConfig,
+    /// Remove more than a fifth of a ConfigMap's keys.
+    PruneMany,
+}
+
+impl OverrideId {
+    pub const ALL: [OverrideId; 4] =
+        [OverrideId::WouldNotLoad, OverrideId::WrongTarget, OverrideId::UnchangedConfig, OverrideId::PruneMany];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            OverrideId::WouldNotLoad => "would-not-load",
+            OverrideId::WrongTarget => "wrong-target",
+            OverrideId::UnchangedConfig => "unchanged-config",
+            OverrideId::PruneMany => "prune-many",
+        }
+    }
+}
+
+/// Makes a plan, or says why not.
+///
+/// # Errors
+/// A part that the plan needs is not known now, or a guard says no; the refusal tells why and what to do next.
+pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<Plan, Refusal> {
+    match request.repair {
+        RepairId::SyncConfig => sync_config::plan(request, snapshot, diagnosis),
+        RepairId::Kick => kick::plan(request, snapshot, diagnosis),
+        RepairId::Undo => Err(Refusal::new(
+            "undo needs a run",
+            "`prow-breakglass run list` names the runs; `prow-breakglass undo RUN` makes the plan",
+        )),
+    }
+}
+
+/// The value of a source that a plan builds on.
+fn required<'a, T>(source: &'a Source<T>, what: &str) -> Result<&'a T, Refusal> {
+    match source {
+        Source::Known { value, .. } => Ok(value),
+        Source::Loading => Err(Refusal::new(
+            format!("{what} is not read yet"),
+            "wait for the first answer, or look at `prow-breakglass status`",
+        )),
+        Source::Denied { verb } => Err(Refusal::new(
+            format!("{what} cannot be read: the API server forbids {verb}"),
+            "ask for the role in assets/rbac/oncall.yaml, or use --as with one that has it",
+        )),
+        Source::Lost { error, .. } => Err(Refusal::new(
+            format!("{what} is not known now: {}", error.summary),
+            error.hint.clone().unwrap_or_else(|| "regain sight of it first: unknown is not empty".to_owned()),
+        )),
+    }
+}
+
+fn identity(snapshot: &Snapshot) -> Result<ClusterIdentity, Refusal> {
+    required(&snapshot.service.identity, "the identity of the cluster").cloned()
 }

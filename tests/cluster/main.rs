@@ -1,1 +1,16 @@
+//! Everything that needs a real API server and a real Prow: see `bed/main.rs` for what that is.
+//!
+//! A test starts a bed of its own through [`bed::Bed`]; several may run at once.
 
+/// The test bed from a test's side.
+#[allow(dead_code, reason = "each test takes what it needs of the handle")]
+mod bed {
+    #[path = "../bed/audit.rs"]
+    pub mod audit;
+    #[path = "../bed/handle.rs"]
+    pub mod handle;
+
+    pub use handle::Bed;
+}
+
+mod smoke;

@@ -1,0 +1,224 @@
+//! Arguments. The names are kubectl's and Prow's own where they have them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::repair::{OverrideId, RepairId};
+
+/// See and repair a broken Prow. Without a command: the terminal screens. Nothing writes without --execute.
+#[derive(Debug, Parser)]
+#[command(name = "prow-breakglass", version, disable_help_subcommand = true)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Kubeconfig file [default: $KUBECONFIG, else ~/.kube/config]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Cluster")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the service cluster [default: the current one; writes demand it]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
+    pub context: Option<String>,
+    /// User to impersonate
+    #[arg(long = "as", global = true, value_name = "USER", help_heading = "Cluster")]
+    pub as_user: Option<String>,
+    /// Group to impersonate (repeatable)
+    #[arg(long = "as-group", global = true, value_name = "GROUP", help_heading = "Cluster")]
+    pub as_group: Vec<String>,
+    /// Give up a request after this time, such as 10s or 1m
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = "Cluster")]
+    pub request_timeout: Duration,
+    /// Namespaces to look into where listing the whole cluster is denied (repeatable)
+    #[arg(long, short = 'n', global = true, value_name = "NAME", help_heading = "Cluster")]
+    pub namespace: Vec<String>,
+
+    /// Checkout of the configuration repository (bare works too)
+    #[arg(long, global = true, env = "PROW_BREAKGLASS_REPO", value_name = "PATH", help_heading = "Configuration repository")]
+    pub repo: Option<PathBuf>,
+    /// Revision to compare with and to write [default: the upstream's head; if something speaks against it, the newest good one]
+    #[arg(long, global = true, value_name = "REV", help_heading = "Configuration repository")]
+    pub revision: Option<String>,
+    /// Path of plugins.yaml inside the repository
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Configuration repository")]
+    pub plugin_config: Option<String>,
+    /// Path of config.yaml inside the repository
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Configuration repository")]
+    pub config_path: Option<String>,
+    /// Path of the job configuration inside the repository
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Configuration repository")]
+    pub job_config_path: Option<String>,
+    /// Read the work tree instead of a commit
+    #[arg(long, global = true, help_heading = "Configuration repository")]
+    pub worktree: bool,
+
+    /// Format of what goes to stdout
+    #[arg(long, short = 'o', global = true, value_name = "FORMAT", default_value = "text", help_heading = "Output")]
+    pub output: Format,
+    /// Words instead of screens: for logs, screen readers and dumb terminals
+    #[arg(long, global = true, help_heading = "Output")]
+    pub plain: bool,
+    /// Where runs are journalled [default: the state directory of the user]
+    #[arg(long, global = true, env = "PROW_BREAKGLASS_JOURNAL", value_name = "DIR", help_heading = "Output")]
+    pub journal: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// What is wrong, why, and the one next step
+    Status,
+    /// The configuration, live and in git
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Make a plan, preview it on the server (writing nothing), save it
+    Plan(PlanArgs),
+    /// Preview a saved plan again, and with --execute run it
+    Apply(ApplyArgs),
+    /// Make the plan that undoes a run
+    Undo(UndoArgs),
+    /// Runs: what was written, and what is in doubt
+    #[command(subcommand)]
+    Run(RunCommand),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Live ConfigMaps against the revision that a repair would write
+    Diff {
+        /// Only this ConfigMap
+        name: Option<String>,
+    },
+    /// The ConfigMaps that a revision asks for, written nowhere; needs no cluster
+    Render,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct PlanArgs {
+    /// The repair
+    #[arg(value_parser = repair)]
+    pub repair: RepairId,
+    /// Save the plan in this file
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Only this ConfigMap (repeatable)
+    #[arg(long = "map", value_name = "NAME")]
+    pub maps: Vec<String>,
+    /// Also remove keys that no file in git stands for
+    #[arg(long)]
+    pub prune: bool,
+    /// Set a guard aside; needs --reason
+    #[arg(long = "override", value_name = "GUARD", value_parser = override_id, requires = "reason")]
+    pub overrides: Vec<OverrideId>,
+    /// Why; it is journalled
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ApplyArgs {
+    /// A plan made with `plan` or `undo`
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub write: WriteArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WriteArgs {
+    /// Really write
+    #[arg(long)]
+    pub execute: bool,
+    /// Refuse unless exactly this many objects change
+    #[arg(long, value_name = "N", conflicts_with = "expect_at_most")]
+    pub expect: Option<usize>,
+    /// Refuse if more objects change
+    #[arg(long, value_name = "N")]
+    pub expect_at_most: Option<usize>,
+    /// After the last write, watch this long for the proof that it worked [default: what the plan says]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct UndoArgs {
+    /// The run, such as r-0007
+    pub run: String,
+    /// Save the plan in this file
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunCommand {
+    /// All runs, newest first
+    List,
+    /// One run, step by step
+    Show { run: String },
+    /// Read back what an interrupted run left in doubt, and with --execute finish it
+    Resume {
+        run: String,
+        #[command(flatten)]
+        write: WriteArgs,
+    },
+}
+
+fn repair(text: &str) -> Result<RepairId, String> {
+    RepairId::ALL
+        .into_iter()
+        .find(|repair| repair.name() == text)
+        .ok_or_else(|| format!("repairs are {}", RepairId::ALL.map(RepairId::name).join(", ")))
+}
+
+fn override_id(text: &str) -> Result<OverrideId, String> {
+    OverrideId::ALL
+        .into_iter()
+        .find(|id| id.name() == text)
+        .ok_or_else(|| format!("guards are {}", OverrideId::ALL.map(OverrideId::name).join(", ")))
+}
+
+/// `10s`, `1m`, `500ms`, or seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time such as 10s, 1m or 500ms");
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let time = match unit {
+        "" | "s" => Duration::from_secs(number),
+        "ms" => Duration::from_millis(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err(wrong()),
+    };
+    if time.is_zero() { Err(format!("{text:?}: it must be more than nothing")) } else { Ok(time) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_need_a_unit_that_we_know() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("0").is_err());
+        assert!(duration("ten").is_err());
+    }
+}

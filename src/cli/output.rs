@@ -1,0 +1,36 @@
+//! Where things are printed: data on stdout, words on stderr. A closed pipe ends the printing, not the program.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::model::{Failure, FailureKind};
+
+use super::args::Format;
+
+/// A line of data.
+pub fn data(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // Nobody reads on: not an error of ours.
+    let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
+    let _ = out.flush();
+}
+
+/// A line of words.
+pub fn words(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// A document, or the text that says the same.
+pub fn document(format: Format, document: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    match format {
+        Format::Text => data(&text()),
+        Format::Json => data(&serde_json::to_string_pretty(&document()).map_err(|error| cannot_encode(&error))?),
+        Format::Yaml => data(&serde_saphyr::to_string(&document()).map_err(|error| cannot_encode(&error))?),
+    }
+    Ok(())
+}
+
+fn cannot_encode(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::Tool, "cannot encode the output").cause(error.to_string())
+}

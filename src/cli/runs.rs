@@ -1,0 +1,100 @@
+//! `run list|show|resume`: what was written, what is in doubt, and finishing it.
+
+use tokio::sync::mpsc;
+
+use crate::cluster::gate::Landed;
+use crate::journal::{Mode, RunRecord, RunState};
+use crate::model::{Failure, FailureKind};
+use crate::present;
+use crate::run::{self, ResumeView, Standing};
+
+use super::args::{Global, WriteArgs};
+use super::{Exit, apply, output, session, signals};
+
+pub fn list(global: &Global) -> Exit {
+    let runs = session::journal_for_reading(global)?.runs()?;
+    output::document(
+        global.output,
+        || present::run_list(&runs),
+        || {
+            if runs.is_empty() {
+                return "no runs yet".to_owned();
+            }
+            runs.iter().map(|run| present::run_line(run) + "\n").collect()
+        },
+    )?;
+    Ok(0)
+}
+
+pub fn show(global: &Global, run: &str) -> Exit {
+    let record = session::journal_for_reading(global)?.run(run)?;
+    output::document(global.output, || present::run_document(&record), || present::run_text(&record))?;
+    Ok(0)
+}
+
+/// Reads back; with `--execute` finishes.
+pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
+    let reading = session::journal_for_reading(global)?;
+    let record = reading.run(run)?;
+    let plan = reading.plan(&record)?;
+    if args.execute {
+        apply::demand_context(global)?;
+    }
+    let clusters = apply::clusters_of(global, &plan).await?;
+    let view = run::inspect(&reading, run, &clusters).await?;
+    output::words(&describe(&view));
+    if !args.execute {
+        output::words("nothing was written: --execute finishes it, `undo` takes back what landed");
+        return Ok(u8::from(!is_over(&record, &view)));
+    }
+    let to_do = view.to_do();
+    let fits = match (args.expect, args.expect_at_most) {
+        (Some(n), _) => n == to_do,
+        (None, Some(n)) => to_do <= n,
+        (None, None) => {
+            return Err(Failure::new(FailureKind::Usage, "--execute needs --expect N")
+                .hint(format!("{to_do} write(s) are left: --expect {to_do}")));
+        }
+    };
+    if !fits {
+        return Err(Failure::new(FailureKind::Refused, format!("{to_do} write(s) are left, another number was given"))
+            .hint("read what is left above; if that is what you want, give that number"));
+    }
+    let journal = session::journal_for_writing(global)?;
+    let operator = apply::operator(&clusters, Mode::Flags).await;
+    let (tell, events) = mpsc::unbounded_channel();
+    let printer = tokio::spawn(apply::print_events(global.output, events));
+    let summary = if to_do == 0 {
+        run::settle(&journal, run, &clusters, &operator, tell).await
+    } else {
+        run::resume(&journal, run, &clusters, &operator, signals::stop_on_signals()?, tell).await
+    };
+    let _ = printer.await;
+    apply::conclude(global, &plan, &summary?, &clusters, &journal, args.wait).await
+}
+
+fn is_over(record: &RunRecord, view: &ResumeView) -> bool {
+    matches!(record.state, RunState::Ended) && view.to_do() == 0
+}
+
+fn describe(view: &ResumeView) -> String {
+    let mut text = format!("run {}: {}\n", view.run.run, view.plan.title);
+    for step in &view.steps {
+        let standing = match &step.standing {
+            Standing::Finished(outcome) => format!("{}: {}", present::outcome(outcome.outcome), outcome.status),
+            Standing::Failed(outcome) => format!("failed: {}; would be tried again", outcome.status),
+            Standing::ReadBack(Landed::AsWritten) => "its outcome was unknown; read back: it landed".to_owned(),
+            Standing::ReadBack(Landed::AsBefore) => {
+                "its outcome was unknown; read back: it did not land; would be sent again".to_owned()
+            }
+            Standing::ReadBack(Landed::Otherwise { detail, .. }) => {
+                format!("its outcome was unknown; read back: {detail}; left alone")
+            }
+            Standing::ReadBack(Landed::Gone) => "its outcome was unknown; read back: the object is gone".to_owned(),
+            Standing::Unknowable(detail) => format!("unknown for good: {detail}"),
+            Standing::NotBegun => "not begun".to_owned(),
+        };
+        text.push_str(&format!("  {}  {}  {standing}\n", step.n, step.object));
+    }
+    text
+}

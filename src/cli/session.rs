@@ -1,0 +1,144 @@
+//! What subcommands share: connecting, looking once, the journal.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcetera::AppStrategy as _;
+
+use crate::cluster::{Cluster, ConnectOptions, connect};
+use crate::diagnose::{Diagnosis, diagnose};
+use crate::git::Repository;
+use crate::journal::Journal;
+use crate::model::{Alias, Failure, FailureKind, Snapshot, Source};
+use crate::observe::desired::DesiredOptions;
+use crate::observe::{ObserveOptions, Observer};
+use crate::prow::PresetRule;
+use crate::prow::load::ConfigFiles;
+use crate::run::Clusters;
+
+use super::args::Global;
+use super::output;
+
+/// How many revisions are looked at for a good one.
+const HISTORY: usize = 50;
+
+/// One look: what was seen and what to think of it.
+pub struct Seen {
+    pub snapshot: Arc<Snapshot>,
+    pub diagnosis: Diagnosis,
+    pub cluster: Cluster,
+    /// Goes on looking until dropped.
+    pub observer: Observer,
+}
+
+impl Seen {
+    pub fn clusters(&self) -> Clusters {
+        Clusters::from([(Alias::service(), self.cluster.clone())])
+    }
+}
+
+/// Connects, waits until every source has answered in some way, judges.
+pub async fn look(global: &Global) -> Result<Seen, Failure> {
+    let cluster = connect_to(global, global.context.as_deref()).await?;
+    let mut observer = observe(global, cluster.clone()).await?;
+    let snapshot = observer.settled(patience(global)).await;
+    let diagnosis = diagnose(&snapshot);
+    Ok(Seen { snapshot, diagnosis, cluster, observer })
+}
+
+/// Discovery takes a few requests one after another; each has its own time limit.
+fn patience(global: &Global) -> Duration {
+    global.request_timeout.saturating_mul(3)
+}
+
+/// Connects to a context; nothing is sent yet.
+pub async fn connect_to(global: &Global, context: Option<&str>) -> Result<Cluster, Failure> {
+    connect(&ConnectOptions {
+        kubeconfig: global.kubeconfig.clone(),
+        context: context.map(str::to_owned),
+        impersonate_user: global.as_user.clone(),
+        impersonate_groups: global.as_group.clone(),
+        request_timeout: global.request_timeout,
+    })
+    .await
+}
+
+/// Starts looking. What the journal remembers goes into each snapshot.
+pub async fn observe(global: &Global, cluster: Cluster) -> Result<Observer, Failure> {
+    let repository = match &global.repo {
+        Some(path) => Repository::open(path).await,
+        None => Err(Failure::new(FailureKind::Usage, "no configuration repository given")
+            .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
+    };
+    let options = ObserveOptions {
+        namespaces: global.namespace.clone(),
+        // What is deployed, and which files it reads, is found out from the cluster.
+        desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
+    };
+    let observer = Observer::start(cluster, repository, options);
+    let journal = journal_for_reading(global)?;
+    observer.set_memory(journal.interrupted()?, journal.refused()?);
+    for run in journal.interrupted()? {
+        let state = match run.running_pid {
+            Some(pid) => format!("is going on in process {pid}"),
+            None => format!("was interrupted; read back with: prow-breakglass run resume {}", run.run),
+        };
+        output::words(&format!("note: run {} ({}) {state}", run.run, run.title));
+    }
+    Ok(observer)
+}
+
+pub fn desired_options(global: &Global, rule: PresetRule, files: ConfigFiles) -> DesiredOptions {
+    DesiredOptions {
+        revision: global.revision.clone(),
+        plugin_config: global.plugin_config.clone(),
+        config_path: global.config_path.clone(),
+        job_config_path: global.job_config_path.clone(),
+        worktree: global.worktree,
+        history: HISTORY,
+        rule,
+        files,
+    }
+}
+
+/// Why a source that is needed has no value.
+pub fn not_seen<T>(source: &Source<T>, what: &str) -> Failure {
+    match source {
+        Source::Lost { error, .. } => error.clone(),
+        Source::Denied { verb } => {
+            Failure::new(FailureKind::Forbidden, format!("{what} cannot be read: the API server forbids {verb}"))
+                .hint("ask for the role in assets/rbac/oncall.yaml")
+        }
+        Source::Loading | Source::Known { .. } => {
+            Failure::new(FailureKind::Unreachable, format!("{what}: no answer yet")).hint("try a longer --request-timeout")
+        }
+    }
+}
+
+/// The journal, to look at runs.
+pub fn journal_for_reading(global: &Global) -> Result<Journal, Failure> {
+    Ok(Journal::for_reading(journal_dir(global)?))
+}
+
+/// The journal, to write runs: made if it is not there, refused if it cannot be written.
+pub fn journal_for_writing(global: &Global) -> Result<Journal, Failure> {
+    Journal::open(journal_dir(global)?)
+}
+
+fn journal_dir(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &global.journal {
+        return Ok(dir.clone());
+    }
+    let strategy = etcetera::choose_app_strategy(etcetera::AppStrategyArgs {
+        top_level_domain: String::new(),
+        author: String::new(),
+        app_name: "prow-breakglass".to_owned(),
+    })
+    .map_err(|error| {
+        Failure::new(FailureKind::Tool, "no home directory to keep the journal in")
+            .cause(error.to_string())
+            .hint("--journal DIR")
+    })?;
+    Ok(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()))
+}

@@ -1,0 +1,203 @@
+//! `configmap-drift`, `configmap-missing`, `configmap-stale-keys`: live ConfigMaps against the chosen revision.
+
+use crate::model::{DesiredConfigMap, Key, Snapshot, Source, Values, config_map_ref};
+use crate::repair::RepairId;
+
+use super::choose::choice_candidate;
+use super::compare::{VERSION_KEY, same_value};
+use super::load_failure::config_maps_of;
+use super::{
+    Basis, Choice, ConfigMapDrift, Context, DriftState, Finding, FindingKind, KeyChange, KeyDrift, Severity, id,
+    subject,
+};
+
+/// Every ConfigMap that git asks for or a component's configuration lies in, against the live one.
+pub(super) fn compare(snapshot: &Snapshot, choice: Option<&Choice>) -> Vec<ConfigMapDrift> {
+    let desired: Vec<&DesiredConfigMap> = snapshot
+        .desired
+        .seen()
+        .zip(choice)
+        .and_then(|(desired, choice)| choice_candidate(desired, choice))
+        .and_then(|candidate| candidate.config_maps.as_ref().ok())
+        .map_or(Vec::new(), |maps| maps.iter().collect());
+    let mut all: Vec<ConfigMapDrift> = desired.iter().map(|map| compare_one(snapshot, map)).collect();
+
+    let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
+    let mut unmanaged: Vec<Key> = components
+        .iter()
+        .flat_map(config_maps_of)
+        .filter(|key| !desired.iter().any(|map| map.key == *key && map.cluster == snapshot.service.alias))
+        .collect();
+    unmanaged.sort();
+    unmanaged.dedup();
+    for key in unmanaged {
+        let state = snapshot.service.config_maps.seen().and_then(|maps| maps.get(&key));
+        all.push(ConfigMapDrift {
+            object: config_map_ref(&snapshot.service.alias, &key),
+            // Without a revision nothing can be said of drift.
+            state: match (choice, state) {
+                (Some(_), Some(_)) => DriftState::Unmanaged,
+                (None, _) | (_, None) => DriftState::Unknown,
+            },
+            keys: state.map_or(Vec::new(), |state| {
+                let keys = state.values.keys();
+                keys.map(|key| KeyDrift { key: key.clone(), change: KeyChange::Same, path: None }).collect()
+            }),
+            bytes: state.map_or(0, crate::model::ConfigMapState::bytes),
+        });
+    }
+    all.sort_by(|a, b| a.object.cmp(&b.object));
+    all
+}
+
+fn compare_one(snapshot: &Snapshot, desired: &DesiredConfigMap) -> ConfigMapDrift {
+    let object = config_map_ref(&desired.cluster, &desired.key);
+    let unknown = |object| ConfigMapDrift { object, state: DriftState::Unknown, keys: Vec::new(), bytes: 0 };
+    if desired.cluster != snapshot.service.alias {
+        return unknown(object);
+    }
+    let maps = match &snapshot.service.config_maps {
+        Source::Known { value, .. } => value,
+        Source::Loading | Source::Denied { .. } | Source::Lost { .. } => return unknown(object),
+    };
+    let Some(live) = maps.get(&desired.key) else {
+        // A namespace that could not be listed is not one without ConfigMaps.
+        if !snapshot.service.lists_config_maps_of(&desired.key.namespace) {
+            return unknown(object);
+        }
+        let keys = desired.entries.iter().map(|(key, entry)| KeyDrift {
+            key: key.clone(),
+            change: KeyChange::Added,
+            path: Some(entry.path.clone()),
+        });
+        return ConfigMapDrift { object, state: DriftState::Missing, keys: keys.collect(), bytes: 0 };
+    };
+    let keys = compare_keys(&live.values, desired);
+    let same = keys.iter().all(|key| key.change == KeyChange::Same);
+    let state = if same { DriftState::Same } else { DriftState::Drift };
+    ConfigMapDrift { object: object.with_uid(&live.uid), state, keys, bytes: live.bytes() }
+}
+
+/// Key by key, after gunzip; VERSION is never drift.
+fn compare_keys(live: &Values, desired: &DesiredConfigMap) -> Vec<KeyDrift> {
+    let mut keys: Vec<KeyDrift> = desired
+        .entries
+        .iter()
+        .map(|(key, entry)| KeyDrift {
+            key: key.clone(),
+            change: match live.get(key) {
+                None => KeyChange::Added,
+                Some(value) if same_value(value, &entry.bytes) => KeyChange::Same,
+                Some(_) => KeyChange::Changed,
+            },
+            path: Some(entry.path.clone()),
+        })
+        .collect();
+    keys.extend(
+        live.keys().filter(|key| !desired.entries.contains_key(*key) && *key != VERSION_KEY).map(|key| KeyDrift {
+            key: key.clone(),
+            change: KeyChange::Removed,
+            path: None,
+        }),
+    );
+    keys.sort_by(|a, b| a.key.cmp(&b.key));
+    keys
+}
+
+pub(super) fn find_drift(context: &Context<'_>) -> Vec<Finding> {
+    let Some(choice) = &context.choice else { return Vec::new() };
+    let mut findings = Vec::new();
+    for drift in context.drift.iter().filter(|drift| drift.state == DriftState::Drift) {
+        let config_map = Key::new(&drift.object.namespace, &drift.object.name);
+        let (added, removed, changed) =
+            (drift.count(KeyChange::Added), drift.count(KeyChange::Removed), drift.count(KeyChange::Changed));
+        let stale: Vec<String> =
+            drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| key.key.clone()).collect();
+        let mut evidence: Vec<String> = drift
+            .keys
+            .iter()
+            .filter_map(|key| match key.change {
+                KeyChange::Same => None,
+                KeyChange::Added => Some(format!("key {}: in git, not live", key.key)),
+                KeyChange::Removed => Some(format!("key {}: live, no file in git", key.key)),
+                KeyChange::Changed => Some(format!("key {}: differs", key.key)),
+            })
+            .collect();
+        if let Some(writer) = context
+            .snapshot
+            .service
+            .config_maps
+            .seen()
+            .and_then(|maps| maps.get(&config_map))
+            .and_then(|state| state.last_writer())
+        {
+            let at = writer.at.map_or("at an unknown time".to_owned(), |at| at.to_string());
+            evidence.insert(0, format!("last written {at} by {}", writer.manager));
+        }
+        let kind = if added + changed > 0 {
+            FindingKind::ConfigMapDrift { config_map, revision: choice.revision.clone(), added, removed, changed }
+        } else {
+            FindingKind::ConfigMapStaleKeys { config_map, keys: stale }
+        };
+        findings.push(Finding {
+            id: id(&kind, &subject(&crate::model::ObjectRef { uid: None, ..drift.object.clone() })),
+            severity: Severity::Warn,
+            basis: Basis::Fact,
+            kind,
+            subjects: vec![drift.object.clone()],
+            since: None,
+            evidence,
+            repairs: vec![RepairId::SyncConfig],
+        });
+    }
+    findings
+}
+
+/// A ConfigMap that git asks for or that a component mounts is not there.
+pub(super) fn find_missing(context: &Context<'_>) -> Vec<Finding> {
+    let service = &context.snapshot.service;
+    let Some(live) = service.config_maps.known() else { return Vec::new() };
+    let asked: Vec<Key> = context
+        .drift
+        .iter()
+        .filter(|drift| drift.state == DriftState::Missing)
+        .map(|drift| Key::new(&drift.object.namespace, &drift.object.name))
+        .collect();
+    let mut missing: Vec<(Key, Vec<String>)> = asked.iter().map(|key| (key.clone(), Vec::new())).collect();
+    for component in context.components() {
+        for mount in component.mounts.iter().filter(|mount| !mount.optional) {
+            let key = &mount.config_map;
+            if live.contains_key(key) || !service.lists_config_maps_of(&key.namespace) {
+                continue;
+            }
+            match missing.iter_mut().find(|(known, _)| known == key) {
+                Some((_, by)) => by.push(component.object.name.clone()),
+                None => missing.push((key.clone(), vec![component.object.name.clone()])),
+            }
+        }
+    }
+    missing
+        .into_iter()
+        .map(|(config_map, mut mounted_by)| {
+            mounted_by.dedup();
+            let object = config_map_ref(&service.alias, &config_map);
+            let repairs = if asked.contains(&config_map) { vec![RepairId::SyncConfig] } else { Vec::new() };
+            let evidence = match mounted_by.as_slice() {
+                [] => vec!["asked for by git, mounted by no component".to_owned()],
+                some => vec![format!("mounted by {}: new pods wait in ContainerCreating", some.join(", "))],
+            };
+            let severity = if mounted_by.is_empty() { Severity::Warn } else { Severity::Bad };
+            let kind = FindingKind::ConfigMapMissing { config_map, mounted_by };
+            Finding {
+                id: id(&kind, &subject(&object)),
+                severity,
+                basis: Basis::Fact,
+                kind,
+                subjects: vec![object],
+                since: None,
+                evidence,
+                repairs,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,168 @@
+//! The verdict: what state Prow is in, since when, what its users lose, what began just before, the one next step.
+
+use crate::model::{Key, Source, Timestamp};
+use crate::repair::RepairId;
+
+use super::choose::choice_candidate;
+use super::load_failure::{CrashContent, config_maps_of};
+use super::{
+    Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, Health, NextStep, Severity, Verdict,
+};
+
+/// A change this many seconds after the first sign of trouble may still be its cause: clocks and status updates lag.
+const LAG_SECONDS: i64 = 5;
+
+pub(super) fn verdict(context: &Context<'_>, findings: &[Finding]) -> Verdict {
+    let state = state(context, findings);
+    let cause = findings.iter().find(|finding| is_felt(&finding.kind) && finding.severity < Severity::Info);
+    let since = cause.and_then(|finding| finding.since);
+    let began = since.and_then(|since| began(context, cause, since));
+    let mut loss: Vec<String> = context
+        .components()
+        .iter()
+        .filter(|component| !component.is_idle_by_intent() && component.ready == 0 && !component.when_down.is_empty())
+        .map(|component| format!("{} is down: {}", component.object.name, component.when_down))
+        .collect();
+    loss.dedup();
+    Verdict { state, since, cause: cause.map(|finding| finding.id.clone()), loss, began, next: next(context, findings) }
+}
+
+fn state(context: &Context<'_>, findings: &[Finding]) -> Health {
+    match &context.snapshot.service.components {
+        Source::Known { value, .. } if value.is_empty() => return Health::Unknown,
+        Source::Known { .. } => {}
+        Source::Loading | Source::Denied { .. } | Source::Lost { .. } => return Health::Unknown,
+    }
+    let worst = findings.iter().filter(|finding| is_felt(&finding.kind)).map(|finding| finding.severity).min();
+    match worst {
+        Some(Severity::Bad) => Health::Broken,
+        Some(Severity::Warn) => Health::Degraded,
+        Some(Severity::Info) | None => Health::Healthy,
+    }
+}
+
+/// True for what Prow's users feel now; the rest is a trap for later or a limit of our sight, and Prow works.
+fn is_felt(kind: &FindingKind) -> bool {
+    match kind {
+        FindingKind::ConfigLoadFailure { .. }
+        | FindingKind::CrashLooping { .. }
+        | FindingKind::NotReady { .. }
+        | FindingKind::ImagePullFailure { .. }
+        | FindingKind::OomKilled { .. }
+        | FindingKind::NoReadyEndpoints { .. }
+        | FindingKind::ConfigAtRiskOnRestart { .. }
+        | FindingKind::ConfigMapMissing { .. }
+        | FindingKind::ConfigMapDrift { .. }
+        | FindingKind::ConfigMapStaleKeys { .. } => true,
+        FindingKind::RevisionWouldNotLoad { .. }
+        | FindingKind::AccessDenied { .. }
+        | FindingKind::SourceLost { .. }
+        | FindingKind::NotUnderstood { .. }
+        | FindingKind::InterruptedRun { .. } => false,
+    }
+}
+
+/// The newest change before the trouble, among what the cause touches.
+fn began(context: &Context<'_>, cause: Option<&Finding>, since: Timestamp) -> Option<Change> {
+    let subjects = &cause?.subjects;
+    let is_before = |at: Timestamp| at.as_second() <= since.as_second() + LAG_SECONDS;
+    let involved: Vec<_> =
+        context.components().iter().filter(|component| subjects.contains(&component.object)).collect();
+    let mut maps: Vec<Key> = involved.iter().flat_map(|component| config_maps_of(component)).collect();
+    maps.extend(subjects.iter().map(|object| Key::new(&object.namespace, &object.name)));
+    let mut changes: Vec<Change> = Vec::new();
+    if let Some(live) = context.snapshot.service.config_maps.seen() {
+        for state in live.values().filter(|state| maps.contains(&state.key)) {
+            changes.extend(state.writers.iter().filter_map(|writer| {
+                Some(Change {
+                    at: writer.at?,
+                    what: ChangeKind::ConfigMapWritten {
+                        config_map: state.key.clone(),
+                        manager: writer.manager.clone(),
+                    },
+                })
+            }));
+        }
+    }
+    for component in involved {
+        if let Some(at) = component.rolled_out {
+            changes.push(Change {
+                at,
+                what: ChangeKind::RolledOut {
+                    component: component.object.name.clone(),
+                    image: component.spec_images.first().cloned().unwrap_or_default(),
+                },
+            });
+        }
+    }
+    changes.into_iter().filter(|change| is_before(change.at)).max_by_key(|change| change.at)
+}
+
+/// The one next step, most urgent first.
+fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
+    let snapshot = context.snapshot;
+    if !matches!(snapshot.service.components, Source::Known { .. }) {
+        return NextStep::RegainSight { source: "service/components".to_owned() };
+    }
+    let interrupted = snapshot.interrupted.iter().find(|run| run.running_pid.is_none() && !run.unknown.is_empty());
+    if let Some(run) = interrupted {
+        return NextStep::Resume { run: run.run.clone() };
+    }
+    let sync = context.choice.as_ref().filter(|choice| would_change(context, choice));
+    let repair_sync =
+        |choice: &Choice| NextStep::Repair { repair: RepairId::SyncConfig, to: Some(choice.revision.clone()) };
+    let live_failure = context.failures.iter().any(|failure| failure.content == CrashContent::Live);
+    let replaced_failure = context.failures.iter().find(|failure| failure.content == CrashContent::Replaced);
+    if live_failure {
+        return match sync {
+            Some(choice) => repair_sync(choice),
+            None => look_at_worst(findings),
+        };
+    }
+    if let Some(failure) = replaced_failure {
+        if failure.container.is_crash_looping() {
+            return NextStep::Repair { repair: RepairId::Kick, to: None };
+        }
+        return NextStep::Wait { what: format!("{} starts on the new content", failure.component.object.name) };
+    }
+    if findings.iter().any(|finding| finding.severity == Severity::Bad && !finding.repairs.is_empty())
+        && let Some(choice) = sync
+    {
+        return repair_sync(choice);
+    }
+    if findings.iter().any(|finding| finding.severity == Severity::Bad) {
+        return look_at_worst(findings);
+    }
+    if let Some(choice) = sync {
+        return repair_sync(choice);
+    }
+    let head = findings.iter().find_map(|finding| match &finding.kind {
+        FindingKind::RevisionWouldNotLoad { revision, is_head: true, .. } => Some(revision.clone()),
+        _ => None,
+    });
+    match head {
+        Some(revision) => NextStep::MendRevision { revision },
+        None if findings.iter().any(|finding| is_felt(&finding.kind) && finding.severity < Severity::Info) => {
+            look_at_worst(findings)
+        }
+        None => NextStep::Nothing,
+    }
+}
+
+/// True when the chosen revision would change a live ConfigMap.
+fn would_change(context: &Context<'_>, choice: &Choice) -> bool {
+    let renders = context
+        .snapshot
+        .desired
+        .known()
+        .and_then(|desired| choice_candidate(desired, choice))
+        .is_some_and(|candidate| candidate.config_maps.is_ok());
+    renders && context.drift.iter().any(|drift| matches!(drift.state, DriftState::Drift | DriftState::Missing))
+}
+
+fn look_at_worst(findings: &[Finding]) -> NextStep {
+    findings
+        .iter()
+        .find_map(|finding| finding.subjects.first())
+        .map_or(NextStep::Nothing, |object| NextStep::Look { at: object.clone() })
+}

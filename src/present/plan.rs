@@ -1,0 +1,149 @@
+//! Plans in words: steps, server's answers, notes, the same by hand.
+
+use crate::model::Write;
+use crate::repair::{Answer, Confirmation, Plan, Preview, Step, Undo, Verify};
+
+use super::{clock_seconds, failure};
+
+/// A step's cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepWords {
+    pub verb: &'static str,
+    pub object: String,
+    pub guard: String,
+    pub effect: String,
+    pub undo: &'static str,
+}
+
+pub fn step(step: &Step) -> StepWords {
+    let guard = match &step.write {
+        Write::PutConfigMap { at, .. } => format!("uid {} rv {}", short(&at.uid), at.resource_version),
+        Write::CreateConfigMap { .. } => "does not exist".to_owned(),
+        Write::DeletePod { uid, .. } => format!("uid {}", short(uid)),
+    };
+    StepWords {
+        verb: step.write.word(),
+        object: step.write.object().to_string(),
+        guard,
+        effect: step.effect.clone(),
+        undo: undo_word(step.undo),
+    }
+}
+
+fn short(uid: &str) -> &str {
+    uid.get(..8).unwrap_or(uid)
+}
+
+pub fn undo_word(undo: Undo) -> &'static str {
+    match undo {
+        Undo::FromBackup => "from backup",
+        Undo::RecreatedByOwner => "owner recreates",
+        Undo::None => "none",
+    }
+}
+
+/// The server's answer to a dry run.
+pub fn answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Accepted => "accepted".to_owned(),
+        Answer::Moved { detail } => format!("MOVED {detail}"),
+        Answer::Gone => "gone already".to_owned(),
+        Answer::Refused { failure } => format!("REFUSED {}", failure.summary),
+    }
+}
+
+pub fn confirmation(confirmation: &Confirmation) -> String {
+    match confirmation {
+        Confirmation::Yes => "To run it, type yes and press Enter".to_owned(),
+        Confirmation::MapName(_) => "It is not known to load. To run it, type the ConfigMap's name and press Enter".to_owned(),
+        Confirmation::Count(_) => "To run it, type the count and press Enter".to_owned(),
+    }
+}
+
+/// Basis, proof, warnings, refusals: a line each.
+pub fn plan_notes(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(revision) = &plan.basis.revision {
+        let reason = plan.basis.reason.as_deref().unwrap_or("");
+        lines.push(format!("SOURCE  git {} \"{}\" by {} ({reason})", revision.short(), revision.subject, revision.author));
+    }
+    if let Some(run) = &plan.basis.undoes {
+        lines.push(format!("UNDOES  run {run}"));
+    }
+    lines.push(match &plan.verify {
+        Verify::ComponentsReady { components, within_seconds } => {
+            let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
+            format!("PROOF   {} Ready within {within_seconds} s", names.join(", "))
+        }
+        Verify::Written => "PROOF   the server's answer".to_owned(),
+    });
+    lines.extend(plan.warnings.iter().map(|warning| format!("WARN    {warning}")));
+    for refusal in &plan.refusals {
+        let object = refusal.object.as_ref().map_or(String::new(), |object| format!("{object}: "));
+        lines.push(format!("LEFT OUT  {object}{} ({})", refusal.reason, refusal.hint));
+    }
+    lines
+}
+
+/// The same with kubectl, for who may not use this tool. Whatever kubectl cannot guard is said.
+pub fn by_hand(plan: &Plan) -> Vec<String> {
+    let context = plan.clusters.first().map_or("", |cluster| cluster.context.as_str());
+    let mut lines = Vec::new();
+    for step in &plan.steps {
+        let object = step.write.object();
+        let target = format!("kubectl --context {context} -n {}", object.namespace);
+        match &step.write {
+            Write::PutConfigMap { at, .. } => lines.push(format!(
+                "{target} replace -f {}.yaml   # with metadata.resourceVersion {} in it",
+                object.name, at.resource_version
+            )),
+            Write::CreateConfigMap { .. } => lines.push(format!("{target} create -f {}.yaml", object.name)),
+            Write::DeletePod { .. } => {
+                lines.push(format!("{target} delete pod {} --wait=false   # kubectl cannot pin the uid", object.name));
+            }
+        }
+    }
+    lines
+}
+
+/// A plan and what the server said to it, in words.
+pub fn plan_text(plan: &Plan, preview: Option<&Preview>) -> String {
+    let mut out = format!("PLAN {}  {}\n", plan.id, plan.title);
+    for cluster in &plan.clusters {
+        out.push_str(&format!("TARGET  {}: context {}, {}\n", cluster.alias, cluster.context, cluster.server));
+    }
+    for note in plan_notes(plan) {
+        out.push_str(&note);
+        out.push('\n');
+    }
+    out.push_str("STEPS\n");
+    for item in &plan.steps {
+        let words = step(item);
+        let said = preview
+            .and_then(|preview| preview.steps.iter().find(|preview| preview.n == item.n))
+            .map_or("not asked".to_owned(), |preview| answer(&preview.answer));
+        out.push_str(&format!(
+            "  {}  {} {}  [{}]  dry run: {said}  undo: {}\n     {}; {}\n",
+            item.n, words.verb, words.object, words.guard, words.undo, words.effect, item.why
+        ));
+        if let Some(Answer::Refused { failure: refused }) = preview
+            .and_then(|preview| preview.steps.iter().find(|preview| preview.n == item.n))
+            .map(|preview| &preview.answer)
+        {
+            for line in failure(refused) {
+                out.push_str(&format!("     {line}\n"));
+            }
+        }
+    }
+    if let Some(preview) = preview {
+        out.push_str(&format!(
+            "The dry run asked the server with dryRun=All at {}. Nothing has been written.\n",
+            clock_seconds(preview.at)
+        ));
+    }
+    out.push_str("SAME BY HAND\n");
+    for line in by_hand(plan) {
+        out.push_str(&format!("  {line}\n"));
+    }
+    out
+}

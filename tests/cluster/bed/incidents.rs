@@ -1,0 +1,98 @@
+//! What has gone wrong when a bed is ready: an incident is a row of [`INCIDENTS`].
+//!
+//! Every incident starts from a healthy Prow and is brought about the way it happened, with real parts. A new one
+//! is a row, its commits in `repository.rs`, and an async function that makes it happen and waits until it shows.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
+
+use crate::api::eventually;
+use crate::bed::Bed;
+use crate::prow_objects::PROW;
+use crate::repository::{AWS_PRESETS_PATH, Repository};
+
+/// An incident by name.
+pub struct Incident {
+    pub name: &'static str,
+    /// One sentence for a person.
+    pub summary: &'static str,
+    /// The commit on which Prow is started.
+    pub commit: &'static str,
+}
+
+pub const INCIDENTS: &[Incident] = &[
+    Incident { name: "healthy", summary: "Nothing is wrong.", commit: "behaviour" },
+    Incident {
+        name: "2019-01-23",
+        summary: "A merged preset refactoring does not load; hook has restarted and crash-loops.",
+        commit: "behaviour",
+    },
+];
+
+/// Makes it happen on a healthy bed.
+pub async fn bring_about(incident: &Incident, bed: &mut Bed, back_off_factor: f64) -> Result<()> {
+    match incident.name {
+        "healthy" => Ok(()),
+        "2019-01-23" => duplicated_preset(bed, back_off_factor).await,
+        other => bail!("nobody has written how {other} happens"),
+    }
+}
+
+/// The configuration is merged and uploaded; the running components refuse it and go on; then hook restarts.
+async fn duplicated_preset(bed: &mut Bed, back_off_factor: f64) -> Result<()> {
+    // Kubernetes' times have whole seconds: the write must be seen to come after all starts.
+    let started = jiff::Timestamp::now().as_second();
+    eventually(
+        "the next second",
+        Duration::from_secs(5),
+        async || Ok(jiff::Timestamp::now().as_second() > started + 1),
+    )
+    .await?;
+    bed.repository.merge("refactor").await?;
+    bed.upload_as_hook("refactor").await?;
+    let files = Repository::files_of("refactor", AWS_PRESETS_PATH);
+    let Some((path, content)) = files.first() else {
+        bail!("the refactoring does not touch {AWS_PRESETS_PATH}");
+    };
+    let key = path.rsplit('/').next().unwrap_or(path);
+    let kubelet = &bed.kubelet;
+    eventually("the new job-config in all pods", Duration::from_secs(180), async || {
+        Ok(kubelet.all_see(PROW, "hook-", "job-config", key, content))
+    })
+    .await?;
+    // The first back-off is hurried, so that the bed is ready in seconds.
+    bed.kubelet.set_back_off_factor(back_off_factor.min(0.05));
+    if bed.kubelet.kill_containers(PROW, "hook-") != 2 {
+        bail!("hook did not run in two pods");
+    }
+    let pods: Api<Pod> = Api::namespaced(bed.client.clone(), PROW);
+    let within = Duration::from_secs(180);
+    eventually("two restarts of hook", within, async || {
+        let hooks = pods.list(&ListParams::default().labels("app=hook")).await?;
+        Ok(hooks.iter().all(|pod| restarts(pod) >= 2))
+    })
+    .await?;
+    bed.kubelet.set_back_off_factor(back_off_factor);
+    eventually("hook in CrashLoopBackOff", within, async || {
+        let hooks = pods.list(&ListParams::default().labels("app=hook")).await?;
+        Ok(hooks.iter().all(|pod| restarts(pod) >= 2 && waits_in_crash_loop(pod)))
+    })
+    .await
+}
+
+fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.map(|status| status.restart_count).max().unwrap_or(0)
+}
+
+fn waits_in_crash_loop(pod: &Pod) -> bool {
+    let mut statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.any(|status| {
+        let waiting = status.state.as_ref().and_then(|state| state.waiting.as_ref());
+        waiting.and_then(|waiting| waiting.reason.as_deref()) == Some("CrashLoopBackOff")
+    })
+}

@@ -1,0 +1,287 @@
+//! The Prow kubelet: one node of the bed, played by the bed's own process, on which Prow's real programs run.
+//!
+//! For each pod that the scheduler puts here it materialises ConfigMaps and Secrets (`volumes.rs`), runs what the
+//! image stands for (`images.rs`, `container.rs`), asks its readiness (`probe.rs`), reports into the pod's status
+//! (`status.rs`) and serves its log (`logs.rs`) to the API server. So a bad ConfigMap makes the real hook
+//! crash-loop, and a good one heals it. It knows nothing of Prow: what is special is a row of the image table.
+
+mod container;
+mod events;
+pub mod images;
+mod logs;
+mod pod;
+mod probe;
+mod status;
+mod volumes;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, ResourceExt as _};
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::binaries::Binaries;
+use crate::certs::Leaf;
+use container::{Container, State};
+use pod::PodRecord;
+
+/// The node's name.
+pub const NODE: &str = "prow-pool-1";
+/// Prow's pods are drawn here by this label, others are kept away by a taint of the same name.
+pub const POOL: (&str, &str) = ("bed/pool", "prow");
+
+/// What all tasks of the kubelet share.
+pub struct Shared {
+    client: Client,
+    dir: PathBuf,
+    binaries: Binaries,
+    /// The address of the GitHub stub.
+    github: String,
+    accounts: PathBuf,
+    /// All waiting of back-off is multiplied by it.
+    back_off_factor: Mutex<f64>,
+    paused: watch::Sender<bool>,
+    /// Writes under way.
+    writing: watch::Sender<usize>,
+    store: volumes::Store,
+    pods: Mutex<HashMap<String, Arc<PodRecord>>>,
+}
+
+impl Shared {
+    /// Waits while the kubelet is paused.
+    async fn unpaused(&self) {
+        // The sender is ours: it cannot be gone.
+        let _ = self.paused.subscribe().wait_for(|paused| !paused).await;
+    }
+
+    /// Sends a write to the API server, when the kubelet is not paused.
+    async fn write<T>(&self, write: impl Future<Output = T>) -> T {
+        self.unpaused().await;
+        self.writing.send_modify(|count| *count += 1);
+        let outcome = write.await;
+        self.writing.send_modify(|count| *count -= 1);
+        outcome
+    }
+
+    fn shorten(&self, time: Duration) -> Duration {
+        time.mul_f64(*self.back_off_factor.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn account_kubeconfig(&self, account: &str) -> String {
+        self.accounts.join(format!("{account}.kubeconfig")).display().to_string()
+    }
+
+    fn records(&self) -> Vec<Arc<PodRecord>> {
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        pods.values().cloned().collect()
+    }
+}
+
+/// The handle of the bed's node.
+pub struct Kubelet {
+    shared: Arc<Shared>,
+}
+
+/// What the kubelet is given.
+pub struct Settings {
+    pub client: Client,
+    pub dir: PathBuf,
+    pub binaries: Binaries,
+    pub github: String,
+    /// The folder of the service accounts' kubeconfigs, `NAME.kubeconfig`.
+    pub accounts: PathBuf,
+    pub back_off_factor: f64,
+    /// Namespaces whose ConfigMaps and Secrets pods here may mount.
+    pub namespace: &'static str,
+}
+
+impl Kubelet {
+    /// Registers the node and begins to work.
+    pub async fn start(settings: Settings, serving: &Leaf) -> Result<Self> {
+        std::fs::create_dir_all(&settings.dir)?;
+        let shared = Arc::new(Shared {
+            client: settings.client,
+            dir: settings.dir,
+            binaries: settings.binaries,
+            github: settings.github,
+            accounts: settings.accounts,
+            back_off_factor: Mutex::new(settings.back_off_factor),
+            paused: watch::Sender::new(false),
+            writing: watch::Sender::new(0),
+            store: volumes::Store::new(),
+            pods: Mutex::default(),
+        });
+        let port = logs::serve(Arc::clone(&shared), serving).await?;
+        register(&shared.client, port).await.context("register the node")?;
+        let following = Arc::clone(&shared);
+        let namespace = settings.namespace;
+        tokio::spawn(async move { following.store.follow(following.client.clone(), namespace).await });
+        tokio::spawn(follow_pods(Arc::clone(&shared)));
+        Ok(Self { shared })
+    }
+
+    /// Kills the processes of a workload's containers, as a node does that runs out of memory. Says how many.
+    pub fn kill_containers(&self, namespace: &str, name_prefix: &str) -> usize {
+        let records = self.shared.records();
+        let ours = records.iter().filter(|pod| pod.namespace == namespace && pod.name.starts_with(name_prefix));
+        ours.flat_map(|pod| &pod.containers).filter(|c| c.kill()).count()
+    }
+
+    /// Whether every pod of a workload has this content in this file of a mounted volume.
+    pub fn all_see(&self, namespace: &str, name_prefix: &str, volume: &str, key: &str, content: &str) -> bool {
+        let records = self.shared.records();
+        let mut ours = records.iter().filter(|pod| pod.namespace == namespace && pod.name.starts_with(name_prefix));
+        ours.all(|pod| {
+            let file = pod_dir(&self.shared.dir, &pod.uid).join("volumes").join(volume).join(key);
+            std::fs::read(file).is_ok_and(|found| found == content.as_bytes())
+        })
+    }
+
+    /// Stops writing and restarting until resumed; of the programs only those that write unasked are frozen.
+    /// Comes back when the last write is through.
+    pub async fn pause(&self) {
+        self.shared.paused.send_replace(true);
+        self.signal_writers(Signal::STOP);
+        // The sender is ours: it cannot be gone.
+        let _ = self.shared.writing.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    pub fn resume(&self) {
+        self.signal_writers(Signal::CONT);
+        self.shared.paused.send_replace(false);
+    }
+
+    /// horologium creates ProwJobs by the clock. The programs with leader election are left alone: frozen for
+    /// longer than their lease they would end when they wake.
+    fn signal_writers(&self, signal: Signal) {
+        for pod in self.shared.records() {
+            for container in &pod.containers {
+                if let images::Play::Run(program) = container.play
+                    && program.binary == "horologium"
+                {
+                    container.signal(signal);
+                }
+            }
+        }
+    }
+
+    /// From now on back-off takes this fraction of its real time.
+    pub fn set_back_off_factor(&self, factor: f64) {
+        *self.shared.back_off_factor.lock().unwrap_or_else(PoisonError::into_inner) = factor;
+    }
+
+    /// One line a container, for a person.
+    pub fn describe(&self) -> Vec<serde_json::Value> {
+        let records = self.shared.records();
+        let containers = records.iter().flat_map(|pod| pod.containers.iter().map(move |c| (pod, c)));
+        containers.map(|(pod, container)| describe(pod, container)).collect()
+    }
+}
+
+fn describe(pod: &PodRecord, container: &Container) -> serde_json::Value {
+    let record = container.record();
+    let state = match record.state {
+        State::Waiting { reason, .. } => reason,
+        State::Running { .. } => "Running",
+        State::Terminated(_) => "Terminated",
+    };
+    json!({
+        "pod": pod.name, "container": container.spec.name, "state": state,
+        "ready": record.ready, "restarts": record.run,
+    })
+}
+
+async fn register(client: &Client, log_port: u16) -> Result<()> {
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": NODE, "labels": { POOL.0: POOL.1, "kubernetes.io/os": "linux" } },
+        "spec": { "taints": [{ "key": POOL.0, "value": POOL.1, "effect": "NoSchedule" }] },
+    });
+    crate::api::create(client, &node, "kubelet").await?;
+    let now = format!("{:.0}", jiff::Timestamp::now());
+    let condition = |kind: &str, status: &str, reason: &str| {
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": reason,
+            "lastHeartbeatTime": now, "lastTransitionTime": now,
+        })
+    };
+    let room = json!({ "cpu": "64", "memory": "256Gi", "pods": "500" });
+    let status = json!({ "status": {
+        "capacity": room, "allocatable": room,
+        "conditions": [
+            condition("Ready", "True", "KubeletReady"),
+            condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+            condition("DiskPressure", "False", "KubeletHasNoDiskPressure"),
+            condition("PIDPressure", "False", "KubeletHasSufficientPID"),
+        ],
+        "addresses": [
+            { "type": "InternalIP", "address": "127.0.0.1" },
+            { "type": "Hostname", "address": NODE },
+        ],
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": log_port } },
+        "nodeInfo": {
+            "architecture": "amd64", "bootID": "", "containerRuntimeVersion": "bed://1", "kernelVersion": "bed",
+            "kubeProxyVersion": "", "kubeletVersion": "v1.34.4", "machineID": "", "operatingSystem": "linux",
+            "osImage": "bed", "systemUUID": "",
+        },
+    }});
+    let nodes: Api<Node> = Api::all(client.clone());
+    nodes.patch_status(NODE, &PatchParams::default(), &Patch::Strategic(status)).await?;
+    Ok(())
+}
+
+/// Hands every pod of this node to a task of its own.
+async fn follow_pods(shared: Arc<Shared>) {
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={NODE}"));
+    let mut tasks: HashMap<String, watch::Sender<Option<Arc<Pod>>>> = HashMap::new();
+    let mut seen: Vec<String> = Vec::new();
+    let watch = watcher(Api::<Pod>::all(shared.client.clone()), config).default_backoff();
+    watch
+        .for_each(|event| {
+            match event {
+                Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => {
+                    let uid = pod.uid().unwrap_or_default();
+                    seen.push(uid.clone());
+                    let pod = Arc::new(pod);
+                    if let Some(task) = tasks.get(&uid) {
+                        task.send_replace(Some(pod));
+                    } else {
+                        let (sender, receiver) = watch::channel(Some(Arc::clone(&pod)));
+                        tasks.insert(uid, sender);
+                        tokio::spawn(pod::run(Arc::clone(&shared), pod, receiver));
+                    }
+                }
+                Ok(watcher::Event::Delete(pod)) => {
+                    if let Some(task) = tasks.remove(&pod.uid().unwrap_or_default()) {
+                        task.send_replace(None);
+                    }
+                }
+                Ok(watcher::Event::Init) => seen.clear(),
+                Ok(watcher::Event::InitDone) => tasks.retain(|uid, task| {
+                    let alive = seen.contains(uid);
+                    if !alive {
+                        task.send_replace(None);
+                    }
+                    alive
+                }),
+                // The API server is away; the watcher tries again.
+                Err(_) => {}
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// The folder of a pod.
+fn pod_dir(dir: &Path, uid: &str) -> PathBuf {
+    dir.join(uid)
+}

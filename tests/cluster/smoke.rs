@@ -1,0 +1,144 @@
+//! The bed itself: what the other tests take for granted.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, ResourceExt as _};
+
+use crate::bed::Bed;
+
+const NAMESPACE: &str = "prow";
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the bed's kubeconfig");
+    let options = KubeConfigOptions::default();
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("the bed's kubeconfig is complete");
+    Client::try_from(config).expect("a client")
+}
+
+/// Runs a test's requests on a runtime of its own.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+/// Asks until it is so.
+async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !so().await {
+        assert!(Instant::now() < deadline, "{what} did not happen within a minute");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn hooks(client: &Client) -> Vec<Pod> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+    let list = pods.list(&ListParams::default().labels("app=hook")).await;
+    list.expect("the oncall may list pods").items
+}
+
+fn ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut conditions = conditions.filter(|condition| condition.type_ == "Ready");
+    conditions.any(|condition| condition.status == "True") && pod.metadata.deletion_timestamp.is_none()
+}
+
+async fn ready_endpoints(client: &Client) -> usize {
+    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), NAMESPACE);
+    let of_hook = ListParams::default().labels("kubernetes.io/service-name=hook");
+    let slices = slices.list(&of_hook).await.expect("the oncall may list endpointslices");
+    let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
+    endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(true)).count()
+}
+
+#[test]
+fn healthy_prow_comes_up() {
+    let Some(bed) = Bed::start("healthy") else { return };
+    block_on(async {
+        let client = client(&bed.kubeconfig()).await;
+        let hooks = hooks(&client).await;
+        assert_eq!(hooks.len(), 2);
+        assert!(hooks.iter().all(ready), "hook is ready");
+        assert_eq!(ready_endpoints(&client).await, 2);
+    });
+    assert!(bed.audit_of_oncall().iter().all(|entry| !entry.writes()));
+}
+
+#[test]
+fn preset_outage_breaks_the_real_hook_and_good_content_heals_it() {
+    let Some(mut bed) = Bed::start("2019-01-23") else { return };
+    block_on(async {
+        let client = client(&bed.kubeconfig()).await;
+        let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
+        assert_eq!(ready_endpoints(&client).await, 0);
+        for pod in hooks(&client).await {
+            let previous = LogParams { previous: true, tail_lines: Some(1), ..LogParams::default() };
+            let log = pods.logs(&pod.name_any(), &previous).await.expect("the previous log");
+            let line: serde_json::Value = serde_json::from_str(&log).expect("Prow logs JSON");
+            assert_eq!(line["msg"], "Error starting config agent.");
+            assert_eq!(line["error"], "duplicated preset 'label:value' pair : preset-aws-credential:true");
+        }
+
+        bed.merge("fix");
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+        let mut map = maps.get("job-config").await.expect("the oncall may read configmaps");
+        let data = map.data.get_or_insert_with(BTreeMap::new);
+        for (path, key) in [
+            ("config/jobs/kubernetes-sigs/aws/aws-presets.yaml", "aws-presets.yaml"),
+            ("config/jobs/kubernetes-sigs/aws/aws-ebs-csi-driver.yaml", "aws-ebs-csi-driver.yaml"),
+        ] {
+            let content = std::fs::read_to_string(bed.repository().join(path)).expect("the checkout");
+            data.insert(key.to_owned(), content);
+        }
+        maps.replace("job-config", &PostParams::default(), &map).await.expect("the oncall may write it");
+        for pod in hooks(&client).await {
+            pods.delete(&pod.name_any(), &DeleteParams::default()).await.expect("the oncall may delete pods");
+        }
+        eventually("hook being ready", async || {
+            let hooks = hooks(&client).await;
+            hooks.len() == 2 && hooks.iter().all(ready) && ready_endpoints(&client).await == 2
+        })
+        .await;
+    });
+    let written: Vec<String> = bed
+        .audit_of_oncall()
+        .iter()
+        .filter(|entry| entry.writes())
+        .map(|entry| format!("{} {}", entry.verb, entry.resource))
+        .collect();
+    assert_eq!(written, ["update configmaps", "delete pods", "delete pods"]);
+}
+
+#[test]
+fn nothing_outlives_a_killed_bed() {
+    let Some(mut bed) = Bed::start("healthy") else { return };
+    let children = children(bed.pid());
+    assert!(children.len() >= 8, "control plane and Prow are its children: {children:?}");
+    bed.kill();
+    block_on(eventually("the end of all children", async || children.iter().all(|pid| !alive(*pid))));
+    // What a killed bed cannot remove itself.
+    std::fs::remove_dir_all(bed.fact("dir")).expect("remove the bed's folder");
+}
+
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// A zombie has ended; that nobody has asked for its exit code is init's affair.
+fn alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn children(of: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("a /proc");
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == of)).collect()
+}

@@ -1,0 +1,126 @@
+//! Which room may import which. Inside one crate the compiler does not mind; this does.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Room to the rooms it may import, as ARCHITECTURE.md tells.
+fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
+    BTreeMap::from([
+        ("model", vec![]),
+        ("prow", vec!["model"]),
+        // Findings name the repairs that clear them; repairs are planned from findings: one layer in two folders.
+        ("diagnose", vec!["model", "prow", "repair"]),
+        ("repair", vec!["model", "prow", "diagnose"]),
+        ("cluster", vec!["model"]),
+        ("git", vec!["model"]),
+        ("observe", vec!["model", "prow", "cluster", "git"]),
+        ("journal", vec!["model", "prow", "diagnose", "repair"]),
+        ("run", vec!["model", "prow", "diagnose", "repair", "journal", "cluster"]),
+        ("present", vec!["model", "prow", "diagnose", "repair", "journal"]),
+        (
+            "cli",
+            vec!["model", "prow", "diagnose", "repair", "journal", "run", "cluster", "git", "observe", "present", "tui"],
+        ),
+        ("tui", vec!["model", "prow", "diagnose", "repair", "journal", "run", "cluster", "observe", "present"]),
+    ])
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a readable folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Code without comments: documentation may name any room.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).expect("a readable source");
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn no_room_imports_one_that_it_must_not() {
+    let allowed = allowed();
+    let mut wrong = Vec::new();
+    for (room, may) in &allowed {
+        let files = sources(&src().join(room));
+        assert!(!files.is_empty(), "no such room: {room}");
+        for path in files {
+            let text = code(&path);
+            for other in allowed.keys().filter(|other| *other != room && !may.contains(other)) {
+                if text.contains(&format!("crate::{other}::")) || text.contains(&format!("crate::{{{other}")) {
+                    wrong.push(format!("{} imports {other}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_folder_is_a_room() {
+    let allowed = allowed();
+    for entry in std::fs::read_dir(src()).expect("src") {
+        let entry = entry.expect("an entry");
+        if entry.path().is_dir() {
+            let name = entry.file_name().into_string().expect("a name");
+            assert!(allowed.contains_key(name.as_str()), "src/{name} is in no rule");
+        }
+    }
+}
+
+#[test]
+fn pure_rooms_touch_neither_the_world_nor_the_clock() {
+    let forbidden = ["std::fs", "std::env", "std::net", "tokio", "kube::", "Timestamp::now", "SystemTime", "async fn"];
+    for room in ["model", "prow", "diagnose", "repair"] {
+        for path in sources(&src().join(room)) {
+            let text = code(&path);
+            for word in forbidden {
+                assert!(!text.contains(word), "{} uses {word}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_cluster_room_uses_kube_and_only_run_opens_the_gate() {
+    for path in sources(&src()) {
+        let text = code(&path);
+        let inside = |room: &str| path.starts_with(src().join(room));
+        if !inside("cluster") {
+            assert!(!text.contains("kube::"), "{} uses kube", path.display());
+        }
+        if !inside("cluster") && !inside("run") {
+            assert!(!text.contains("Gate::"), "{} uses the write gate", path.display());
+        }
+    }
+}
+
+/// Every mutating request of the program passes one function: no other file of the cluster room may build one.
+#[test]
+fn only_the_gate_writes() {
+    let verbs = [".replace(", ".patch(", ".delete(", ".delete_collection(", "Method::PUT", "Method::DELETE", "Method::PATCH"];
+    for path in sources(&src().join("cluster")) {
+        if path.ends_with("gate.rs") || path.ends_with("gate/mod.rs") || path.ends_with("gate/request.rs") {
+            continue;
+        }
+        let text = code(&path);
+        for verb in verbs {
+            // `str::replace` takes a pattern: only calls on an Api count.
+            if verb == ".replace(" && !text.contains("Api") {
+                continue;
+            }
+            assert!(!text.contains(verb), "{} has {verb}", path.display());
+        }
+    }
+}
