@@ -65,7 +65,6 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         mounts: ["config", "job-config", "plugins"].map(mount).to_vec(),
         pods,
         rolled_out: Some(at("2019-01-18T18:11:00Z")),
-        ready_changed: Some(at("2019-01-18T18:12:00Z")),
     }
 }
 
@@ -78,6 +77,7 @@ fn pod(role: &str, n: u32) -> ComponentPod {
         deleting: false,
         phase: "Running".to_owned(),
         ready: true,
+        ready_changed: Some(at("2019-01-18T18:12:00Z")),
         state: "Running".to_owned(),
         owner: Some(format!("{role}-5c9d8f7b6")),
         finalizers: Vec::new(),
@@ -97,9 +97,9 @@ fn pod(role: &str, n: u32) -> ComponentPod {
 /// Lets a component crash-loop with the incident's message.
 pub fn crash(component: &mut Component, restarts: u32) {
     component.ready = 0;
-    component.ready_changed = Some(at("2019-01-23T12:41:00Z"));
     for (pod, extra) in component.pods.iter_mut().zip(0..) {
         pod.ready = false;
+        pod.ready_changed = Some(at("2019-01-23T12:41:00Z"));
         pod.state = "CrashLoopBackOff".to_owned();
         for container in &mut pod.containers {
             container.ready = false;
