@@ -73,9 +73,29 @@ fn run() {
             hands.run_begins();
             hands.run_ends();
             hands.tick("2019-01-23T16:12:40Z");
-            let mut later = support::incident();
-            later.taken_at = at("2019-01-23T16:12:39Z");
-            hands.see(later);
+            hands.see(support::written());
+        },
+        support::incident,
+    );
+}
+
+#[test]
+fn after_the_repair() {
+    let healed = |hands: &mut Hands| {
+        hands.arm().keys("p").confirm();
+        hands.run_begins();
+        hands.run_ends();
+        hands.tick("2019-01-23T16:13:40Z");
+        let mut well = support::healthy();
+        well.taken_at = at("2019-01-23T16:13:39Z");
+        hands.see(well);
+    };
+    both("run-verified", healed, support::incident);
+    both(
+        "overview-after",
+        |hands| {
+            healed(hands);
+            hands.keys("1");
         },
         support::incident,
     );

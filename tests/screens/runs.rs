@@ -1,6 +1,7 @@
 //! From the typed words to the picture that proves the repair, and what is offered then.
 
 use prow_breakglass::model::{Failure, FailureKind, RunEvent, RunSummary};
+use prow_breakglass::repair::RepairId;
 use prow_breakglass::tui::app::{Phase, Planning, Screen, Verification};
 use prow_breakglass::tui::{Effect, Msg};
 
@@ -31,14 +32,13 @@ fn only_a_newer_picture_verifies() {
     hands.see(support::incident());
     let run = hands.app.run.as_ref().expect("a run");
     assert_eq!(run.verification, Verification::NotBegun, "a picture older than the run's end proves nothing");
-    let mut later = support::incident();
-    later.taken_at = at("2019-01-23T16:12:05Z");
-    hands.see(later);
+    hands.see(support::written());
     assert!(hands.text().contains("waiting for hook 0/2"), "{}", hands.text());
     let mut well = support::healthy();
-    well.taken_at = at("2019-01-23T16:12:30Z");
+    well.taken_at = at("2019-01-23T16:13:30Z");
     hands.see(well);
-    assert!(hands.text().contains("verified 16:12Z: hook Ready"), "{}", hands.text());
+    assert!(hands.text().contains("verified 16:13Z: "), "{}", hands.text());
+    assert!(hands.text().contains("Webhooks of that time were lost"), "green does not hide it");
     assert!(matches!(hands.last_effect(), Some(Effect::Verified { run, .. }) if run == "r-0001"));
 }
 
@@ -46,9 +46,11 @@ fn only_a_newer_picture_verifies() {
 fn afterwards_the_next_repair_is_one_key_away() {
     let mut hands = running();
     hands.run_ends();
+    hands.see(support::written());
     hands.keys("p");
     assert_eq!(hands.app.screen, Screen::Plan);
-    assert!(!matches!(hands.app.planning, Planning::Empty));
+    let Planning::Ready(sheet) = &hands.app.planning else { panic!("no plan: {}", hands.text()) };
+    assert_eq!(sheet.plan.repair, RepairId::Kick, "nobody waits out the back-off");
 }
 
 #[test]

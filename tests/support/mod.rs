@@ -308,6 +308,24 @@ pub fn healthy() -> Snapshot {
     snapshot
 }
 
+/// The incident after `sync-config` at 16:12: the good configuration is live, hook sits in its back-off.
+pub fn written() -> Snapshot {
+    let mut snapshot = incident();
+    snapshot.taken_at = at("2019-01-23T16:12:39Z");
+    if let Source::Known { value, at: seen } = &mut snapshot.service.config_maps {
+        *seen = at("2019-01-23T16:12:38Z");
+        let map = config_map("job-config", "88412999", &good_job_config(), "2019-01-23T16:12:00Z");
+        value.insert(map.key.clone(), map);
+    }
+    if let Source::Known { at: seen, .. } = &mut snapshot.service.components {
+        *seen = at("2019-01-23T16:12:38Z");
+    }
+    if let Source::Known { at: seen, .. } = &mut snapshot.service.endpoints {
+        *seen = at("2019-01-23T16:12:38Z");
+    }
+    snapshot
+}
+
 /// 2019-01-23 in its first minute: hook crash-loops on the merged configuration, which still is git's head; the others
 /// run on what they loaded before; logs of ghproxy may not be read.
 pub fn incident() -> Snapshot {
