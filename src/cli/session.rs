@@ -111,7 +111,8 @@ pub fn not_seen<T>(source: &Source<T>, what: &str) -> Failure {
                 .hint("ask for the role in assets/rbac/oncall.yaml")
         }
         Source::Loading | Source::Known { .. } => {
-            Failure::new(FailureKind::Unreachable, format!("{what}: no answer yet")).hint("try a longer --request-timeout")
+            Failure::new(FailureKind::Unreachable, format!("{what}: no answer yet"))
+                .hint("try a longer --request-timeout")
         }
     }
 }
