@@ -4,7 +4,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::cluster::gate::{Gate, SendError, audit_id, prove};
 use crate::model::{Failure, FailureKind, Timestamp, Write};
-use crate::repair::{Answer, Plan, Preview, RepairId, StepPreview};
+use crate::repair::{Answer, Plan, Preview, Step, RepairId, StepPreview};
 
 use super::guard::{Judgement, judge};
 use super::{Clusters, cluster_of, execute, expected};
@@ -24,16 +24,16 @@ pub async fn preview(plan: &Plan, clusters: &Clusters, now: Timestamp) -> Result
     for step in &plan.steps {
         expected(&plan.clusters, step.write.cluster())?;
     }
-    let steps = stream::iter(&plan.steps)
-        .map(|step| async move {
-            let gate = Gate::dry_run(cluster_of(clusters, step.write.cluster())?);
-            let answer = ask(plan, &gate, step.n, &step.write, now).await?;
-            Ok::<_, Failure>(StepPreview { n: step.n, answer })
-        })
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
+    // Futures in a list, not a closure over the stream: only so the whole future is Send, for a spawned preview.
+    let asked: Vec<_> = plan.steps.iter().map(|step| ask_step(plan, clusters, step, now)).collect();
+    let steps = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
     Ok(Preview { digest: plan.digest.clone(), at: now, steps })
+}
+
+async fn ask_step(plan: &Plan, clusters: &Clusters, step: &Step, now: Timestamp) -> Result<StepPreview, Failure> {
+    let gate = Gate::dry_run(cluster_of(clusters, step.write.cluster())?);
+    let answer = ask(plan, &gate, step.n, &step.write, now).await?;
+    Ok(StepPreview { n: step.n, answer })
 }
 
 async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) -> Result<Answer, Failure> {

@@ -1,0 +1,480 @@
+//! All state of the screen. Selections are ids and keys, so that a row that moves or goes takes nothing with it.
+
+use std::sync::Arc;
+
+use crate::diagnose::{ConfigMapDrift, Diagnosis, Finding, KeyDrift, VerifyState};
+use crate::model::{Alias, Component, Failure, ObjectRef, Outcome, RunSummary, Snapshot, Timestamp};
+use crate::present::DiffLine;
+use crate::repair::{Plan, Preview, Request};
+
+use super::msg::Exit;
+use super::theme::Theme;
+
+/// Seconds without a key after which an armed session is read-only again; never while a run goes on.
+pub const ARMED_IDLE_SECONDS: i64 = 60 * 60;
+
+/// Lines of context around a change in a diff.
+pub const DIFF_CONTEXT: usize = 3;
+
+#[derive(Debug, Clone)]
+pub struct App {
+    pub now: Timestamp,
+    pub theme: Theme,
+    /// Columns and rows of the terminal.
+    pub size: (u16, u16),
+    pub mode: Mode,
+    pub screen: Screen,
+    /// The last one has the focus.
+    pub modals: Vec<Modal>,
+    pub picture: Picture,
+    pub overview: Overview,
+    pub config: Config,
+    pub planning: Planning,
+    pub run: Option<RunView>,
+    /// What the last key came to, until the next one.
+    pub notice: Option<String>,
+    pub leaving: Leaving,
+    /// Number of the newest request for a plan; answers to older ones are dropped.
+    pub ticket: u64,
+}
+
+/// Whether a typed confirmation can start a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    ReadOnly,
+    /// `idle_since`: the last key, or the end of the last run.
+    Armed {
+        since: Timestamp,
+        idle_since: Timestamp,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Screen {
+    Overview,
+    Config,
+    Plan,
+    Run,
+}
+
+impl Screen {
+    pub const ALL: [Screen; 4] = [Screen::Overview, Screen::Config, Screen::Plan, Screen::Run];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Screen::Overview => "Overview",
+            Screen::Config => "Config",
+            Screen::Plan => "Plan",
+            Screen::Run => "Run",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Modal {
+    Help {
+        scroll: usize,
+    },
+    /// The name to type, what was typed, what was wrong with the last try.
+    Arm {
+        typed: String,
+        reply: Option<String>,
+    },
+    /// Evidence of a finding, by id.
+    Detail {
+        finding: String,
+        scroll: usize,
+    },
+    /// What the logs of a component said.
+    Log {
+        component: ObjectRef,
+        scroll: usize,
+    },
+    /// Typing the filter of the screen below.
+    Filter,
+    AskQuit,
+    AskStop,
+}
+
+/// What is shown: the newest, or one held still while newer ones are kept behind it.
+#[derive(Debug, Clone)]
+pub enum Picture {
+    Waiting,
+    Live(Observation),
+    Frozen { shown: Observation, newest: Observation, since: Timestamp },
+}
+
+/// A snapshot and what was made of it.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    pub snapshot: Arc<Snapshot>,
+    pub diagnosis: Arc<Diagnosis>,
+}
+
+impl Picture {
+    pub fn shown(&self) -> Option<&Observation> {
+        match self {
+            Picture::Waiting => None,
+            Picture::Live(observation) | Picture::Frozen { shown: observation, .. } => Some(observation),
+        }
+    }
+
+    pub fn newest(&self) -> Option<&Observation> {
+        match self {
+            Picture::Waiting => None,
+            Picture::Live(observation) | Picture::Frozen { newest: observation, .. } => Some(observation),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Overview {
+    pub pane: OverviewPane,
+    /// Id of the finding.
+    pub finding: Option<String>,
+    pub component: Option<ObjectRef>,
+    pub filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverviewPane {
+    Findings,
+    Components,
+}
+
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub pane: ConfigPane,
+    pub map: Option<ObjectRef>,
+    pub key: Option<String>,
+    pub filter: String,
+    pub diff: Option<KeyDiff>,
+    pub scroll: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigPane {
+    Maps,
+    Keys,
+    Diff,
+}
+
+/// The diff of one key, kept because making it anew for every frame would be slow for a map of a megabyte.
+#[derive(Debug, Clone)]
+pub struct KeyDiff {
+    pub of: DiffOf,
+    pub lines: Vec<DiffLine>,
+}
+
+/// What a diff was made of; another one is another diff.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiffOf {
+    pub map: ObjectRef,
+    pub key: String,
+    pub resource_version: Option<String>,
+    pub revision: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Planning {
+    Empty,
+    /// `again`: the request, for another try; undo plans have none.
+    Making {
+        title: String,
+        again: Option<Request>,
+    },
+    Refused {
+        title: String,
+        failure: Failure,
+        again: Option<Request>,
+    },
+    Ready(Box<PlanSheet>),
+}
+
+/// A plan on the Plan screen.
+#[derive(Debug, Clone)]
+pub struct PlanSheet {
+    pub plan: Arc<Plan>,
+    pub again: Option<Request>,
+    pub dry_run: DryRun,
+    pub pane: PlanPane,
+    pub scroll: usize,
+    /// What it would change, of all ConfigMaps in it.
+    pub diff: Vec<DiffLine>,
+    pub typed: String,
+    /// Why the last try was refused.
+    pub reply: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub enum DryRun {
+    Asking,
+    Answered(Arc<Preview>),
+    Failed(Failure),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanPane {
+    Summary,
+    Diff,
+    ByHand,
+}
+
+/// A run, going on or ended.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    pub plan: Arc<Plan>,
+    /// Empty until it began.
+    pub run: String,
+    pub journal: String,
+    pub started: Option<Timestamp>,
+    pub phase: Phase,
+    /// Why it stopped before its last step, if it did.
+    pub stopped: Option<String>,
+    /// One for each step, in order.
+    pub steps: Vec<StepView>,
+    pub verification: Verification,
+    pub scroll: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    Starting,
+    Going,
+    Stopping { why: String },
+    Ended { at: Timestamp, summary: RunSummary },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepView {
+    pub n: usize,
+    pub object: ObjectRef,
+    pub state: StepState,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepState {
+    Waiting,
+    Going { since: Timestamp },
+    Ended { outcome: Outcome, status: String, since: Option<Timestamp>, at: Timestamp },
+}
+
+/// What snapshots taken after the run say of what it promised.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verification {
+    /// The run goes on, or no picture is newer than its end.
+    NotBegun,
+    Seen {
+        state: VerifyState,
+        at: Timestamp,
+    },
+}
+
+impl RunView {
+    pub fn is_going(&self) -> bool {
+        match self.phase {
+            Phase::Starting | Phase::Going | Phase::Stopping { .. } => true,
+            Phase::Ended { .. } => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    No,
+    /// The run stops after the object in flight; then the program ends.
+    AfterRun(Exit),
+}
+
+/// Where the focus is, which decides what keys mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Screen(Screen),
+    /// A pop-up to read.
+    Reading,
+    /// A question.
+    Asking,
+    /// A field that takes characters.
+    Typing(Field),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    Arm,
+    Filter,
+    Confirm,
+}
+
+impl App {
+    pub fn new(now: Timestamp, theme: Theme, size: (u16, u16)) -> Self {
+        App {
+            now,
+            theme,
+            size,
+            mode: Mode::ReadOnly,
+            screen: Screen::Overview,
+            modals: Vec::new(),
+            picture: Picture::Waiting,
+            overview: Overview {
+                pane: OverviewPane::Findings,
+                finding: None,
+                component: None,
+                filter: String::new(),
+            },
+            config: Config {
+                pane: ConfigPane::Maps,
+                map: None,
+                key: None,
+                filter: String::new(),
+                diff: None,
+                scroll: 0,
+            },
+            planning: Planning::Empty,
+            run: None,
+            notice: None,
+            leaving: Leaving::No,
+            ticket: 0,
+        }
+    }
+
+    pub fn place(&self) -> Place {
+        match self.modals.last() {
+            Some(Modal::Help { .. } | Modal::Detail { .. } | Modal::Log { .. }) => Place::Reading,
+            Some(Modal::AskQuit | Modal::AskStop) => Place::Asking,
+            Some(Modal::Arm { .. }) => Place::Typing(Field::Arm),
+            Some(Modal::Filter) => Place::Typing(Field::Filter),
+            None if self.screen == Screen::Plan && self.confirmable().is_some() => Place::Typing(Field::Confirm),
+            None => Place::Screen(self.screen),
+        }
+    }
+
+    /// The plan that typed words would start now: previewed, armed, and no other run going on.
+    pub fn confirmable(&self) -> Option<&PlanSheet> {
+        match (&self.planning, self.mode) {
+            (Planning::Ready(sheet), Mode::Armed { .. }) if !self.run_is_going() => match sheet.dry_run {
+                DryRun::Answered(_) => Some(sheet),
+                DryRun::Asking | DryRun::Failed(_) => None,
+            },
+            (
+                Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } | Planning::Ready(_),
+                Mode::ReadOnly | Mode::Armed { .. },
+            ) => None,
+        }
+    }
+
+    pub fn run_is_going(&self) -> bool {
+        self.run.as_ref().is_some_and(RunView::is_going)
+    }
+
+    /// What must be typed to arm: the context's name, without what cloud providers put before it.
+    pub fn arm_word(&self) -> Option<String> {
+        self.picture.newest().map(|seen| short_context(&seen.snapshot.service.context).to_owned())
+    }
+
+    pub fn findings(&self) -> Vec<&Finding> {
+        let Some(seen) = self.picture.shown() else { return Vec::new() };
+        let filter = self.overview.filter.to_lowercase();
+        seen.diagnosis
+            .findings
+            .iter()
+            .filter(|finding| {
+                filter.is_empty()
+                    || finding.id.to_lowercase().contains(&filter)
+                    || crate::present::finding(finding).to_lowercase().contains(&filter)
+            })
+            .collect()
+    }
+
+    pub fn components(&self) -> Vec<&Component> {
+        let Some(seen) = self.picture.shown() else { return Vec::new() };
+        let views = std::iter::once(&seen.snapshot.service).chain(seen.snapshot.clusters.values());
+        views.filter_map(|view| view.components.seen()).flatten().collect()
+    }
+
+    pub fn maps(&self) -> Vec<&ConfigMapDrift> {
+        let Some(seen) = self.picture.shown() else { return Vec::new() };
+        let filter = self.config.filter.to_lowercase();
+        seen.diagnosis
+            .drift
+            .iter()
+            .filter(|map| filter.is_empty() || map.object.to_string().to_lowercase().contains(&filter))
+            .collect()
+    }
+
+    pub fn selected_finding(&self) -> Option<&Finding> {
+        let id = self.overview.finding.as_deref()?;
+        self.findings().into_iter().find(|finding| finding.id == id)
+    }
+
+    pub fn selected_component(&self) -> Option<&Component> {
+        let object = self.overview.component.as_ref()?;
+        self.component(object)
+    }
+
+    pub fn component(&self, object: &ObjectRef) -> Option<&Component> {
+        self.components().into_iter().find(|component| component.object == *object)
+    }
+
+    pub fn selected_map(&self) -> Option<&ConfigMapDrift> {
+        let object = self.config.map.as_ref()?;
+        self.maps().into_iter().find(|map| map.object == *object)
+    }
+
+    /// Keys of the selected map: those that differ first.
+    pub fn keys(&self) -> Vec<&KeyDrift> {
+        let Some(map) = self.selected_map() else { return Vec::new() };
+        let (same, mut keys): (Vec<&KeyDrift>, Vec<&KeyDrift>) =
+            map.keys.iter().partition(|key| key.change == crate::diagnose::KeyChange::Same);
+        keys.extend(same);
+        keys
+    }
+}
+
+/// The part of a context's name that people say: `gke_project_zone_prow` is `prow`, `admin@prow` is `prow`.
+pub fn short_context(context: &str) -> &str {
+    match context.rsplit(['_', '/', '@', ':']).next() {
+        Some(last) if !last.is_empty() => last,
+        Some(_) | None => context,
+    }
+}
+
+/// The live values of a ConfigMap in a snapshot.
+pub fn live_map<'a>(snapshot: &'a Snapshot, object: &ObjectRef) -> Option<&'a crate::model::ConfigMapState> {
+    let view = if object.cluster == snapshot.service.alias || object.cluster == Alias::service() {
+        &snapshot.service
+    } else {
+        snapshot.clusters.get(&object.cluster)?
+    };
+    let key = crate::model::Key::new(&object.namespace, &object.name);
+    view.config_maps.seen()?.get(&key)
+}
+
+/// The bytes that the chosen revision asks for at a key.
+pub fn wanted<'a>(seen: &'a Observation, object: &ObjectRef, key: &str) -> Option<&'a [u8]> {
+    let chosen = &seen.diagnosis.choice.as_ref()?.revision.id;
+    let desired = seen.snapshot.desired.seen()?;
+    let candidate = desired
+        .asked
+        .iter()
+        .chain(std::iter::once(&desired.head))
+        .chain(&desired.candidates)
+        .find(|candidate| candidate.revision.id == *chosen)?;
+    let map = candidate.config_maps.as_ref().ok()?.iter().find(|map| {
+        map.cluster == object.cluster && map.key.namespace == object.namespace && map.key.name == object.name
+    })?;
+    map.entries.get(key).map(|entry| entry.bytes.as_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_context;
+
+    #[test]
+    fn arming_asks_for_the_name_people_say() {
+        assert_eq!(short_context("prow-services"), "prow-services");
+        assert_eq!(short_context("gke_k8s-prow_us-central1-f_prow"), "prow");
+        assert_eq!(short_context("arn:aws:eks:us-east-1:1234:cluster/prow-build"), "prow-build");
+        assert_eq!(short_context("kubernetes-admin@kind"), "kind");
+        assert_eq!(short_context("odd_"), "odd_");
+    }
+}

@@ -1,0 +1,364 @@
+//! Keys to messages. One table, [`KEYS`], from which the help and the hint bar are made too.
+//!
+//! Small letters never write. Capitals change modes. To add a key: a line in the table, its [`Command`]'s arm in
+//! `update`, and in [`available`] the reason why it may not work now.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::app::{
+    App, ConfigPane, DryRun, Field, Modal, Mode, OverviewPane, Phase, Picture, Place, Planning, RunView, Screen,
+};
+use super::msg::{Command, Msg};
+use crate::diagnose::{DriftState, NextStep};
+use crate::repair::{RepairId, Request};
+
+/// A line of the table.
+pub struct Binding {
+    /// As the help and the hint bar write it.
+    pub shown: &'static str,
+    keys: &'static [(KeyCode, KeyModifiers)],
+    places: Places,
+    pub command: Command,
+    /// One or two words for the hint bar.
+    pub label: &'static str,
+    /// A clause for the help.
+    pub help: &'static str,
+    pub hint: Hint,
+}
+
+/// Whether the hint bar has room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    Shown,
+    HelpOnly,
+}
+
+/// Where a key works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Places {
+    Everywhere,
+    /// All screens, pop-ups closed.
+    Screens,
+    ScreensAndReading,
+    /// Where there is something to scroll or choose, also beside a confirmation.
+    Lists,
+    Only(Screen),
+    Asking,
+}
+
+impl Places {
+    fn contain(self, place: Place) -> bool {
+        match (self, place) {
+            (Places::Everywhere, _)
+            | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Screen(_))
+            | (Places::ScreensAndReading | Places::Lists, Place::Reading)
+            | (Places::Asking, Place::Asking) => true,
+            (Places::Only(screen), Place::Screen(now)) => screen == now,
+            (Places::Screens, Place::Reading)
+            | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
+            | (Places::Only(_), Place::Reading | Place::Asking | Place::Typing(_))
+            | (Places::Asking, Place::Screen(_) | Place::Reading | Place::Typing(_)) => false,
+        }
+    }
+}
+
+const NONE: KeyModifiers = KeyModifiers::NONE;
+const CONTROL: KeyModifiers = KeyModifiers::CONTROL;
+
+macro_rules! key {
+    ($shown:literal, [$($code:expr),+], $places:expr, $command:expr, $label:literal, $help:literal, $hint:ident) => {
+        Binding {
+            shown: $shown,
+            keys: &[$(($code, NONE)),+],
+            places: $places,
+            command: $command,
+            label: $label,
+            help: $help,
+            hint: Hint::$hint,
+        }
+    };
+}
+
+macro_rules! control {
+    ($shown:literal, $code:literal, $places:expr, $command:expr, $label:literal, $help:literal, $hint:ident) => {
+        Binding {
+            shown: $shown,
+            keys: &[(KeyCode::Char($code), CONTROL)],
+            places: $places,
+            command: $command,
+            label: $label,
+            help: $help,
+            hint: Hint::$hint,
+        }
+    };
+}
+
+use KeyCode::Char;
+
+/// All keys, in the order of help and hint bar.
+pub static KEYS: &[Binding] = &[
+    key!("Enter", [KeyCode::Enter], Places::Screens, Command::Open, "open", "open what is selected", Shown),
+    key!("y", [Char('y')], Places::Asking, Command::Agree, "yes", "yes to the question", Shown),
+    key!("p", [Char('p')], Places::Screens, Command::Plan, "plan", "make a plan and preview it; writes nothing", Shown),
+    key!("u", [Char('u')], Places::Only(Screen::Run), Command::Undo, "undo plan", "plan that undoes this run", Shown),
+    key!("d", [Char('d')], Places::Only(Screen::Config), Command::Diff, "diff", "the diff of the key", Shown),
+    key!("d", [Char('d')], Places::Only(Screen::Plan), Command::Diff, "diff", "what the plan changes", Shown),
+    key!("/", [Char('/')], Places::Screens, Command::Filter, "filter", "filter this list", Shown),
+    key!("l", [Char('l')], Places::Screens, Command::Log, "logs", "why the component's last life ended", Shown),
+    key!("y", [Char('y')], Places::ScreensAndReading, Command::Copy, "copy", "copy it (OSC 52)", Shown),
+    control!("Ctrl-Y", 'y', Places::Everywhere, Command::Copy, "copy", "copy, also beside a field", HelpOnly),
+    key!("f", [Char('f')], Places::Screens, Command::Freeze, "freeze", "hold the picture still, or let it go on", Shown),
+    key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again, git fetched", Shown),
+    key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
+    key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),
+    key!("2", [Char('2')], Places::Screens, Command::Show(Screen::Config), "Config", "Config", HelpOnly),
+    key!("3", [Char('3')], Places::Screens, Command::Show(Screen::Plan), "Plan", "Plan", HelpOnly),
+    key!("4", [Char('4')], Places::Screens, Command::Show(Screen::Run), "Run", "Run", HelpOnly),
+    key!("Tab", [KeyCode::Tab], Places::Screens, Command::NextPane, "pane", "next pane", Shown),
+    key!("Shift-Tab", [KeyCode::BackTab], Places::Screens, Command::PreviousPane, "pane", "previous pane", HelpOnly),
+    key!("j, Down", [Char('j'), KeyCode::Down], Places::Lists, Command::Down, "down", "down", HelpOnly),
+    key!("k, Up", [Char('k'), KeyCode::Up], Places::Lists, Command::Up, "up", "up", HelpOnly),
+    key!("PgDn", [KeyCode::PageDown], Places::Lists, Command::PageDown, "page down", "ten down", HelpOnly),
+    key!("PgUp", [KeyCode::PageUp], Places::Lists, Command::PageUp, "page up", "ten up", HelpOnly),
+    key!("g", [Char('g'), KeyCode::Home], Places::Lists, Command::Top, "top", "to the top", HelpOnly),
+    key!("G", [Char('G'), KeyCode::End], Places::Lists, Command::Bottom, "bottom", "to the end", HelpOnly),
+    key!("?", [Char('?')], Places::ScreensAndReading, Command::Help, "help", "this help", Shown),
+    key!("Esc", [KeyCode::Esc], Places::Everywhere, Command::Back, "back", "back; never quits", HelpOnly),
+    key!("q", [Char('q')], Places::ScreensAndReading, Command::Quit, "quit", "quit; asks while a run goes on", Shown),
+    control!("Ctrl-C", 'c', Places::Everywhere, Command::Interrupt, "stop", "stop the run (asks), else quit", HelpOnly),
+    control!("Ctrl-Z", 'z', Places::Everywhere, Command::Suspend, "suspend", "to the shell, until fg", HelpOnly),
+];
+
+/// What a key press means now; `None` where it means nothing.
+pub fn message(app: &App, key: KeyEvent) -> Option<Msg> {
+    // A key held down must not answer what its first press asked.
+    if key.kind == KeyEventKind::Release || (key.kind == KeyEventKind::Repeat && key.code == KeyCode::Enter) {
+        return None;
+    }
+    let place = app.place();
+    // Shift is part of the character already.
+    let modifiers = key.modifiers - KeyModifiers::SHIFT;
+    if let Place::Typing(field) = place
+        && let Some(msg) = typing(field, key.code, modifiers)
+    {
+        return Some(msg);
+    }
+    KEYS.iter()
+        .find(|binding| binding.places.contain(place) && binding.keys.contains(&(key.code, modifiers)))
+        .map(|binding| Msg::Command(binding.command))
+}
+
+fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
+    match (code, modifiers) {
+        (KeyCode::Enter, NONE) => Some(Msg::Submit),
+        (KeyCode::Backspace, NONE) => Some(Msg::Erase),
+        (Char('h'), CONTROL) => Some(Msg::Erase),
+        (Char('u'), CONTROL) => Some(Msg::EraseAll),
+        (Char(c), NONE) => Some(Msg::Type(c)),
+        // Beside the confirmation the plan can be read on: with keys that are no characters.
+        (code, NONE) if field == Field::Confirm => match code {
+            KeyCode::Tab => Some(Msg::Command(Command::NextPane)),
+            KeyCode::BackTab => Some(Msg::Command(Command::PreviousPane)),
+            KeyCode::Down => Some(Msg::Command(Command::Down)),
+            KeyCode::Up => Some(Msg::Command(Command::Up)),
+            KeyCode::PageDown => Some(Msg::Command(Command::PageDown)),
+            KeyCode::PageUp => Some(Msg::Command(Command::PageUp)),
+            KeyCode::Home => Some(Msg::Command(Command::Top)),
+            KeyCode::End => Some(Msg::Command(Command::Bottom)),
+            // Every other key of the terminal keeps its meaning from the table.
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The lines of the table that mean something at this place.
+pub fn at(place: Place) -> impl Iterator<Item = &'static Binding> {
+    KEYS.iter().filter(move |binding| binding.places.contain(place))
+}
+
+/// Whether a command does something now.
+///
+/// # Errors
+/// Why it does not, as a few words: what greys it in the hint bar, and what the screen says when it is pressed.
+pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
+    let seen = app.picture.shown().map(|_| ()).ok_or("nothing seen yet");
+    match command {
+        Command::Plan => request(app).map(|_| ()),
+        Command::Undo => undoable(app).map(|_| ()),
+        Command::Open => openable(app),
+        Command::Log => match (app.screen, app.selected_component()) {
+            (Screen::Overview, Some(_)) => Ok(()),
+            (Screen::Overview, None) => Err("no component selected: Tab"),
+            (Screen::Config | Screen::Plan | Screen::Run, _) => Err("on Overview only"),
+        },
+        Command::Diff => match app.screen {
+            Screen::Config => app.config.key.as_ref().map(|_| ()).ok_or("no key selected"),
+            Screen::Plan => match app.planning {
+                Planning::Ready(_) => Ok(()),
+                Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => Err("no plan"),
+            },
+            Screen::Overview | Screen::Run => Err("on Config and Plan only"),
+        },
+        Command::Filter => match app.screen {
+            Screen::Overview | Screen::Config => seen,
+            Screen::Plan | Screen::Run => Err("no list here"),
+        },
+        Command::Arm | Command::Freeze => seen,
+        Command::Copy => copy_text(app).map(|_| ()).ok_or("nothing to copy"),
+        Command::Suspend if app.run_is_going() => Err("a run goes on"),
+        Command::NextPane | Command::PreviousPane => match app.screen {
+            Screen::Overview | Screen::Config => Ok(()),
+            Screen::Plan => match app.planning {
+                Planning::Ready(_) => Ok(()),
+                Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => Err("no plan"),
+            },
+            Screen::Run => Err("one pane"),
+        },
+        Command::Suspend
+        | Command::Show(_)
+        | Command::Up
+        | Command::Down
+        | Command::PageUp
+        | Command::PageDown
+        | Command::Top
+        | Command::Bottom
+        | Command::Back
+        | Command::Help
+        | Command::Refresh
+        | Command::Interrupt
+        | Command::Quit
+        | Command::Agree => Ok(()),
+    }
+}
+
+fn openable(app: &App) -> Result<(), &'static str> {
+    match app.screen {
+        Screen::Overview => match app.overview.pane {
+            OverviewPane::Findings => app.selected_finding().map(|_| ()).ok_or("no finding selected"),
+            OverviewPane::Components => app.selected_component().map(|_| ()).ok_or("no component selected"),
+        },
+        Screen::Config => match app.config.pane {
+            ConfigPane::Maps => app.selected_map().map(|_| ()).ok_or("no map selected"),
+            ConfigPane::Keys => app.config.key.as_ref().map(|_| ()).ok_or("no key selected"),
+            ConfigPane::Diff => Err("nothing deeper"),
+        },
+        Screen::Plan => match (&app.planning, app.mode) {
+            (Planning::Ready(_), Mode::ReadOnly) => Err("A to arm first"),
+            (Planning::Ready(sheet), Mode::Armed { .. }) => match sheet.dry_run {
+                DryRun::Asking => Err("dry run not answered yet"),
+                DryRun::Failed(_) => Err("dry run failed"),
+                DryRun::Answered(_) => Err("a run goes on"),
+            },
+            (Planning::Empty | Planning::Making { .. } | Planning::Refused { .. }, _) => Err("no plan"),
+        },
+        Screen::Run => Err("nothing to open"),
+    }
+}
+
+/// The run that `u` would undo.
+///
+/// # Errors
+/// Why there is none.
+pub fn undoable(app: &App) -> Result<&RunView, &'static str> {
+    let run = app.run.as_ref().ok_or("no run yet")?;
+    match &run.phase {
+        Phase::Starting | Phase::Going | Phase::Stopping { .. } => Err("the run goes on"),
+        Phase::Ended { summary, .. } if summary.done + summary.unknown == 0 => Err("nothing was done"),
+        Phase::Ended { .. } => Ok(run),
+    }
+}
+
+/// What `p` would plan here.
+///
+/// # Errors
+/// Why it would plan nothing.
+pub fn request(app: &App) -> Result<Request, &'static str> {
+    if app.run_is_going() {
+        return Err("a run goes on");
+    }
+    let seen = app.picture.newest().ok_or("nothing seen yet")?;
+    let next = match &seen.diagnosis.verdict.next {
+        NextStep::Repair { repair, .. } => Some(*repair),
+        NextStep::Nothing
+        | NextStep::Resume { .. }
+        | NextStep::Wait { .. }
+        | NextStep::MendRevision { .. }
+        | NextStep::Look { .. }
+        | NextStep::RegainSight { .. } => None,
+    };
+    match app.screen {
+        Screen::Overview => {
+            // The next step, where it repairs the selected finding too; else the finding's own first repair.
+            let of_finding = app.selected_finding().map(|finding| finding.repairs.as_slice()).unwrap_or_default();
+            let repair = next.filter(|next| of_finding.contains(next)).or(of_finding.first().copied()).or(next);
+            repair.map(Request::new).ok_or("no repair for it")
+        }
+        Screen::Config => {
+            let map = app.selected_map().ok_or("no map selected")?;
+            match map.state {
+                DriftState::Drift | DriftState::Missing => {
+                    let mut request = Request::new(RepairId::SyncConfig);
+                    request.maps = vec![map.object.name.clone()];
+                    Ok(request)
+                }
+                DriftState::Same => Err("equal to git"),
+                DriftState::Unmanaged => Err("no map of git writes it"),
+                DriftState::Unknown => Err("not read, so not judged"),
+            }
+        }
+        Screen::Plan => match &app.planning {
+            Planning::Refused { again: Some(request), .. } => Ok(request.clone()),
+            Planning::Ready(sheet) => sheet.again.clone().ok_or("an undo plan: u on 4 Run"),
+            Planning::Refused { again: None, .. } | Planning::Empty => {
+                next.map(Request::new).ok_or("no repair is next")
+            }
+            Planning::Making { .. } => Err("being made"),
+        },
+        Screen::Run => next.map(Request::new).ok_or("no repair is next"),
+    }
+}
+
+/// What `y` would copy here.
+pub fn copy_text(app: &App) -> Option<String> {
+    match app.modals.last() {
+        Some(Modal::Detail { finding, .. }) => return finding_text(app, finding),
+        Some(Modal::Log { component, .. }) => {
+            return app.component(component).map(|component| super::view::modal::log_lines(app, component).join("\n"));
+        }
+        Some(Modal::Help { .. } | Modal::Arm { .. } | Modal::Filter | Modal::AskQuit | Modal::AskStop) | None => {}
+    }
+    match app.screen {
+        Screen::Overview => match app.overview.pane {
+            OverviewPane::Findings => finding_text(app, app.overview.finding.as_deref()?),
+            OverviewPane::Components => app.selected_component().map(|component| component.object.to_string()),
+        },
+        Screen::Config => match app.config.pane {
+            ConfigPane::Maps => app.config.map.as_ref().map(ToString::to_string),
+            ConfigPane::Keys => app.config.key.clone(),
+            ConfigPane::Diff => app.config.diff.as_ref().map(|diff| super::view::diff_text(&diff.lines)),
+        },
+        Screen::Plan => match &app.planning {
+            Planning::Ready(sheet) => Some(crate::present::by_hand(&sheet.plan).join("\n")),
+            Planning::Refused { failure, .. } => Some(crate::present::failure(failure).join("\n")),
+            Planning::Empty | Planning::Making { .. } => None,
+        },
+        Screen::Run => app.run.as_ref().map(|run| format!("{} {}", run.run, run.journal)),
+    }
+}
+
+fn finding_text(app: &App, id: &str) -> Option<String> {
+    let seen = app.picture.shown()?;
+    let finding = seen.diagnosis.finding(id)?;
+    let mut lines = vec![crate::present::finding(finding)];
+    lines.extend(finding.evidence.iter().cloned());
+    Some(lines.join("\n"))
+}
+
+/// True while newer pictures are held back.
+pub fn is_frozen(app: &App) -> bool {
+    match app.picture {
+        Picture::Frozen { .. } => true,
+        Picture::Waiting | Picture::Live(_) => false,
+    }
+}

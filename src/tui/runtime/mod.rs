@@ -1,0 +1,231 @@
+//! The only room of the front end that does I/O: it feeds messages to `update`, carries out its effects, and draws once
+//! for each batch of messages.
+//!
+//! Everything arrives on one channel: keys, ticks, snapshots, answers, run events, signals, panics. There is one way
+//! out: the run, if one goes on, finishes its request in flight and its journal; the terminal is given back; then the
+//! summary is printed on the normal screen. A watchdog thread ends the process where even that does not happen.
+
+mod input;
+mod outside;
+mod terminal;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::app::App;
+use super::keymap;
+use super::msg::{Effect, Exit, Msg, Signal};
+use super::theme::Theme;
+use super::update::update;
+use super::view::view;
+use crate::journal::Journal;
+use crate::model::{Failure, FailureKind, RunEvent, RunSummary, Snapshot, Timestamp};
+use crate::run::{Clusters, StopToken};
+
+use input::Input;
+use terminal::Screen;
+
+/// Messages taken in before the next frame is drawn.
+const BATCH: usize = 1000;
+
+/// How long the way out may take beyond the requests' own time.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What the front end works with.
+pub struct Session {
+    /// The newest snapshot; older ones are dropped unseen.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Reads everything again now.
+    pub refresh: Arc<dyn Fn() + Send + Sync>,
+    pub clusters: Clusters,
+    pub journal: Journal,
+    pub theme: Theme,
+}
+
+/// How the session ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExitSummary {
+    pub exit: Exit,
+    /// The last run of the session.
+    pub run: Option<RunSummary>,
+}
+
+impl ExitSummary {
+    /// A signal's code, as a shell reports it; else the last run's; else 0.
+    pub fn exit_code(&self) -> u8 {
+        match (self.exit, &self.run) {
+            (Exit::Quit, Some(run)) => run.exit_code(),
+            (Exit::Quit, None) => 0,
+            (Exit::Interrupted | Exit::Terminated | Exit::HungUp, _) => self.exit.code(),
+        }
+    }
+
+    /// What is left to read on the normal screen.
+    pub fn lines(&self) -> Vec<String> {
+        let Some(run) = &self.run else { return Vec::new() };
+        let mut lines = vec![format!(
+            "{}: {} done, {} failed, {} skipped, {} unknown, {} not begun",
+            if run.run.is_empty() { "run" } else { &run.run },
+            run.done,
+            run.failed,
+            run.skipped,
+            run.unknown,
+            run.left
+        )];
+        if let Some(failure) = &run.first_failure {
+            lines.extend(crate::present::failure(failure));
+        }
+        if !run.journal.is_empty() {
+            lines.push(format!("journal: {}", run.journal));
+        }
+        if run.unknown + run.left > 0 && !run.run.is_empty() {
+            lines.push(format!("to go on: prow-breakglass run resume {}", run.run));
+        }
+        lines
+    }
+}
+
+/// Runs the front end until the person, a signal or a panic ends it. The terminal is as before afterwards.
+///
+/// # Errors
+/// There is no terminal, or the program panicked; a run that went on has stopped after its object in flight either way.
+pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let screen = Screen::enter(&sender)?;
+    let timeout = session.clusters.values().map(crate::cluster::Cluster::timeout).max().unwrap_or_default();
+    let stop = outside::RunSlot::default();
+    let readers = input::start(&sender, &session.snapshots, &stop, timeout * 2 + GRACE);
+    let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None };
+    let looped = AssertUnwindSafe(runtime.turn(receiver)).catch_unwind().await;
+    readers.abort();
+    let ended = match looped {
+        Ok(Some(exit)) => Ok(exit),
+        // The hook has given the terminal back and printed the panic.
+        Ok(None) | Err(_) => {
+            runtime.stop.stop("the program panicked");
+            runtime.await_run(timeout * 2 + GRACE).await;
+            let hint = "what was done is in the journal: prow-breakglass run list; please report the panic above";
+            Err(Failure::new(FailureKind::Tool, "the program panicked; nothing more was sent").hint(hint))
+        }
+    };
+    terminal::give_back();
+    match ended {
+        Ok(exit) => {
+            let summary = ExitSummary { exit, run: runtime.last_run };
+            terminal::say(&summary.lines());
+            Ok(summary)
+        }
+        Err(failure) => {
+            let summary = ExitSummary { exit: Exit::Quit, run: runtime.last_run };
+            terminal::say(&summary.lines());
+            Err(failure)
+        }
+    }
+}
+
+struct Runtime {
+    session: Session,
+    screen: Screen,
+    sender: mpsc::UnboundedSender<Input>,
+    stop: outside::RunSlot,
+    running: Option<JoinHandle<RunSummary>>,
+    last_run: Option<RunSummary>,
+}
+
+/// Whether the loop goes on.
+enum Turn {
+    GoOn,
+    Leave(Exit),
+    Panicked,
+}
+
+impl Runtime {
+    /// The loop. `None`: a panic ended it.
+    async fn turn(&mut self, mut receiver: mpsc::UnboundedReceiver<Input>) -> Option<Exit> {
+        let mut app = App::new(Timestamp::now(), self.session.theme, self.screen.size());
+        self.draw(&app);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            batch.clear();
+            // `self.sender` keeps the channel open.
+            receiver.recv_many(&mut batch, BATCH).await;
+            for input in batch.drain(..) {
+                match self.take(&mut app, input) {
+                    Turn::GoOn => {}
+                    Turn::Leave(exit) => return Some(exit),
+                    Turn::Panicked => return None,
+                }
+            }
+            self.draw(&app);
+        }
+    }
+
+    fn draw(&mut self, app: &App) {
+        if self.screen.draw(|frame| view(app, frame)).is_err() {
+            // No terminal any more: as if it had hung up.
+            let _ = self.sender.send(Input::Msg(Msg::Signal(Signal::HangUp)));
+        }
+    }
+
+    fn take(&mut self, app: &mut App, input: Input) -> Turn {
+        let msg = match input {
+            Input::Key(key) => {
+                input::panic_if_asked(key);
+                keymap::message(app, key)
+            }
+            Input::Msg(msg) => Some(msg),
+            Input::Continued => {
+                self.screen.enter_again();
+                None
+            }
+            Input::Panicked => return Turn::Panicked,
+        };
+        let Some(msg) = msg else { return Turn::GoOn };
+        if let Msg::Run(RunEvent::Ended { summary, .. }) = &msg {
+            self.last_run = Some(summary.clone());
+            self.stop.clear();
+        }
+        for effect in update(app, msg) {
+            if let Some(exit) = self.carry_out(effect) {
+                return Turn::Leave(exit);
+            }
+        }
+        Turn::GoOn
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Exit> {
+        match effect {
+            Effect::Plan { ticket, request, snapshot, diagnosis } => {
+                outside::plan(&self.sender, ticket, request, snapshot, diagnosis);
+            }
+            Effect::PlanUndo { ticket, run } => outside::plan_undo(&self.session, &self.sender, ticket, run),
+            Effect::Preview(plan) => outside::preview(&self.session, &self.sender, plan),
+            Effect::Start { plan, who } => {
+                let stop = StopToken::new();
+                self.stop.set(stop.clone());
+                self.running = Some(outside::start(&self.session, &self.sender, *plan, who, stop));
+            }
+            Effect::StopRun { why } => self.stop.stop(&why),
+            Effect::Verified { run, detail } => outside::verified(&self.session, run, detail),
+            Effect::Refresh => (self.session.refresh)(),
+            Effect::Copy(text) => self.screen.copy(&text),
+            Effect::Suspend => self.screen.suspend(),
+            Effect::Quit(exit) => return Some(exit),
+        }
+        None
+    }
+
+    /// Waits for a run that was asked to stop: its request in flight, and its journal.
+    async fn await_run(&mut self, at_most: Duration) {
+        if let Some(running) = self.running.take()
+            && let Ok(Ok(summary)) = tokio::time::timeout(at_most, running).await
+        {
+            self.last_run = Some(summary);
+        }
+    }
+}

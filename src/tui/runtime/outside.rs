@@ -1,0 +1,114 @@
+//! Effects carried out: each in a task of its own, its answer a message.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::task::JoinHandle;
+
+use super::super::msg::Msg;
+use super::Session;
+use super::input::Input;
+use crate::diagnose::Diagnosis;
+use crate::journal::{Journal, Mode};
+use crate::model::{Failure, RunSummary, Snapshot, Timestamp};
+use crate::repair::{ApprovedPlan, Plan, Request};
+use crate::run::{Clusters, Operator, StopToken};
+
+/// The run that goes on, if one does: what a signal stops without asking the screen.
+#[derive(Debug, Clone, Default)]
+pub struct RunSlot(Arc<Mutex<Option<StopToken>>>);
+
+impl RunSlot {
+    pub fn set(&self, stop: StopToken) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
+    }
+
+    pub fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub fn stop(&self, why: &str) {
+        if let Some(stop) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            stop.stop(why);
+        }
+    }
+}
+
+fn answer(sender: &UnboundedSender<Input>, msg: Msg) {
+    // Nobody listens any more only when the program ends.
+    let _ = sender.send(Input::Msg(msg));
+}
+
+/// Planning is pure, but a large map makes it slow: away from the screen's thread.
+pub fn plan(
+    sender: &UnboundedSender<Input>,
+    ticket: u64,
+    request: Request,
+    snapshot: Arc<Snapshot>,
+    diagnosis: Arc<Diagnosis>,
+) {
+    let sender = sender.clone();
+    tokio::task::spawn_blocking(move || {
+        let plan = crate::repair::plan(&request, &snapshot, &diagnosis).map(Box::new).map_err(Failure::from);
+        answer(&sender, Msg::Planned { ticket, plan });
+    });
+}
+
+pub fn plan_undo(session: &Session, sender: &UnboundedSender<Input>, ticket: u64, run: String) {
+    let (sender, journal, clusters) = (sender.clone(), session.journal.clone(), session.clusters.clone());
+    tokio::spawn(async move {
+        let plan = undo(&journal, &clusters, &run).await.map(Box::new);
+        answer(&sender, Msg::Planned { ticket, plan });
+    });
+}
+
+async fn undo(journal: &Journal, clusters: &Clusters, run: &str) -> Result<Plan, Failure> {
+    let record = journal.run(run)?;
+    let source = journal.undo_source(&record)?;
+    let identities = journal.plan(&record)?.clusters;
+    let live = crate::run::read_for_undo(&source, clusters).await?;
+    Ok(crate::repair::undo::plan(&source, &live, &identities, journal.now())?)
+}
+
+pub fn preview(session: &Session, sender: &UnboundedSender<Input>, plan: Arc<Plan>) {
+    let (sender, clusters) = (sender.clone(), session.clusters.clone());
+    tokio::spawn(async move {
+        let preview = crate::run::preview(&plan, &clusters, Timestamp::now()).await;
+        answer(&sender, Msg::Previewed { digest: plan.digest.clone(), preview });
+    });
+}
+
+/// Starts the run and passes its events on.
+pub fn start(
+    session: &Session,
+    sender: &UnboundedSender<Input>,
+    approved: ApprovedPlan,
+    who: String,
+    stop: StopToken,
+) -> JoinHandle<RunSummary> {
+    let (events, mut told) = mpsc::unbounded_channel();
+    let sender = sender.clone();
+    tokio::spawn(async move {
+        while let Some(event) = told.recv().await {
+            answer(&sender, Msg::Run(event));
+        }
+    });
+    let operator = Operator { who, mode: Mode::Typed };
+    tokio::spawn(crate::run::start(
+        approved,
+        session.clusters.clone(),
+        session.journal.clone(),
+        operator,
+        stop,
+        events,
+    ))
+}
+
+/// Notes in the journal that a run's promise was seen to hold.
+pub fn verified(session: &Session, run: String, detail: String) {
+    let journal = session.journal.clone();
+    tokio::task::spawn_blocking(move || {
+        // The run itself is recorded; a note that cannot be added must not take the screen away.
+        let _ = journal.verified(&run, true, &detail);
+    });
+}

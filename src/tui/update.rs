@@ -1,0 +1,458 @@
+//! What each message does. Pure: no clock, no I/O; what the outside shall do comes back as effects.
+
+mod moves;
+mod running;
+
+use std::sync::Arc;
+
+use crate::model::text::sanitize_line;
+use crate::model::{Failure, Snapshot, Write};
+use crate::present::{DiffLine, DiffTag};
+use crate::repair::{Approval, Plan, Preview, Request};
+
+use super::app::{
+    ARMED_IDLE_SECONDS, App, ConfigPane, DIFF_CONTEXT, DryRun, Field, Leaving, Modal, Mode, Observation, OverviewPane,
+    Picture, Place, PlanPane, PlanSheet, Planning, Screen, live_map,
+};
+use super::keymap;
+use super::msg::{Command, Effect, Exit, Msg};
+
+/// Changes the app and says what the outside shall do.
+pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
+    match msg {
+        Msg::Tick(now) => {
+            app.now = now;
+            disarm_when_idle(app);
+            Vec::new()
+        }
+        Msg::Observed(snapshot, diagnosis) => {
+            moves::observed(app, Observation { snapshot, diagnosis });
+            running::verify(app)
+        }
+        Msg::Command(command) => {
+            touched(app);
+            perform(app, command)
+        }
+        Msg::Type(c) => {
+            touched(app);
+            edit(app, |field| field.push(c));
+            Vec::new()
+        }
+        Msg::Erase => {
+            touched(app);
+            edit(app, |field| {
+                field.pop();
+            });
+            Vec::new()
+        }
+        Msg::EraseAll => {
+            touched(app);
+            edit(app, String::clear);
+            Vec::new()
+        }
+        Msg::Submit => {
+            touched(app);
+            submit(app)
+        }
+        Msg::Paste(text) => {
+            touched(app);
+            paste(app, &text);
+            Vec::new()
+        }
+        Msg::Planned { ticket, plan } => planned(app, ticket, plan),
+        Msg::Previewed { digest, preview } => {
+            previewed(app, &digest, preview);
+            Vec::new()
+        }
+        Msg::Resized(width, height) => {
+            app.size = (width, height);
+            Vec::new()
+        }
+        Msg::Run(event) => running::event(app, event),
+        Msg::Signal(signal) => leave(app, signal.into(), "a signal asked the program to end"),
+    }
+}
+
+/// A person is there: the old notice was read, and an armed session is not idle.
+fn touched(app: &mut App) {
+    app.notice = None;
+    if let Mode::Armed { idle_since, .. } = &mut app.mode {
+        *idle_since = app.now;
+    }
+}
+
+fn disarm_when_idle(app: &mut App) {
+    if app.run_is_going() {
+        return;
+    }
+    if let Mode::Armed { idle_since, .. } = app.mode
+        && app.now.as_second() - idle_since.as_second() >= ARMED_IDLE_SECONDS
+    {
+        app.mode = Mode::ReadOnly;
+        forget_typed(app);
+        app.notice = Some("read-only again after 60 idle minutes; A arms".to_owned());
+    }
+}
+
+fn forget_typed(app: &mut App) {
+    if let Planning::Ready(sheet) = &mut app.planning {
+        sheet.typed.clear();
+        sheet.reply = None;
+    }
+}
+
+fn perform(app: &mut App, command: Command) -> Vec<Effect> {
+    if let Err(reason) = keymap::available(app, command) {
+        app.notice = Some(reason.to_owned());
+        return Vec::new();
+    }
+    match command {
+        Command::Show(screen) => {
+            forget_typed(app);
+            app.screen = screen;
+        }
+        Command::NextPane => moves::pane(app, moves::Turn::Next),
+        Command::PreviousPane => moves::pane(app, moves::Turn::Previous),
+        Command::Up => moves::select(app, moves::Move::By(-1)),
+        Command::Down => moves::select(app, moves::Move::By(1)),
+        Command::PageUp => moves::select(app, moves::Move::By(-10)),
+        Command::PageDown => moves::select(app, moves::Move::By(10)),
+        Command::Top => moves::select(app, moves::Move::Top),
+        Command::Bottom => moves::select(app, moves::Move::Bottom),
+        Command::Open => open(app),
+        Command::Back => back(app),
+        Command::Filter => app.modals.push(Modal::Filter),
+        Command::Help => match app.modals.last() {
+            Some(Modal::Help { .. }) => {}
+            _ => app.modals.push(Modal::Help { scroll: 0 }),
+        },
+        Command::Log => {
+            if let Some(component) = app.overview.component.clone() {
+                app.modals.push(Modal::Log { component, scroll: 0 });
+            }
+        }
+        Command::Diff => match &mut app.planning {
+            Planning::Ready(sheet) if app.screen == Screen::Plan => {
+                sheet.pane = PlanPane::Diff;
+                sheet.scroll = 0;
+            }
+            Planning::Ready(_) | Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => {
+                app.config.pane = ConfigPane::Diff;
+            }
+        },
+        Command::Plan => return plan(app),
+        Command::Undo => return plan_undo(app),
+        Command::Arm => match app.mode {
+            Mode::ReadOnly => app.modals.push(Modal::Arm { typed: String::new(), reply: None }),
+            Mode::Armed { .. } => {
+                app.mode = Mode::ReadOnly;
+                forget_typed(app);
+                app.notice = Some("read-only again".to_owned());
+            }
+        },
+        Command::Freeze => freeze(app),
+        Command::Refresh => {
+            app.notice = Some("reading everything again".to_owned());
+            return vec![Effect::Refresh];
+        }
+        Command::Copy => {
+            if let Some(text) = keymap::copy_text(app) {
+                app.notice = Some("copied, if the terminal takes OSC 52".to_owned());
+                return vec![Effect::Copy(text)];
+            }
+        }
+        Command::Suspend => return vec![Effect::Suspend],
+        Command::Interrupt => return interrupt(app),
+        Command::Quit => {
+            if !app.run_is_going() {
+                return vec![Effect::Quit(Exit::Quit)];
+            }
+            app.modals.push(Modal::AskQuit);
+        }
+        Command::Agree => return agree(app),
+    }
+    Vec::new()
+}
+
+fn open(app: &mut App) {
+    match app.screen {
+        Screen::Overview => match app.overview.pane {
+            OverviewPane::Findings => {
+                if let Some(finding) = app.overview.finding.clone() {
+                    app.modals.push(Modal::Detail { finding, scroll: 0 });
+                }
+            }
+            OverviewPane::Components => {
+                if let Some(component) = app.overview.component.clone() {
+                    app.modals.push(Modal::Log { component, scroll: 0 });
+                }
+            }
+        },
+        Screen::Config => match app.config.pane {
+            ConfigPane::Maps => app.config.pane = ConfigPane::Keys,
+            ConfigPane::Keys | ConfigPane::Diff => app.config.pane = ConfigPane::Diff,
+        },
+        Screen::Plan | Screen::Run => {}
+    }
+}
+
+/// Esc: one step back, and at the end of the way nothing.
+fn back(app: &mut App) {
+    if let Some(modal) = app.modals.pop() {
+        if modal == Modal::Filter {
+            filter_field(app).clear();
+        }
+        return;
+    }
+    match app.screen {
+        Screen::Overview => match app.overview.pane {
+            OverviewPane::Components => app.overview.pane = OverviewPane::Findings,
+            OverviewPane::Findings => app.overview.filter.clear(),
+        },
+        Screen::Config => match app.config.pane {
+            ConfigPane::Diff => app.config.pane = ConfigPane::Keys,
+            ConfigPane::Keys => app.config.pane = ConfigPane::Maps,
+            ConfigPane::Maps if !app.config.filter.is_empty() => app.config.filter.clear(),
+            ConfigPane::Maps => app.screen = Screen::Overview,
+        },
+        Screen::Plan => {
+            forget_typed(app);
+            app.screen = Screen::Overview;
+        }
+        Screen::Run => app.screen = Screen::Overview,
+    }
+}
+
+fn freeze(app: &mut App) {
+    app.picture = match std::mem::replace(&mut app.picture, Picture::Waiting) {
+        Picture::Waiting => Picture::Waiting,
+        Picture::Live(shown) => Picture::Frozen { newest: shown.clone(), shown, since: app.now },
+        Picture::Frozen { newest, .. } => Picture::Live(newest),
+    };
+    moves::settle(app);
+}
+
+fn filter_field(app: &mut App) -> &mut String {
+    match app.screen {
+        Screen::Config => &mut app.config.filter,
+        Screen::Overview | Screen::Plan | Screen::Run => &mut app.overview.filter,
+    }
+}
+
+fn edit(app: &mut App, change: impl FnOnce(&mut String)) {
+    let Place::Typing(field) = app.place() else { return };
+    match field {
+        Field::Filter => change(filter_field(app)),
+        Field::Arm => {
+            if let Some(Modal::Arm { typed, reply }) = app.modals.last_mut() {
+                *reply = None;
+                change(typed);
+            }
+        }
+        Field::Confirm => {
+            if let Planning::Ready(sheet) = &mut app.planning {
+                sheet.reply = None;
+                change(&mut sheet.typed);
+            }
+        }
+    }
+}
+
+fn paste(app: &mut App, text: &str) {
+    match app.place() {
+        Place::Typing(Field::Filter) => filter_field(app).push_str(sanitize_line(text).trim()),
+        Place::Typing(Field::Arm | Field::Confirm) => {
+            app.notice = Some("paste is ignored here: read it, then type it".to_owned());
+        }
+        Place::Screen(_) | Place::Reading | Place::Asking => {}
+    }
+}
+
+fn submit(app: &mut App) -> Vec<Effect> {
+    let Place::Typing(field) = app.place() else { return Vec::new() };
+    match field {
+        Field::Filter => {
+            app.modals.pop();
+            Vec::new()
+        }
+        Field::Arm => {
+            arm(app);
+            Vec::new()
+        }
+        Field::Confirm => confirm(app),
+    }
+}
+
+fn arm(app: &mut App) {
+    let word = app.arm_word();
+    let Some(Modal::Arm { typed, reply }) = app.modals.last_mut() else { return };
+    if typed.trim().is_empty() {
+        return;
+    }
+    if Some(typed.trim()) == word.as_deref() {
+        app.modals.pop();
+        app.mode = Mode::Armed { since: app.now, idle_since: app.now };
+        app.notice = Some("armed: a plan runs once its words are typed; A ends it".to_owned());
+    } else {
+        *reply = Some(format!("that is not it: `{}`", typed.trim()));
+        typed.clear();
+    }
+}
+
+/// Enter beside the confirmation: the one way to a write.
+fn confirm(app: &mut App) -> Vec<Effect> {
+    if app.confirmable().is_none() {
+        return Vec::new();
+    }
+    let Planning::Ready(sheet) = &mut app.planning else { return Vec::new() };
+    let DryRun::Answered(preview) = &sheet.dry_run else { return Vec::new() };
+    if sheet.typed.trim().is_empty() {
+        app.notice = Some("an empty Enter does nothing".to_owned());
+        return Vec::new();
+    }
+    match crate::repair::approve(&sheet.plan, preview, &Approval::Typed(sheet.typed.clone())) {
+        Ok(approved) => {
+            running::begin(app, approved.plan().clone());
+            // Where the server does not tell who we are, the journal says just that.
+            let who = app.picture.newest().and_then(|seen| seen.snapshot.user.clone()).unwrap_or("unknown".to_owned());
+            vec![Effect::Start { plan: Box::new(approved), who }]
+        }
+        Err(refusal) => {
+            sheet.reply = Some(format!("{}; {}", refusal.reason, refusal.hint));
+            sheet.typed.clear();
+            Vec::new()
+        }
+    }
+}
+
+fn plan(app: &mut App) -> Vec<Effect> {
+    let Ok(request) = keymap::request(app) else { return Vec::new() };
+    let Some(seen) = thawed(app) else { return Vec::new() };
+    app.ticket += 1;
+    app.planning = Planning::Making { title: title(&request), again: Some(request.clone()) };
+    app.screen = Screen::Plan;
+    vec![Effect::Plan { ticket: app.ticket, request, snapshot: seen.snapshot, diagnosis: seen.diagnosis }]
+}
+
+fn plan_undo(app: &mut App) -> Vec<Effect> {
+    let Ok(run) = keymap::undoable(app).map(|run| run.run.clone()) else { return Vec::new() };
+    thawed(app);
+    app.ticket += 1;
+    app.planning = Planning::Making { title: format!("undo {run}"), again: None };
+    app.screen = Screen::Plan;
+    vec![Effect::PlanUndo { ticket: app.ticket, run }]
+}
+
+/// Plans are made from the newest picture, so a held one is let go first.
+fn thawed(app: &mut App) -> Option<Observation> {
+    if keymap::is_frozen(app) {
+        freeze(app);
+        app.notice = Some("no longer frozen: plans are made from the newest picture".to_owned());
+    }
+    app.picture.newest().cloned()
+}
+
+fn title(request: &Request) -> String {
+    if request.maps.is_empty() {
+        request.repair.to_string()
+    } else {
+        format!("{} {}", request.repair, request.maps.join(", "))
+    }
+}
+
+fn planned(app: &mut App, ticket: u64, plan: Result<Box<Plan>, Failure>) -> Vec<Effect> {
+    if ticket != app.ticket {
+        return Vec::new();
+    }
+    let Planning::Making { title, again } = std::mem::replace(&mut app.planning, Planning::Empty) else {
+        return Vec::new();
+    };
+    match plan {
+        Ok(plan) => {
+            let plan = Arc::new(*plan);
+            let diff = app.picture.newest().map(|seen| plan_diff(&plan, &seen.snapshot)).unwrap_or_default();
+            app.planning = Planning::Ready(Box::new(PlanSheet {
+                plan: Arc::clone(&plan),
+                again,
+                dry_run: DryRun::Asking,
+                pane: PlanPane::Summary,
+                scroll: 0,
+                diff,
+                typed: String::new(),
+                reply: None,
+            }));
+            vec![Effect::Preview(plan)]
+        }
+        Err(failure) => {
+            app.planning = Planning::Refused { title, failure, again };
+            Vec::new()
+        }
+    }
+}
+
+fn previewed(app: &mut App, digest: &str, preview: Result<Preview, Failure>) {
+    if let Planning::Ready(sheet) = &mut app.planning
+        && sheet.plan.digest == digest
+    {
+        sheet.dry_run = match preview {
+            Ok(preview) => DryRun::Answered(Arc::new(preview)),
+            Err(failure) => DryRun::Failed(failure),
+        };
+    }
+}
+
+/// Key by key, what the plan would change against what is live.
+fn plan_diff(plan: &Plan, snapshot: &Snapshot) -> Vec<DiffLine> {
+    let mut lines = Vec::new();
+    for step in &plan.steps {
+        let (Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body }) = &step.write else {
+            continue;
+        };
+        let live = live_map(snapshot, object).map(|map| map.values.clone()).unwrap_or_default();
+        let keys: std::collections::BTreeSet<&String> = live.keys().chain(body.values.keys()).collect();
+        for key in keys {
+            let (old, new) = (live.get(key), body.values.get(key));
+            if old == new {
+                continue;
+            }
+            lines.push(DiffLine { tag: DiffTag::Hunk, text: format!("{object} {key}") });
+            lines.extend(crate::present::diff(old.map(Vec::as_slice), new.map(Vec::as_slice), DIFF_CONTEXT));
+        }
+    }
+    lines
+}
+
+fn interrupt(app: &mut App) -> Vec<Effect> {
+    if !app.run_is_going() {
+        return vec![Effect::Quit(Exit::Interrupted)];
+    }
+    if running::is_stopping(app) {
+        app.notice = Some("it stops after the object in flight".to_owned());
+    } else if !matches!(app.modals.last(), Some(Modal::AskStop)) {
+        app.modals.push(Modal::AskStop);
+    }
+    Vec::new()
+}
+
+fn agree(app: &mut App) -> Vec<Effect> {
+    match app.modals.pop() {
+        Some(Modal::AskQuit) => leave(app, Exit::Quit, "the person at the screen quit"),
+        Some(Modal::AskStop) if app.run_is_going() => running::stop(app, "the person at the screen stopped it"),
+        Some(Modal::AskStop) | None => Vec::new(),
+        Some(
+            other @ (Modal::Help { .. } | Modal::Arm { .. } | Modal::Detail { .. } | Modal::Log { .. } | Modal::Filter),
+        ) => {
+            app.modals.push(other);
+            Vec::new()
+        }
+    }
+}
+
+/// Ends the program, after the object in flight where a run goes on.
+fn leave(app: &mut App, exit: Exit, why: &str) -> Vec<Effect> {
+    if !app.run_is_going() {
+        return vec![Effect::Quit(exit)];
+    }
+    app.leaving = Leaving::AfterRun(exit);
+    running::stop(app, why)
+}

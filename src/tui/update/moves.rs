@@ -1,0 +1,191 @@
+//! Selections, panes and scrolling. A selection is an id; what vanished is not replaced by its neighbour.
+
+use crate::present;
+
+use super::super::app::{
+    App, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, OverviewPane, Picture, PlanPane, Planning,
+    Screen, live_map, wanted,
+};
+use super::super::view;
+
+#[derive(Debug, Clone, Copy)]
+pub enum Turn {
+    Next,
+    Previous,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Move {
+    By(isize),
+    Top,
+    Bottom,
+}
+
+/// Takes in a newer picture; a frozen screen keeps the old one.
+pub fn observed(app: &mut App, newest: Observation) {
+    app.picture = match std::mem::replace(&mut app.picture, Picture::Waiting) {
+        Picture::Waiting | Picture::Live(_) => Picture::Live(newest),
+        Picture::Frozen { shown, since, newest: _ } => Picture::Frozen { shown, newest, since },
+    };
+    settle(app);
+}
+
+/// Brings selections and the kept diff in line with what is shown. Something is selected at first; later a selection
+/// whose row vanished becomes none, so that no key hits another row than the one that was looked at.
+pub fn settle(app: &mut App) {
+    let Some(seen) = app.picture.shown().cloned() else { return };
+    match &app.overview.finding {
+        Some(id) if seen.diagnosis.finding(id).is_none() => {
+            app.notice = Some(format!("gone: {id}"));
+            app.overview.finding = None;
+        }
+        Some(_) => {}
+        None if app.notice.is_none() => {
+            app.overview.finding = seen.diagnosis.findings.first().map(|finding| finding.id.clone());
+        }
+        None => {}
+    }
+    let components: Vec<_> = app.components().into_iter().map(|component| component.object.clone()).collect();
+    if !app.overview.component.as_ref().is_some_and(|selected| components.contains(selected)) {
+        app.overview.component = components.first().cloned();
+    }
+    match &app.config.map {
+        Some(object) if !seen.diagnosis.drift.iter().any(|map| map.object == *object) => app.config.map = None,
+        Some(_) => {}
+        None => app.config.map = seen.diagnosis.drift.first().map(|map| map.object.clone()),
+    }
+    settle_key(app);
+}
+
+fn settle_key(app: &mut App) {
+    let keys: Vec<String> = app.keys().into_iter().map(|key| key.key.clone()).collect();
+    if !app.config.key.as_ref().is_some_and(|selected| keys.contains(selected)) {
+        app.config.key = keys.first().cloned();
+        app.config.scroll = 0;
+    }
+    refresh_diff(app);
+}
+
+fn refresh_diff(app: &mut App) {
+    let (Some(seen), Some(map), Some(key)) =
+        (app.picture.shown().cloned(), app.config.map.clone(), app.config.key.clone())
+    else {
+        app.config.diff = None;
+        return;
+    };
+    let live = live_map(&seen.snapshot, &map);
+    let of = DiffOf {
+        resource_version: live.map(|live| live.resource_version.clone()),
+        revision: seen.diagnosis.choice.as_ref().map(|choice| choice.revision.id.clone()),
+        map,
+        key,
+    };
+    if app.config.diff.as_ref().is_some_and(|diff| diff.of == of) {
+        return;
+    }
+    let old = live.and_then(|live| live.values.get(&of.key)).map(Vec::as_slice);
+    let lines = present::diff(old, wanted(&seen, &of.map, &of.key), DIFF_CONTEXT);
+    app.config.diff = Some(KeyDiff { of, lines });
+}
+
+pub fn pane(app: &mut App, turn: Turn) {
+    match app.screen {
+        Screen::Overview => {
+            app.overview.pane = match app.overview.pane {
+                OverviewPane::Findings => OverviewPane::Components,
+                OverviewPane::Components => OverviewPane::Findings,
+            }
+        }
+        Screen::Config => {
+            app.config.pane = match (app.config.pane, turn) {
+                (ConfigPane::Maps, Turn::Next) | (ConfigPane::Diff, Turn::Previous) => ConfigPane::Keys,
+                (ConfigPane::Keys, Turn::Next) | (ConfigPane::Maps, Turn::Previous) => ConfigPane::Diff,
+                (ConfigPane::Diff, Turn::Next) | (ConfigPane::Keys, Turn::Previous) => ConfigPane::Maps,
+            }
+        }
+        Screen::Plan => {
+            if let Planning::Ready(sheet) = &mut app.planning {
+                sheet.scroll = 0;
+                sheet.pane = match (sheet.pane, turn) {
+                    (PlanPane::Summary, Turn::Next) | (PlanPane::ByHand, Turn::Previous) => PlanPane::Diff,
+                    (PlanPane::Diff, Turn::Next) | (PlanPane::Summary, Turn::Previous) => PlanPane::ByHand,
+                    (PlanPane::ByHand, Turn::Next) | (PlanPane::Diff, Turn::Previous) => PlanPane::Summary,
+                }
+            }
+        }
+        Screen::Run => {}
+    }
+}
+
+/// Moves the selection of the focused list, or scrolls what has none.
+pub fn select(app: &mut App, by: Move) {
+    let limit = view::scroll_limit(app);
+    match app.modals.last_mut() {
+        Some(Modal::Help { scroll } | Modal::Detail { scroll, .. } | Modal::Log { scroll, .. }) => {
+            *scroll = scrolled(*scroll, by, limit);
+            return;
+        }
+        Some(Modal::Arm { .. } | Modal::Filter | Modal::AskQuit | Modal::AskStop) => return,
+        None => {}
+    }
+    match app.screen {
+        Screen::Overview => match app.overview.pane {
+            OverviewPane::Findings => {
+                let ids: Vec<String> = app.findings().into_iter().map(|finding| finding.id.clone()).collect();
+                app.overview.finding = moved(&ids, app.overview.finding.as_ref(), by);
+            }
+            OverviewPane::Components => {
+                let ids: Vec<_> = app.components().into_iter().map(|component| component.object.clone()).collect();
+                app.overview.component = moved(&ids, app.overview.component.as_ref(), by);
+            }
+        },
+        Screen::Config => match app.config.pane {
+            ConfigPane::Maps => {
+                let ids: Vec<_> = app.maps().into_iter().map(|map| map.object.clone()).collect();
+                app.config.map = moved(&ids, app.config.map.as_ref(), by);
+                app.config.key = None;
+                settle_key(app);
+            }
+            ConfigPane::Keys => {
+                let ids: Vec<String> = app.keys().into_iter().map(|key| key.key.clone()).collect();
+                app.config.key = moved(&ids, app.config.key.as_ref(), by);
+                app.config.scroll = 0;
+                refresh_diff(app);
+            }
+            ConfigPane::Diff => {
+                app.config.scroll = scrolled(app.config.scroll, by, limit);
+            }
+        },
+        Screen::Plan => {
+            if let Planning::Ready(sheet) = &mut app.planning {
+                sheet.scroll = scrolled(sheet.scroll, by, limit);
+            }
+        }
+        Screen::Run => {
+            if let Some(run) = &mut app.run {
+                run.scroll = scrolled(run.scroll, by, limit);
+            }
+        }
+    }
+}
+
+/// The id that a move leads to. From no selection, every move leads to the first row.
+fn moved<T: Clone + PartialEq>(ids: &[T], selected: Option<&T>, by: Move) -> Option<T> {
+    let last = ids.len().checked_sub(1)?;
+    let now = selected.and_then(|selected| ids.iter().position(|id| id == selected));
+    let to = match (by, now) {
+        (Move::Top, _) => 0,
+        (Move::Bottom, _) => last,
+        (Move::By(_), None) => 0,
+        (Move::By(by), Some(now)) => now.saturating_add_signed(by).min(last),
+    };
+    ids.get(to).cloned()
+}
+
+fn scrolled(scroll: usize, by: Move, limit: usize) -> usize {
+    match by {
+        Move::By(by) => scroll.min(limit).saturating_add_signed(by).min(limit),
+        Move::Top => 0,
+        Move::Bottom => limit,
+    }
+}

@@ -1,0 +1,223 @@
+//! 2 Config: every ConfigMap against the revision that a repair would write, key by key, line by line.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::app::{App, ConfigPane, Observation, live_map};
+use super::super::text;
+use super::super::theme::Role;
+use super::{diff_line, is_wide, paint, rule, selectable, styled, take};
+use crate::diagnose::{ConfigMapDrift, DriftState, KeyChange};
+use crate::present;
+
+/// What the API server takes in one ConfigMap.
+const LIMIT: usize = 1 << 20;
+/// Columns of the list of keys beside the diff.
+const KEY_COLUMNS: u16 = 40;
+/// Rows above the panes.
+const HEAD_ROWS: usize = 3;
+/// The line below the panes.
+const FOOT_ROWS: usize = 1;
+
+pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let Some(seen) = app.picture.shown() else {
+        paint(area, buffer, [Line::from("Reading the clusters and the configuration repository.")]);
+        return;
+    };
+    let mut area = area;
+    let columns = usize::from(area.width);
+    paint(take(&mut area, HEAD_ROWS), buffer, head(app, seen, columns));
+    let panes = usize::from(area.height).saturating_sub(FOOT_ROWS);
+    let mut middle = take(&mut area, panes);
+    paint(area, buffer, [foot(app, seen)]);
+    if is_wide(app.size) {
+        let rows = map_rows(app, middle.height);
+        paint(take(&mut middle, 1), buffer, [maps_title(app, columns)]);
+        paint_maps(app, seen, take(&mut middle, rows), buffer);
+        let keys = Rect { width: KEY_COLUMNS, ..middle };
+        let diff = Rect { x: middle.x + KEY_COLUMNS + 1, width: middle.width - KEY_COLUMNS - 1, ..middle };
+        paint_keys(app, keys, buffer);
+        for y in middle.top()..middle.bottom() {
+            buffer.set_string(middle.x + KEY_COLUMNS - 1, y, "│", app.theme.style(Role::Dim));
+        }
+        paint_diff(app, diff, buffer);
+        return;
+    }
+    match app.config.pane {
+        ConfigPane::Maps => {
+            paint(take(&mut middle, 1), buffer, [maps_title(app, columns)]);
+            paint_maps(app, seen, middle, buffer);
+        }
+        ConfigPane::Keys => paint_keys(app, middle, buffer),
+        ConfigPane::Diff => paint_diff(app, middle, buffer),
+    }
+}
+
+/// Rows for the table of maps, head included, where it shares the screen: enough for all, at most half.
+fn map_rows(app: &App, height: u16) -> usize {
+    (app.maps().len().max(1) + 1).min(usize::from(height / 2))
+}
+
+/// Rows that the diff itself has.
+pub fn diff_height(app: &App, body: Rect) -> u16 {
+    let panes = body.height.saturating_sub(u16::try_from(HEAD_ROWS + FOOT_ROWS).unwrap_or(u16::MAX));
+    let above = if is_wide(app.size) { u16::try_from(map_rows(app, panes) + 1).unwrap_or(u16::MAX) } else { 0 };
+    panes.saturating_sub(above + 1)
+}
+
+/// Where git stands, what a repair would write, and what speaks against git's head.
+fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
+    let source = match seen.snapshot.desired.seen() {
+        Some(desired) => format!(
+            "GIT     {} {}@{} \"{}\"",
+            desired.repository,
+            desired.upstream,
+            desired.head.revision.short(),
+            desired.head.revision.subject
+        ),
+        None => format!("GIT     {}: no revision to compare with", seen.snapshot.desired.state()),
+    };
+    let writes = match &seen.diagnosis.choice {
+        Some(choice) => format!("WRITES  {}", present::choice(choice)),
+        None => "WRITES  nothing: no revision was found that could be written".to_owned(),
+    };
+    let loads = match seen.snapshot.desired.seen().map(|desired| &desired.head) {
+        Some(candidate) => match (&candidate.config_maps, candidate.objections.first()) {
+            (Err(why), _) => (format!("LOADS?  git's head cannot be rendered: {why}"), Role::Bad),
+            (Ok(_), Some(objection)) => (format!("LOADS?  git's head: GUESS no: {}", objection.message), Role::Warn),
+            (Ok(_), None) => ("LOADS?  git's head: nothing speaks against it (GUESS)".to_owned(), Role::Text),
+        },
+        None => (String::new(), Role::Text),
+    };
+    vec![
+        Line::from(text::cut(&source, columns)),
+        styled(app.theme, Role::Title, text::cut(&writes, columns)),
+        styled(app.theme, loads.1, text::cut(&loads.0, columns)),
+    ]
+}
+
+fn maps_title(app: &App, columns: usize) -> Line<'static> {
+    let title = match app.config.filter.as_str() {
+        "" => "CONFIGMAPS  live against what would be written".to_owned(),
+        filter => format!("CONFIGMAPS  that contain `{filter}`"),
+    };
+    rule(app.theme, &title, app.config.pane == ConfigPane::Maps, columns)
+}
+
+fn map_line(name: &str, state: &str, changes: &str, bytes: &str, writer: &str, written: &str, columns: usize) -> String {
+    let name_room = columns.saturating_sub(2 + 10 + 15 + 11 + 21 + 9);
+    format!(
+        "{} {} {} {} {} {}",
+        text::fit(name, name_room),
+        text::fit(state, 9),
+        text::right(changes, 14),
+        text::right(bytes, 9),
+        text::fit(writer, 20),
+        text::right(written, 7),
+    )
+}
+
+fn paint_maps(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) {
+    let mut area = area;
+    let columns = usize::from(area.width);
+    let maps = app.maps();
+    if maps.is_empty() {
+        paint(area, buffer, [Line::from("  none: git asks for none that this filter matches, or could not be read")]);
+        return;
+    }
+    let head = map_line("CLUSTER NAMESPACE/NAME", "STATE", "+   -   ~", "BYTES/1Mi", "LAST WRITER", "WRITTEN", columns);
+    paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
+    let selected = maps.iter().position(|map| app.config.map.as_ref() == Some(&map.object));
+    let first = text::window(selected, maps.len(), usize::from(area.height));
+    let focused = app.config.pane == ConfigPane::Maps;
+    let rows = maps.iter().enumerate().skip(first).map(|(at, map)| {
+        let line = styled(app.theme, state_role(map.state), map_row(app, seen, map, columns));
+        selectable(app.theme, line, Some(at) == selected, focused)
+    });
+    paint(area, buffer, rows);
+}
+
+fn map_row(app: &App, seen: &Observation, map: &ConfigMapDrift, columns: usize) -> String {
+    let writer = live_map(&seen.snapshot, &map.object).and_then(|live| live.last_writer());
+    let written = writer.and_then(|writer| writer.at).map(|at| present::age(at, app.now)).unwrap_or_default();
+    let count = |change| map.count(change);
+    map_line(
+        &format!("{} {}/{}", map.object.cluster, map.object.namespace, map.object.name),
+        present::drift_state(map.state),
+        &format!("{:>3} {:>3} {:>3}", count(KeyChange::Added), count(KeyChange::Removed), count(KeyChange::Changed)),
+        &format!("{}%", (map.bytes * 100).div_ceil(LIMIT)),
+        writer.map_or("-", |writer| writer.manager.as_str()),
+        &written,
+        columns,
+    )
+}
+
+fn state_role(state: DriftState) -> Role {
+    match state {
+        DriftState::Same | DriftState::Unmanaged => Role::Text,
+        DriftState::Drift | DriftState::Unknown => Role::Warn,
+        DriftState::Missing => Role::Bad,
+    }
+}
+
+fn paint_keys(app: &App, area: Rect, buffer: &mut Buffer) {
+    let mut area = area;
+    let columns = usize::from(area.width).saturating_sub(if is_wide(app.size) { 1 } else { 0 });
+    let keys = app.keys();
+    let differ = keys.iter().filter(|key| key.change != KeyChange::Same).count();
+    let name = app.selected_map().map_or("no map", |map| map.object.name.as_str());
+    let title = format!("KEYS of {name} ({differ} differ)");
+    let focused = app.config.pane == ConfigPane::Keys;
+    paint(take(&mut area, 1), buffer, [rule(app.theme, &title, focused, columns)]);
+    let selected = keys.iter().position(|key| app.config.key.as_ref() == Some(&key.key));
+    let first = text::window(selected, keys.len(), usize::from(area.height));
+    let rows = keys.iter().enumerate().skip(first).map(|(at, key)| {
+        let (note, role) = match key.change {
+            KeyChange::Same => ("", Role::Dim),
+            KeyChange::Added => ("new", Role::Added),
+            KeyChange::Removed => ("stale, no file", Role::Removed),
+            KeyChange::Changed => ("", Role::Warn),
+        };
+        let path = match &key.path {
+            Some(path) if !is_wide(app.size) && *path != key.key => path.as_str(),
+            Some(_) | None => note,
+        };
+        let room = columns.saturating_sub(5 + text::width(path) + 1);
+        let line = Line::from(vec![
+            Span::styled(format!("{} ", present::key_change(key.change)), app.theme.style(role)),
+            Span::raw(text::fit(&key.key, room)),
+            Span::styled(format!(" {path}"), app.theme.style(Role::Dim)),
+        ]);
+        selectable(app.theme, line, Some(at) == selected, focused)
+    });
+    let narrow = Rect { width: u16::try_from(columns).unwrap_or(area.width), ..area };
+    paint(narrow, buffer, rows);
+}
+
+fn paint_diff(app: &App, area: Rect, buffer: &mut Buffer) {
+    let mut area = area;
+    let columns = usize::from(area.width);
+    let focused = app.config.pane == ConfigPane::Diff;
+    let key = app.config.key.as_deref().unwrap_or("no key");
+    let title = format!("{key}  - what is live  + what would be written");
+    paint(take(&mut area, 1), buffer, [rule(app.theme, &title, focused, columns)]);
+    let Some(diff) = &app.config.diff else { return };
+    if diff.lines.is_empty() {
+        paint(area, buffer, [styled(app.theme, Role::Ok, "equal, byte for byte")]);
+        return;
+    }
+    let most = diff.lines.len().saturating_sub(usize::from(area.height));
+    paint(area, buffer, diff.lines.iter().skip(app.config.scroll.min(most)).map(|line| diff_line(app.theme, line)));
+}
+
+fn foot(app: &App, seen: &Observation) -> Line<'static> {
+    let Some(live) = app.config.map.as_ref().and_then(|object| live_map(&seen.snapshot, object)) else {
+        return styled(app.theme, Role::Dim, "no live ConfigMap was read here");
+    };
+    let words = format!(
+        "{} read at resourceVersion {}; a plan is refused if its content moves. One PUT, backed up; no delete first.",
+        live.key.name, live.resource_version
+    );
+    styled(app.theme, Role::Dim, words)
+}

@@ -1,0 +1,226 @@
+//! What every screen has: context, server, user, mode, git, clock, ages; below, the last key's answer and the hints.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::app::{App, ARMED_IDLE_SECONDS, Mode, Picture, Place, Screen};
+use super::super::keymap::{self, Hint};
+use super::super::text;
+use super::super::theme::Role;
+use super::{is_wide, paint, rule, styled};
+use crate::model::{ClusterView, Source, Timestamp};
+use crate::present;
+
+/// Seconds after which data is marked as old: the heartbeat should have confirmed it by then.
+const OLD_SECONDS: i64 = 30;
+
+fn header_rows(app: &App) -> u16 {
+    if is_wide(app.size) { 2 } else { 3 }
+}
+
+fn hint_rows(app: &App) -> u16 {
+    if is_wide(app.size) { 2 } else { 1 }
+}
+
+/// Where the screen itself goes.
+pub fn body(app: &App, area: Rect) -> Rect {
+    let top = header_rows(app) + 1;
+    let bottom = hint_rows(app) + 2;
+    Rect { y: area.y + top, height: area.height.saturating_sub(top + bottom), ..area }
+}
+
+/// Draws the frame and gives back where the screen goes.
+pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Rect {
+    let columns = usize::from(area.width);
+    let mut lines = if is_wide(app.size) { wide_header(app, columns) } else { compact_header(app, columns) };
+    lines.push(rule(app.theme, "", false, columns));
+    paint(area, buffer, lines);
+    let body = body(app, area);
+    let foot = Rect { y: body.bottom(), height: area.bottom() - body.bottom(), ..area };
+    let mut lines = vec![rule(app.theme, "", false, columns), status(app)];
+    lines.extend(hints(app, columns, usize::from(hint_rows(app))));
+    paint(foot, buffer, lines);
+    body
+}
+
+fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
+    let bar = || Span::styled(" | ", app.theme.style(Role::Dim));
+    let (context, git) = (context(app), git(app));
+    let (mode, role) = mode(app);
+    let clock = present::clock_seconds(app.now);
+    let fixed = "prow-breakglass".len() + 3 * 4 + text::width(&mode) + text::width(&git) + clock.len();
+    let first = Line::from(vec![
+        Span::styled("prow-breakglass", app.theme.style(Role::Title)),
+        bar(),
+        Span::raw(text::cut(&context, columns.saturating_sub(fixed))),
+        bar(),
+        Span::styled(mode, app.theme.style(role)),
+        bar(),
+        Span::raw(git),
+        bar(),
+        Span::raw(clock),
+    ]);
+    vec![first, tabs(app, columns)]
+}
+
+fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
+    let (mode, role) = mode(app);
+    let clock = present::clock_seconds(app.now);
+    let context = text::fit(&context(app), columns.saturating_sub(clock.len() + 1));
+    let git = text::cut(&git(app), columns.saturating_sub(text::width(&mode) + 3));
+    vec![
+        Line::from(format!("{context} {clock}")),
+        Line::from(vec![Span::styled(mode, app.theme.style(role)), Span::raw(" | "), Span::raw(git)]),
+        tabs(app, columns),
+    ]
+}
+
+fn context(app: &App) -> String {
+    let Some(seen) = app.picture.shown() else { return "connecting".to_owned() };
+    let service = &seen.snapshot.service;
+    let server = service.server.trim_start_matches("https://");
+    let user = seen.snapshot.user.as_deref().unwrap_or("?");
+    format!("ctx {} ({server}) as {user}", service.context)
+}
+
+fn mode(app: &App) -> (String, Role) {
+    match app.mode {
+        Mode::ReadOnly => ("READ-ONLY".to_owned(), Role::ReadOnly),
+        Mode::Armed { .. } if app.run_is_going() => ("ARMED, RUNNING".to_owned(), Role::Armed),
+        Mode::Armed { idle_since, .. } => {
+            let left = (ARMED_IDLE_SECONDS - (app.now.as_second() - idle_since.as_second())).clamp(0, ARMED_IDLE_SECONDS);
+            (format!("ARMED {}m", (left + 59) / 60), Role::Armed)
+        }
+    }
+}
+
+fn git(app: &App) -> String {
+    let Some(seen) = app.picture.shown() else { return "git ?".to_owned() };
+    match &seen.snapshot.desired {
+        Source::Loading => "git loading".to_owned(),
+        Source::Denied { .. } => "git DENIED".to_owned(),
+        Source::Lost { last: None, .. } => "git LOST".to_owned(),
+        Source::Known { value, .. } | Source::Lost { last: Some((value, _)), .. } => {
+            let fetched = value.fetched.map_or("never fetched".to_owned(), |at| format!("fetched {}", present::age(at, app.now)));
+            let lost = if seen.snapshot.desired.known().is_some() { "" } else { " LOST" };
+            format!("git {}@{} {fetched}{lost}", value.upstream, value.head.revision.short())
+        }
+    }
+}
+
+fn tabs(app: &App, columns: usize) -> Line<'static> {
+    let mut spans = Vec::new();
+    let mut used = 0;
+    for (number, screen) in (1..).zip(Screen::ALL) {
+        let name = format!("{number} {}", screen.name());
+        let (tab, role) =
+            if screen == app.screen { (format!("[{name}]"), Role::Title) } else { (format!(" {name} "), Role::Text) };
+        used += tab.len();
+        spans.push(Span::styled(tab, app.theme.style(role)));
+    }
+    let (ages, old) = ages(app);
+    let ages = text::right(&ages, columns.saturating_sub(used));
+    spans.push(Span::styled(ages, app.theme.style(if old { Role::Warn } else { Role::Text })));
+    Line::from(spans)
+}
+
+/// How old each cluster's data is, and whether any is old.
+fn ages(app: &App) -> (String, bool) {
+    let Some(seen) = app.picture.shown() else { return ("data: none yet".to_owned(), false) };
+    let views = std::iter::once(("svc", &seen.snapshot.service))
+        .chain(seen.snapshot.clusters.iter().map(|(alias, view)| (alias.0.as_str(), view)));
+    let (mut words, mut any_old) = (Vec::new(), false);
+    for (name, view) in views {
+        let (word, old) = age_of(view, app.now);
+        words.push(format!("{name} {word}"));
+        any_old |= old;
+    }
+    (format!("data: {}", words.join("  ")), any_old)
+}
+
+fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {
+    let parts = [
+        (view.components.at(), view.components.state()),
+        (view.config_maps.at(), view.config_maps.state()),
+        (view.endpoints.at(), view.endpoints.state()),
+    ];
+    let lost = parts.iter().any(|(_, state)| *state == "lost");
+    let Some(oldest) = parts.iter().filter_map(|(at, _)| *at).min() else {
+        return match view.components {
+            Source::Denied { .. } => ("DENIED".to_owned(), true),
+            Source::Lost { .. } => ("LOST".to_owned(), true),
+            Source::Loading | Source::Known { .. } => ("loading".to_owned(), false),
+        };
+    };
+    let old = now.as_second() - oldest.as_second() > OLD_SECONDS;
+    let age = present::age(oldest, now);
+    match (lost, old) {
+        (true, _) => (format!("{age} LOST!"), true),
+        (false, true) => (format!("{age} OLD!"), true),
+        (false, false) => (age, false),
+    }
+}
+
+fn status(app: &App) -> Line<'static> {
+    if let Some(notice) = &app.notice {
+        return styled(app.theme, Role::Title, notice.clone());
+    }
+    match &app.picture {
+        Picture::Frozen { since, .. } => styled(
+            app.theme,
+            Role::Warn,
+            format!("FROZEN for {}: newer data is kept behind it; f lets it go on", present::age(*since, app.now)),
+        ),
+        Picture::Waiting | Picture::Live(_) => Line::default(),
+    }
+}
+
+/// What works now, then what does not, with its reason.
+fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
+    let place = app.place();
+    let mut works: Vec<(String, Role)> = match place {
+        Place::Typing(_) => vec![
+            ("Enter (typed) go on".to_owned(), Role::Text),
+            ("Esc leave".to_owned(), Role::Text),
+            ("Ctrl-U clear".to_owned(), Role::Text),
+        ],
+        Place::Screen(_) | Place::Reading | Place::Asking => Vec::new(),
+    };
+    let mut greyed = Vec::new();
+    for binding in keymap::at(place).filter(|binding| binding.hint == Hint::Shown) {
+        let hint = format!("{} {}", binding.shown, binding.label);
+        match keymap::available(app, binding.command) {
+            Ok(()) => works.push((hint, Role::Text)),
+            Err(reason) => greyed.push((format!("{hint} ({reason})"), Role::Dim)),
+        }
+    }
+    if matches!(place, Place::Reading | Place::Asking) {
+        works.push(("Esc back".to_owned(), Role::Text));
+    }
+    works.extend(greyed);
+    flow(app, works, columns, rows)
+}
+
+fn flow(app: &App, words: Vec<(String, Role)>, columns: usize, rows: usize) -> Vec<Line<'static>> {
+    let mut lines = vec![Line::default()];
+    let mut used = 0;
+    for (word, role) in words {
+        let wide = text::width(&word);
+        let gap = if used == 0 { 0 } else { 2 };
+        if used + gap + wide > columns {
+            if lines.len() == rows {
+                continue;
+            }
+            lines.push(Line::default());
+            used = 0;
+        }
+        let gap = if used == 0 { 0 } else { 2 };
+        if let Some(line) = lines.last_mut() {
+            line.push_span(Span::raw(" ".repeat(gap)));
+            line.push_span(Span::styled(word, app.theme.style(role)));
+        }
+        used += gap + wide;
+    }
+    lines
+}

@@ -1,0 +1,160 @@
+//! Draws an [`App`]; changes nothing. A file a screen; the frame around all of them in [`frame`].
+//!
+//! Rows are made as lines of spans from ids and words of `present`, then painted into a rectangle. From
+//! [`WIDE`] on, screens show their panes together; below, one at a time.
+
+pub mod config;
+pub mod frame;
+pub mod modal;
+pub mod overview;
+pub mod plan;
+pub mod run;
+
+use ratatui::Frame;
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::app::{App, ConfigPane, Modal, Screen};
+use super::text;
+use super::theme::{Role, Theme};
+use crate::present::{DiffLine, DiffTag};
+
+/// The smallest screen that everything fits on, confirmations included.
+pub const SMALLEST: (u16, u16) = (80, 24);
+/// From here on panes stand together.
+pub const WIDE: (u16, u16) = (100, 30);
+
+/// Draws the app.
+pub fn view(app: &App, frame: &mut Frame<'_>) {
+    let area = frame.area();
+    let buffer = frame.buffer_mut();
+    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+        too_small(area, buffer);
+    } else {
+        let body = frame::draw(app, area, buffer);
+        match app.screen {
+            Screen::Overview => overview::draw(app, body, buffer),
+            Screen::Config => config::draw(app, body, buffer),
+            Screen::Plan => plan::draw(app, body, buffer),
+            Screen::Run => run::draw(app, body, buffer),
+        }
+        if let Some(modal) = app.modals.last() {
+            modal::draw(app, modal, area, buffer);
+        }
+    }
+    app.theme.finish(buffer);
+}
+
+fn too_small(area: Rect, buffer: &mut Buffer) {
+    let lines = [
+        format!("too small: {}x{}, need {}x{}", area.width, area.height, SMALLEST.0, SMALLEST.1),
+        "make it larger, or leave (Ctrl-C) and use:".to_owned(),
+        "  prow-breakglass --plain".to_owned(),
+        "  prow-breakglass status".to_owned(),
+    ];
+    paint(area, buffer, lines.map(Line::from));
+}
+
+/// Whether panes stand together.
+pub fn is_wide(size: (u16, u16)) -> bool {
+    size.0 >= WIDE.0 && size.1 >= WIDE.1
+}
+
+/// How far the focused text can be scrolled.
+pub fn scroll_limit(app: &App) -> usize {
+    let area = Rect::new(0, 0, app.size.0, app.size.1);
+    let (lines, height) = match app.modals.last() {
+        Some(modal @ (Modal::Help { .. } | Modal::Detail { .. } | Modal::Log { .. })) => {
+            let inner = modal::inner(app, modal, area);
+            (modal::lines(app, modal, usize::from(inner.width)).len(), inner.height)
+        }
+        Some(Modal::Arm { .. } | Modal::Filter | Modal::AskQuit | Modal::AskStop) => return 0,
+        None => {
+            let body = frame::body(app, area);
+            match app.screen {
+                Screen::Overview => return 0,
+                Screen::Config if app.config.pane == ConfigPane::Diff => {
+                    (app.config.diff.as_ref().map_or(0, |diff| diff.lines.len()), config::diff_height(app, body))
+                }
+                Screen::Config => return 0,
+                Screen::Plan => plan::extent(app, body),
+                Screen::Run => run::extent(app, body),
+            }
+        }
+    };
+    lines.saturating_sub(usize::from(height))
+}
+
+/// Paints lines from the top of a rectangle; what does not fit is left out.
+fn paint<'a>(area: Rect, buffer: &mut Buffer, lines: impl IntoIterator<Item = Line<'a>>) {
+    for (row, line) in (area.top()..area.bottom()).zip(lines) {
+        buffer.set_line(area.x, row, &line, area.width);
+        if line.style != ratatui::style::Style::default() {
+            buffer.set_style(Rect::new(area.x, row, area.width, 1), line.style);
+        }
+    }
+}
+
+/// Splits rows off the top of a rectangle.
+fn take(area: &mut Rect, rows: usize) -> Rect {
+    let rows = u16::try_from(rows).unwrap_or(u16::MAX).min(area.height);
+    let top = Rect { height: rows, ..*area };
+    area.y += rows;
+    area.height -= rows;
+    top
+}
+
+/// A rule with a title in it.
+fn rule(theme: Theme, title: &str, focused: bool, columns: usize) -> Line<'static> {
+    let title = text::cut(title, columns.saturating_sub(4));
+    let rest = columns.saturating_sub(text::width(&title) + 4);
+    let style = theme.style(if focused { Role::Title } else { Role::Text });
+    let line = theme.style(Role::Dim);
+    if title.is_empty() {
+        return Line::from(Span::styled("─".repeat(columns), line));
+    }
+    Line::from(vec![
+        Span::styled("─ ", line),
+        Span::styled(title, style),
+        Span::styled(format!(" {}", "─".repeat(rest + 1)), line),
+    ])
+}
+
+/// `> ` before the selected row. The focused pane's is reversed as well.
+fn selectable(theme: Theme, line: Line<'static>, selected: bool, focused: bool) -> Line<'static> {
+    let mut line = line;
+    line.spans.insert(0, Span::raw(if selected { "> " } else { "  " }));
+    if selected && focused { line.style(theme.style(Role::Selected)) } else { line }
+}
+
+fn styled(theme: Theme, role: Role, text: impl Into<String>) -> Line<'static> {
+    Line::from(Span::styled(text.into(), theme.style(role)))
+}
+
+fn diff_line(theme: Theme, line: &DiffLine) -> Line<'static> {
+    let (mark, role) = match line.tag {
+        DiffTag::Hunk => ("", Role::Hunk),
+        DiffTag::Same => ("  ", Role::Text),
+        DiffTag::Removed => ("- ", Role::Removed),
+        DiffTag::Added => ("+ ", Role::Added),
+    };
+    // A tab would move the terminal's cursor, not ours.
+    styled(theme, role, format!("{mark}{}", line.text.replace('\t', "  ")))
+}
+
+/// A diff as text, for the clipboard.
+pub fn diff_text(lines: &[DiffLine]) -> String {
+    let mut out = String::new();
+    for line in lines {
+        out.push_str(match line.tag {
+            DiffTag::Hunk => "",
+            DiffTag::Same => " ",
+            DiffTag::Removed => "-",
+            DiffTag::Added => "+",
+        });
+        out.push_str(&line.text);
+        out.push('\n');
+    }
+    out
+}

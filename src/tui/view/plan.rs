@@ -1,0 +1,226 @@
+//! 3 Plan: what would be written, what the server's dry run says, and the words that run it.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning};
+use super::super::text;
+use super::super::theme::Role;
+use super::{diff_line, is_wide, paint, rule, styled, take};
+use crate::present;
+use crate::repair::Answer;
+
+/// Rows of the confirmation, its rule included.
+const CONFIRM_ROWS: u16 = 5;
+
+pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let columns = usize::from(area.width);
+    match &app.planning {
+        Planning::Empty => paint(area, buffer, empty(app)),
+        Planning::Making { title, .. } => {
+            paint(area, buffer, [Line::from(format!("Making the plan `{title}` from the newest picture."))]);
+        }
+        Planning::Refused { title, failure, .. } => {
+            let mut lines = vec![styled(app.theme, Role::Bad, format!("NO PLAN  {title}"))];
+            for line in present::failure(failure) {
+                lines.extend(text::wrap(&line, columns, 2).into_iter().map(Line::from));
+            }
+            lines.push(Line::default());
+            lines.push(Line::from("Nothing was written. p tries again; Esc leaves."));
+            paint(area, buffer, lines);
+        }
+        Planning::Ready(sheet) => {
+            let mut area = area;
+            let upper = area.height.saturating_sub(CONFIRM_ROWS);
+            let mut above = take(&mut area, usize::from(upper));
+            paint(take(&mut above, 1), buffer, [panes(app, sheet, columns)]);
+            let lines = lines(app, sheet, columns);
+            let most = lines.len().saturating_sub(usize::from(above.height));
+            let more = most.saturating_sub(sheet.scroll);
+            paint(above, buffer, lines.into_iter().skip(sheet.scroll.min(most)));
+            paint(area, buffer, confirmation(app, sheet, columns, more));
+        }
+    }
+}
+
+/// Lines of the open pane and the rows it has.
+pub fn extent(app: &App, body: Rect) -> (usize, u16) {
+    match &app.planning {
+        Planning::Ready(sheet) => {
+            (lines(app, sheet, usize::from(body.width)).len(), body.height.saturating_sub(CONFIRM_ROWS + 1))
+        }
+        Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => (0, body.height),
+    }
+}
+
+fn empty(app: &App) -> Vec<Line<'static>> {
+    let words = if app.run_is_going() {
+        "The plan is being run: 4 shows it."
+    } else {
+        "No plan. p makes one: for the selected finding on 1 Overview, for the selected map on 2 Config."
+    };
+    vec![Line::from(words), Line::from("A plan is only shown and previewed; it runs once its words are typed here.")]
+}
+
+fn panes(app: &App, sheet: &PlanSheet, columns: usize) -> Line<'static> {
+    let tab = |pane: PlanPane, name: &str| if sheet.pane == pane { format!("[{name}]") } else { format!(" {name} ") };
+    let title = format!(
+        "PLAN {}  {}{}{} Tab",
+        sheet.plan.id,
+        tab(PlanPane::Summary, "Summary"),
+        tab(PlanPane::Diff, "Diff"),
+        tab(PlanPane::ByHand, "By hand"),
+    );
+    rule(app.theme, &title, true, columns)
+}
+
+fn lines(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
+    match sheet.pane {
+        PlanPane::Summary => summary(app, sheet, columns),
+        PlanPane::Diff if sheet.diff.is_empty() => vec![Line::from("No ConfigMap changes in this plan.")],
+        PlanPane::Diff => sheet.diff.iter().map(|line| diff_line(app.theme, line)).collect(),
+        PlanPane::ByHand => {
+            let mut lines = vec![styled(app.theme, Role::Dim, "The same with kubectl (y copies, Ctrl-Y beside the field):")];
+            for command in present::by_hand(&sheet.plan) {
+                lines.extend(text::wrap(&command, columns, 4).into_iter().map(Line::from));
+            }
+            lines
+        }
+    }
+}
+
+fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
+    let plan = &sheet.plan;
+    let state = match &sheet.dry_run {
+        DryRun::Asking => "asking the server".to_owned(),
+        DryRun::Answered(preview) => format!("PREVIEWED {}", present::clock(preview.at, app.now)),
+        DryRun::Failed(_) => "NOT PREVIEWED".to_owned(),
+    };
+    let made = present::clock(plan.basis.taken_at, app.now);
+    let mut lines = Vec::new();
+    let head = format!("{}   made {made}   {state}", plan.title);
+    lines.extend(text::wrap(&head, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)));
+    for cluster in &plan.clusters {
+        let target = format!("TARGET  {}: context {}, {}", cluster.alias, cluster.context, cluster.server);
+        lines.extend(text::wrap(&target, columns, 8).into_iter().map(Line::from));
+    }
+    lines.extend(steps(app, sheet, columns));
+    for note in present::plan_notes(plan) {
+        let role = if note.starts_with("WARN") { Role::Warn } else { Role::Text };
+        lines.extend(text::wrap(&note, columns, 6).into_iter().map(|line| styled(app.theme, role, line)));
+    }
+    if let DryRun::Failed(failure) = &sheet.dry_run {
+        for line in present::failure(failure) {
+            lines.extend(text::wrap(&line, columns, 2).into_iter().map(|line| styled(app.theme, Role::Bad, line)));
+        }
+    }
+    if !sheet.diff.is_empty() {
+        lines.push(rule(app.theme, "CHANGES  - what is live  + what would be written", false, columns));
+        lines.extend(sheet.diff.iter().map(|line| diff_line(app.theme, line)));
+    }
+    lines
+}
+
+/// The steps: a row each, and below it what is too long for a column.
+fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
+    let wide = is_wide(app.size);
+    let object_room = columns.saturating_sub(if wide { 5 + 9 + 32 + 18 + 30 } else { 5 + 9 + 16 });
+    let head = if wide {
+        format!(
+            "STEP {} {} {} {} UNDO",
+            text::fit("VERB", 8),
+            text::fit("OBJECT", object_room),
+            text::fit("GUARD", 31),
+            text::fit("SERVER DRY RUN", 17)
+        )
+    } else {
+        format!("STEP {} {} SERVER DRY RUN", text::fit("VERB", 8), text::fit("OBJECT", object_room))
+    };
+    let mut lines = vec![styled(app.theme, Role::Dim, head)];
+    for step in &sheet.plan.steps {
+        let words = present::step(step);
+        let (answer, role) = answer(sheet, step.n);
+        let start =
+            format!("{} {} {} ", text::right(&step.n.to_string(), 4), text::fit(&words.verb, 8), text::fit(&words.object, object_room));
+        let cell = |room| Span::styled(text::fit(&answer, room), app.theme.style(role));
+        let mut below = Vec::new();
+        if wide {
+            lines.push(Line::from(vec![
+                Span::raw(start),
+                Span::raw(text::fit(&words.guard, 32)),
+                cell(18),
+                Span::raw(text::cut(&words.undo, 30)),
+            ]));
+        } else {
+            lines.push(Line::from(vec![Span::raw(start), cell(15)]));
+            below.push(format!("guard {}; undo {}", words.guard, words.undo));
+        }
+        if text::width(&answer) > if wide { 18 } else { 15 } {
+            below.push(answer.clone());
+        }
+        below.insert(0, words.effect);
+        for word in below.iter().filter(|word| !word.is_empty()) {
+            lines.extend(text::wrap(&format!("     {word}"), columns, 5).into_iter().map(Line::from));
+        }
+    }
+    lines
+}
+
+fn answer(sheet: &PlanSheet, n: usize) -> (String, Role) {
+    match &sheet.dry_run {
+        DryRun::Asking => ("asking".to_owned(), Role::Dim),
+        DryRun::Failed(_) => ("not asked".to_owned(), Role::Warn),
+        DryRun::Answered(preview) => match preview.steps.iter().find(|step| step.n == n) {
+            Some(step) => {
+                let role = match step.answer {
+                    Answer::Accepted => Role::Ok,
+                    Answer::Gone => Role::Warn,
+                    Answer::Moved { .. } | Answer::Refused { .. } => Role::Bad,
+                };
+                (present::answer(&step.answer), role)
+            }
+            None => ("not asked".to_owned(), Role::Warn),
+        },
+    }
+}
+
+fn confirmation(app: &App, sheet: &PlanSheet, columns: usize, more: usize) -> Vec<Line<'static>> {
+    let below = if more > 0 { format!("{more} more lines: Down, PgDn") } else { String::new() };
+    let mut lines = vec![rule(app.theme, &below, false, columns)];
+    match (&sheet.dry_run, app.mode) {
+        (DryRun::Asking, _) => lines.push(Line::from("Waiting for the server's dry run. Nothing has been written.")),
+        (DryRun::Failed(_), _) => {
+            lines.push(styled(app.theme, Role::Bad, "The dry run failed, so this plan cannot run. Nothing has been written."));
+            lines.push(Line::from("p makes and previews it anew; Esc leaves."));
+        }
+        (DryRun::Answered(preview), _) if !preview.all_accepted() && preview.steps.iter().any(|s| !matches!(s.answer, Answer::Accepted | Answer::Gone)) => {
+            lines.push(styled(app.theme, Role::Bad, "Not every step would be taken, so this plan cannot run. Nothing has been written."));
+            lines.push(Line::from("p makes it anew from the newest picture; Esc leaves."));
+        }
+        (DryRun::Answered(_), Mode::ReadOnly) => {
+            lines.push(styled(app.theme, Role::Warn, "READ-ONLY: A to arm first, then its words are typed here. Nothing has been written."));
+        }
+        (DryRun::Answered(_), Mode::Armed { .. }) if app.run_is_going() => {
+            lines.push(Line::from("A run goes on (4); this plan can run when it ended."));
+        }
+        (DryRun::Answered(_), Mode::Armed { .. }) => {
+            lines.push(styled(app.theme, Role::Title, format!("{}:   {}", present::confirmation(&sheet.plan.confirmation), sheet.plan.confirmation.word())));
+            lines.push(Line::from("An empty Enter does nothing. Esc leaves. Paste is ignored here."));
+            lines.push(field(app, &sheet.typed));
+            if let Some(reply) = &sheet.reply {
+                lines.push(styled(app.theme, Role::Bad, text::cut(reply, columns)));
+            }
+        }
+    }
+    lines
+}
+
+/// An input line with its cursor.
+pub fn field(app: &App, typed: &str) -> Line<'static> {
+    Line::from(vec![
+        Span::raw("  > "),
+        Span::styled(typed.to_owned(), app.theme.style(Role::Title)),
+        Span::styled("_", app.theme.style(Role::Title)),
+    ])
+}

@@ -1,0 +1,242 @@
+//! 4 Run: each step as it goes, the first failure kept in sight, then what proves that it worked, and what comes next.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::super::app::{App, Phase, RunView, StepState, StepView, Verification};
+use super::super::text;
+use super::super::theme::Role;
+use super::{is_wide, paint, rule, styled, take};
+use crate::diagnose::VerifyState;
+use crate::model::{Outcome, RunSummary, Timestamp};
+use crate::present;
+use crate::repair::Verify;
+
+pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let Some(run) = &app.run else {
+        let lines = ["No run in this session.", "A run begins on 3 Plan, when the words of a previewed plan are typed there."];
+        paint(area, buffer, lines.map(Line::from));
+        return;
+    };
+    let mut area = area;
+    let columns = usize::from(area.width);
+    let head = head(app, run, columns);
+    paint(take(&mut area, head.len()), buffer, head);
+    let foot = foot(app, run, columns);
+    let rows = usize::from(area.height).saturating_sub(foot.len());
+    let steps = take(&mut area, rows);
+    let lines = step_lines(app, run, columns);
+    let most = lines.len().saturating_sub(usize::from(steps.height));
+    paint(steps, buffer, lines.into_iter().skip(run.scroll.min(most)));
+    paint(area, buffer, foot);
+}
+
+/// Lines of the list of steps and the rows it has.
+pub fn extent(app: &App, body: Rect) -> (usize, u16) {
+    let Some(run) = &app.run else { return (0, body.height) };
+    let columns = usize::from(body.width);
+    let around = head(app, run, columns).len() + foot(app, run, columns).len();
+    (step_lines(app, run, columns).len(), body.height.saturating_sub(u16::try_from(around).unwrap_or(u16::MAX)))
+}
+
+/// What a run came to so far.
+fn counts(run: &RunView) -> RunSummary {
+    let mut counts = RunSummary::default();
+    for step in &run.steps {
+        match &step.state {
+            StepState::Waiting | StepState::Going { .. } => counts.left += 1,
+            StepState::Ended { outcome, .. } => match outcome {
+                Outcome::Done => counts.done += 1,
+                Outcome::Failed => counts.failed += 1,
+                Outcome::Skipped => counts.skipped += 1,
+                Outcome::Unknown => counts.unknown += 1,
+            },
+        }
+    }
+    counts
+}
+
+fn phase(run: &RunView) -> (&'static str, Role) {
+    match &run.phase {
+        Phase::Starting => ("STARTING", Role::Title),
+        Phase::Going => ("RUNNING", Role::Title),
+        Phase::Stopping { .. } => ("STOPPING after the object in flight", Role::Warn),
+        Phase::Ended { summary, .. } => {
+            if summary.run.is_empty() {
+                ("DID NOT START", Role::Bad)
+            } else if summary.unknown > 0 {
+                ("OUTCOME UNKNOWN", Role::Bad)
+            } else if summary.failed > 0 {
+                ("FAILED", Role::Bad)
+            } else if summary.left > 0 {
+                ("STOPPED", Role::Warn)
+            } else {
+                ("DONE", Role::Ok)
+            }
+        }
+    }
+}
+
+fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
+    let (word, role) = phase(run);
+    let context = run.plan.clusters.first().map_or("", |cluster| cluster.context.as_str());
+    let took = run.started.map(|started| {
+        let until = match &run.phase {
+            Phase::Ended { at, .. } => *at,
+            Phase::Starting | Phase::Going | Phase::Stopping { .. } => app.now,
+        };
+        format!("  {}  +{}", present::clock(started, app.now), present::age(started, until))
+    });
+    let id = if run.run.is_empty() { "RUN" } else { run.run.as_str() };
+    let title = format!("{id}  {}  context {context}{}", run.plan.title, took.unwrap_or_default());
+    let mut lines = vec![
+        styled(app.theme, Role::Title, text::cut(&title, columns)),
+        Line::from(vec![Span::styled(format!("{word}  "), app.theme.style(role)), Span::raw(bar(run, columns))]),
+    ];
+    if let Some(why) = &run.stopped {
+        lines.push(styled(app.theme, Role::Warn, text::cut(&format!("stopped: {why}"), columns)));
+    }
+    if let Phase::Ended { summary, .. } = &run.phase
+        && let Some(failure) = &summary.first_failure
+    {
+        lines.push(rule(app.theme, "FIRST FAILURE", false, columns));
+        lines.extend(said(app, &present::failure(failure), columns));
+    }
+    lines.push(rule(app.theme, "STEPS", true, columns));
+    lines
+}
+
+fn said(app: &App, words: &[String], columns: usize) -> Vec<Line<'static>> {
+    words
+        .iter()
+        .flat_map(|line| text::wrap(line, columns, 2))
+        .map(|line| styled(app.theme, Role::Bad, line))
+        .collect()
+}
+
+fn bar(run: &RunView, columns: usize) -> String {
+    let counts = counts(run);
+    let all = run.steps.len();
+    let ended = all - counts.left;
+    let room = (columns / 3).clamp(10, 50);
+    let full = if all == 0 { 0 } else { ended * room / all };
+    format!(
+        "[{}{}] {ended} of {all}  done {}  failed {}  skipped {}  unknown {}",
+        "#".repeat(full),
+        ".".repeat(room - full),
+        counts.done,
+        counts.failed,
+        counts.skipped,
+        counts.unknown
+    )
+}
+
+fn step_lines(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
+    let object_room = if is_wide(app.size) { 44 } else { 28 };
+    let result_room = columns.saturating_sub(5 + object_room + 1 + 6 + 7 + 1);
+    let head = format!(
+        "STEP {} {} {} {}",
+        text::fit("OBJECT", object_room),
+        text::fit("RESULT", result_room),
+        text::right("TOOK", 5),
+        text::right("AT", 6)
+    );
+    let mut lines = vec![styled(app.theme, Role::Dim, head)];
+    for step in &run.steps {
+        lines.extend(step_line(app, step, object_room, result_room));
+    }
+    lines
+}
+
+fn step_line(app: &App, step: &StepView, object_room: usize, result_room: usize) -> Vec<Line<'static>> {
+    let (words, role, took, at) = match &step.state {
+        StepState::Waiting => ("waiting".to_owned(), Role::Dim, String::new(), String::new()),
+        StepState::Going { since } => ("sent, waiting for the answer".to_owned(), Role::Title, present::age(*since, app.now), String::new()),
+        StepState::Ended { outcome, status, since, at } => {
+            let role = match outcome {
+                Outcome::Done => Role::Ok,
+                Outcome::Skipped => Role::Warn,
+                Outcome::Failed | Outcome::Unknown => Role::Bad,
+            };
+            let took = since.map(|since| took(since, *at)).unwrap_or_default();
+            let words = if status.is_empty() {
+                present::outcome(*outcome).to_owned()
+            } else {
+                format!("{}: {status}", present::outcome(*outcome))
+            };
+            (words, role, took, present::clock(*at, app.now))
+        }
+    };
+    let mut rest = text::wrap(&words, result_room, 0).into_iter();
+    let first = rest.next().unwrap_or_default();
+    let mut lines = vec![Line::from(vec![
+        Span::raw(format!("{} {} ", text::right(&step.n.to_string(), 4), text::fit(&step.object.to_string(), object_room))),
+        Span::styled(text::fit(&first, result_room), app.theme.style(role)),
+        Span::raw(format!(" {} {}", text::right(&took, 5), text::right(&at, 6))),
+    ])];
+    let indent = " ".repeat(5 + object_room + 1);
+    lines.extend(rest.map(|line| styled(app.theme, role, format!("{indent}{line}"))));
+    lines
+}
+
+/// With tenths of a second: a slow answer tells something.
+fn took(since: Timestamp, at: Timestamp) -> String {
+    let tenths = (at.as_millisecond() - since.as_millisecond()).max(0) / 100;
+    if tenths < 600 { format!("{}.{}s", tenths / 10, tenths % 10) } else { present::age(since, at) }
+}
+
+/// Verification, what comes next, how to undo, the journal.
+fn foot(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
+    let mut lines = Vec::new();
+    if let Phase::Ended { at, summary } = &run.phase {
+        lines.push(rule(app.theme, "AFTERWARDS", false, columns));
+        lines.extend(verification(app, run, *at, summary, columns));
+        if let Some(seen) = app.picture.newest() {
+            let verdict = present::verdict(&seen.diagnosis, app.now);
+            lines.extend(text::wrap(&verdict, columns, 6).into_iter().take(2).map(Line::from));
+            let next = present::next(&seen.diagnosis);
+            lines.extend(text::wrap(&next, columns, 6).into_iter().map(|line| styled(app.theme, Role::Title, line)));
+        }
+        if super::super::keymap::undoable(app).is_ok() {
+            lines.push(Line::from(format!("UNDO  u makes the plan that undoes {}", run.run)));
+        }
+    }
+    lines.push(rule(app.theme, "", false, columns));
+    let journal = if run.journal.is_empty() { "not begun" } else { run.journal.as_str() };
+    lines.push(Line::from(text::cut(&format!("JOURNAL  {journal}"), columns)));
+    if run.is_going() {
+        lines.push(styled(app.theme, Role::Dim, "Intents and outcomes are on disk. Esc leaves the screen, the run goes on; Ctrl-C stops it (asks)."));
+    }
+    lines
+}
+
+fn verification(app: &App, run: &RunView, ended: Timestamp, summary: &RunSummary, columns: usize) -> Vec<Line<'static>> {
+    let promised = match &run.plan.verify {
+        Verify::ComponentsReady { components, .. } => {
+            let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
+            format!("{} Ready", names.join(", "))
+        }
+        Verify::Written => "the ConfigMaps hold what was written".to_owned(),
+    };
+    let (words, role) = match &run.verification {
+        Verification::NotBegun if summary.done == 0 => (format!("not verified: nothing was done (promised: {promised})"), Role::Warn),
+        Verification::NotBegun => (format!("waiting for a picture newer than the run's end (promised: {promised})"), Role::Title),
+        Verification::Seen { state: VerifyState::Holds, at } => (format!("verified {}: {promised}", present::clock(*at, app.now)), Role::Ok),
+        Verification::Seen { state: VerifyState::NotYet { what }, .. } => {
+            let late = match &run.plan.verify {
+                Verify::ComponentsReady { within_seconds, .. } => {
+                    app.now.as_second() - ended.as_second() > i64::from(*within_seconds)
+                }
+                Verify::Written => false,
+            };
+            let age = present::age(ended, app.now);
+            if late {
+                (format!("NOT VERIFIED after {age}: still waiting for {what}"), Role::Bad)
+            } else {
+                (format!("waiting for {what}, {age} so far"), Role::Title)
+            }
+        }
+    };
+    text::wrap(&words, columns, 2).into_iter().map(|line| styled(app.theme, role, line)).collect()
+}
