@@ -107,7 +107,15 @@ pub static KEYS: &[Binding] = &[
     key!("l", [Char('l')], Places::Screens, Command::Log, "logs", "why the component's last life ended", Shown),
     key!("y", [Char('y')], Places::ScreensAndReading, Command::Copy, "copy", "copy it (OSC 52)", Shown),
     control!("Ctrl-Y", 'y', Places::Everywhere, Command::Copy, "copy", "copy, also beside a field", HelpOnly),
-    key!("f", [Char('f')], Places::Screens, Command::Freeze, "freeze", "hold the picture still, or let it go on", Shown),
+    key!(
+        "f",
+        [Char('f')],
+        Places::Screens,
+        Command::Freeze,
+        "freeze",
+        "hold the picture still, or let it go on",
+        Shown
+    ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again, git fetched", Shown),
     key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
     key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),

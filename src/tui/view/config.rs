@@ -105,7 +105,15 @@ fn maps_title(app: &App, columns: usize) -> Line<'static> {
     rule(app.theme, &title, app.config.pane == ConfigPane::Maps, columns)
 }
 
-fn map_line(name: &str, state: &str, changes: &str, bytes: &str, writer: &str, written: &str, columns: usize) -> String {
+fn map_line(
+    name: &str,
+    state: &str,
+    changes: &str,
+    bytes: &str,
+    writer: &str,
+    written: &str,
+    columns: usize,
+) -> String {
     let name_room = columns.saturating_sub(2 + 10 + 15 + 11 + 21 + 9);
     format!(
         "{} {} {} {} {} {}",

@@ -44,7 +44,8 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     for run in &seen.snapshot.interrupted {
-        let unknown = if run.unknown.is_empty() { String::new() } else { format!("; unknown: {}", run.unknown.join(", ")) };
+        let unknown =
+            if run.unknown.is_empty() { String::new() } else { format!("; unknown: {}", run.unknown.join(", ")) };
         let (word, what) = match run.running_pid {
             Some(pid) => ("RUNNING ELSEWHERE", format!("process {pid}; wait for it")),
             None => ("INTERRUPTED", format!("prow-breakglass run resume {}", run.run)),
@@ -221,7 +222,8 @@ impl Widths {
     fn line(&self, cells: [&str; 8]) -> String {
         let [name, ready, restarts, state, running, spec, since, why] = cells;
         let wide = self.columns >= 100;
-        let restarts = if wide { text::right(restarts, 8) } else { text::right(&text::cut(restarts, 4).replace('…', "."), 4) };
+        let restarts =
+            if wide { text::right(restarts, 8) } else { text::right(&text::cut(restarts, 4).replace('…', "."), 4) };
         let line = format!(
             "{} {} {restarts}  {} {} {} {}",
             text::fit(name, self.name),
