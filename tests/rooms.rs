@@ -19,7 +19,9 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("present", vec!["model", "prow", "diagnose", "repair", "journal"]),
         (
             "cli",
-            vec!["model", "prow", "diagnose", "repair", "journal", "run", "cluster", "git", "observe", "present", "tui"],
+            vec![
+                "model", "prow", "diagnose", "repair", "journal", "run", "cluster", "git", "observe", "present", "tui",
+            ],
         ),
         ("tui", vec!["model", "prow", "diagnose", "repair", "journal", "run", "cluster", "observe", "present"]),
     ])
@@ -109,7 +111,8 @@ fn only_the_cluster_room_uses_kube_and_only_run_opens_the_gate() {
 /// Every mutating request of the program passes one function: no other file of the cluster room may build one.
 #[test]
 fn only_the_gate_writes() {
-    let verbs = [".replace(", ".patch(", ".delete(", ".delete_collection(", "Method::PUT", "Method::DELETE", "Method::PATCH"];
+    let verbs =
+        [".replace(", ".patch(", ".delete(", ".delete_collection(", "Method::PUT", "Method::DELETE", "Method::PATCH"];
     for path in sources(&src().join("cluster")) {
         if path.ends_with("gate.rs") || path.ends_with("gate/mod.rs") || path.ends_with("gate/request.rs") {
             continue;

@@ -68,16 +68,20 @@ fn approval(global: &Global, args: &WriteArgs, plan: &Plan) -> Result<(Approval,
         return Ok((Approval::Flags { context, expect }, Mode::Flags));
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(FailureKind::Usage, "--execute without a terminal needs --expect N")
-            .hint(format!("the plan changes {} object(s): --expect {}", plan.objects(), plan.objects())));
+        return Err(Failure::new(FailureKind::Usage, "--execute without a terminal needs --expect N").hint(format!(
+            "the plan changes {} object(s): --expect {}",
+            plan.objects(),
+            plan.objects()
+        )));
     }
     let mut err = std::io::stderr();
     let _ = write!(err, "{} (anything else leaves): ", present::confirmation(&plan.confirmation));
     let _ = err.flush();
     let mut words = String::new();
-    std::io::stdin().lock().read_line(&mut words).map_err(|error| {
-        Failure::new(FailureKind::Usage, "cannot read the answer").cause(error.to_string())
-    })?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut words)
+        .map_err(|error| Failure::new(FailureKind::Usage, "cannot read the answer").cause(error.to_string()))?;
     Ok((Approval::Typed(words), Mode::Typed))
 }
 
@@ -134,8 +138,12 @@ pub async fn print_events(format: Format, mut events: mpsc::UnboundedReceiver<Ru
 enum Proof {
     Holds,
     /// Not yet, and nothing more will happen soon without a further step.
-    Needs { what: String },
-    NotInTime { what: String },
+    Needs {
+        what: String,
+    },
+    NotInTime {
+        what: String,
+    },
 }
 
 /// After the last write: the summary, the proof, the next step.
@@ -180,7 +188,12 @@ pub async fn conclude(
     Ok(code)
 }
 
-async fn watch_for_proof(global: &Global, plan: &Plan, clusters: &Clusters, within: Duration) -> Result<Proof, Failure> {
+async fn watch_for_proof(
+    global: &Global,
+    plan: &Plan,
+    clusters: &Clusters,
+    within: Duration,
+) -> Result<Proof, Failure> {
     let Some(cluster) = clusters.get(&Alias::service()) else {
         return Ok(Proof::NotInTime { what: "the service cluster is not connected".to_owned() });
     };

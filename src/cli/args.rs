@@ -39,7 +39,13 @@ pub struct Global {
     pub namespace: Vec<String>,
 
     /// Checkout of the configuration repository (bare works too)
-    #[arg(long, global = true, env = "PROW_BREAKGLASS_REPO", value_name = "PATH", help_heading = "Configuration repository")]
+    #[arg(
+        long,
+        global = true,
+        env = "PROW_BREAKGLASS_REPO",
+        value_name = "PATH",
+        help_heading = "Configuration repository"
+    )]
     pub repo: Option<PathBuf>,
     /// Revision to compare with and to write [default: the upstream's head; if something speaks against it, the newest good one]
     #[arg(long, global = true, value_name = "REV", help_heading = "Configuration repository")]

@@ -122,7 +122,8 @@ pub async fn render(global: &Global) -> Exit {
     };
     let repository = Repository::open(path).await?;
     let options = session::desired_options(global, PresetRule::Unknown, ConfigFiles::by_name());
-    let candidate = desired::candidate(&repository, global.revision.as_deref(), &options).await?;
+    let desired::Reading { candidate, not_understood } =
+        desired::candidate(&repository, global.revision.as_deref(), &options).await?;
     if let Err(why) = &candidate.config_maps {
         return Err(Failure::new(
             FailureKind::Usage,
@@ -133,7 +134,7 @@ pub async fn render(global: &Global) -> Exit {
     }
     output::document(
         global.output,
-        || present::render_document(&candidate),
+        || present::render_document(&candidate, &not_understood),
         || {
             let mut text = format!("git {} \"{}\"\n", candidate.revision.short(), candidate.revision.subject);
             for map in candidate.config_maps.as_ref().map_or(&[][..], |maps| maps.as_slice()) {
@@ -145,6 +146,9 @@ pub async fn render(global: &Global) -> Exit {
             }
             for objection in &candidate.objections {
                 text.push_str(&format!("GUESS  Prow would refuse it: {}\n", objection.message));
+            }
+            for what in &not_understood {
+                text.push_str(&format!("not understood, and so not rendered: {what}\n"));
             }
             text
         },

@@ -22,7 +22,11 @@ pub fn words(text: &str) {
 }
 
 /// A document, or the text that says the same.
-pub fn document(format: Format, document: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+pub fn document(
+    format: Format,
+    document: impl FnOnce() -> Value,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
     match format {
         Format::Text => data(&text()),
         Format::Json => data(&serde_json::to_string_pretty(&document()).map_err(|error| cannot_encode(&error))?),

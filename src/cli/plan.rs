@@ -61,13 +61,8 @@ fn save(plan: &Plan, preview: &repair::Preview, file: &Path) -> Result<(), Failu
     };
     let text = serde_json::to_vec_pretty(&present::plan_document(plan, Some(preview)))
         .map_err(|error| Failure::new(FailureKind::Tool, "cannot encode the plan").cause(error.to_string()))?;
-    let mut out = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(file)
-        .map_err(cannot)?;
+    let mut out =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file).map_err(cannot)?;
     out.write_all(&text).and_then(|()| out.sync_all()).map_err(cannot)
 }
 

@@ -43,6 +43,7 @@ pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
     let mut observer = observe(global, cluster.clone()).await?;
     let snapshot = observer.settled(patience(global)).await;
+    say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
     Ok(Seen { snapshot, diagnosis, cluster, observer })
 }
@@ -75,18 +76,29 @@ pub async fn observe(global: &Global, cluster: Cluster) -> Result<Observer, Fail
         namespaces: global.namespace.clone(),
         // What is deployed, and which files it reads, is found out from the cluster.
         desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
+        service_alias: Alias::service(),
     };
     let observer = Observer::start(cluster, repository, options);
-    let journal = journal_for_reading(global)?;
-    observer.set_memory(journal.interrupted()?, journal.refused()?);
-    for run in journal.interrupted()? {
+    remember(&observer, &journal_for_reading(global)?)?;
+    Ok(observer)
+}
+
+/// What the journal knows and no cluster tells: runs that did not end, contents that were refused.
+pub fn remember(observer: &Observer, journal: &Journal) -> Result<(), Failure> {
+    observer.set_interrupted(journal.interrupted()?);
+    observer.set_refused(journal.refused()?);
+    Ok(())
+}
+
+/// Says which runs did not end. At the start of every command that looks.
+pub fn say_interrupted(snapshot: &Snapshot) {
+    for run in &snapshot.interrupted {
         let state = match run.running_pid {
             Some(pid) => format!("is going on in process {pid}"),
             None => format!("was interrupted; read back with: prow-breakglass run resume {}", run.run),
         };
         output::words(&format!("note: run {} ({}) {state}", run.run, run.title));
     }
-    Ok(observer)
 }
 
 pub fn desired_options(global: &Global, rule: PresetRule, files: ConfigFiles) -> DesiredOptions {
@@ -111,7 +123,8 @@ pub fn not_seen<T>(source: &Source<T>, what: &str) -> Failure {
                 .hint("ask for the role in assets/rbac/oncall.yaml")
         }
         Source::Loading | Source::Known { .. } => {
-            Failure::new(FailureKind::Unreachable, format!("{what}: no answer yet")).hint("try a longer --request-timeout")
+            Failure::new(FailureKind::Unreachable, format!("{what}: no answer yet"))
+                .hint("try a longer --request-timeout")
         }
     }
 }

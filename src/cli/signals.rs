@@ -12,8 +12,9 @@ pub fn stop_on_signals() -> Result<StopToken, Failure> {
     for (kind, name) in
         [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")]
     {
-        let mut stream = signal(kind)
-            .map_err(|error| Failure::new(FailureKind::Tool, format!("cannot wait for {name}")).cause(error.to_string()))?;
+        let mut stream = signal(kind).map_err(|error| {
+            Failure::new(FailureKind::Tool, format!("cannot wait for {name}")).cause(error.to_string())
+        })?;
         let token = token.clone();
         tokio::spawn(async move {
             if stream.recv().await.is_some() {

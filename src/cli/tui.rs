@@ -1,6 +1,12 @@
 //! The screens; words where there is no terminal for them.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use crate::model::Alias;
+use crate::run::Clusters;
+use crate::tui::Session;
+use crate::tui::theme::Theme;
 
 use super::args::Global;
 use super::{Exit, output, session, status};
@@ -11,6 +17,21 @@ pub async fn run(global: &Global) -> Exit {
         output::words("no terminal for the screens: this is `status`");
         return status::run(global).await;
     }
-    let _ = session::journal_for_writing(global)?;
-    Ok(0)
+    // An unwritable journal is refused now, not in the middle of an incident's repair.
+    let journal = session::journal_for_writing(global)?;
+    let cluster = session::connect_to(global, global.context.as_deref()).await?;
+    let observer = Arc::new(session::observe(global, cluster.clone()).await?);
+    let snapshots = observer.snapshots();
+    let remembering = journal.clone();
+    let refresh = Arc::new(move || {
+        // A journal that cannot be read any more has been said at the start; the cluster is looked at all the same.
+        let _ = session::remember(&observer, &remembering);
+        observer.refresh();
+    });
+    let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));
+    let theme = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), locale.as_deref());
+    let clusters = Clusters::from([(Alias::service(), cluster)]);
+    let ended = crate::tui::run(Session { snapshots, refresh, clusters, journal, theme }).await?;
+    Ok(ended.exit_code())
 }

@@ -70,13 +70,19 @@ pub fn load_failures(snapshot: &Snapshot) -> Vec<LoadFailure<'_>> {
                 }
                 let crashed = crash_time(container, line);
                 let live = live_maps(snapshot, component);
-                let culprit = prow::name_culprit(
-                    live.iter().flat_map(|map| {
-                        map.values.iter().map(|(key, value)| (&map.key, key.as_str(), value.as_slice()))
-                    }),
-                    &line.error,
-                );
-                let content = crash_content(culprit.is_some(), crashed, &live);
+                let fault = fault_in_live(snapshot, components, &line.error);
+                let content = crash_content(fault.is_some(), crashed, &live);
+                let culprit = match (fault, content) {
+                    (Some(fault), _) => Some(fault),
+                    // By what the message names: only while it speaks of what is there.
+                    (None, CrashContent::Live) => prow::name_culprit(
+                        live.iter().flat_map(|map| {
+                            map.values.iter().map(|(key, value)| (&map.key, key.as_str(), value.as_slice()))
+                        }),
+                        &line.error,
+                    ),
+                    (None, CrashContent::Replaced) => None,
+                };
                 found.push(LoadFailure { component, pod, container, line, crashed, culprit, content });
             }
         }
@@ -93,8 +99,19 @@ fn live_maps<'a>(snapshot: &'a Snapshot, component: &Component) -> Vec<&'a Confi
     config_maps_of(component).iter().filter_map(|key| maps.get(key)).collect()
 }
 
-fn crash_content(culprit_is_live: bool, crashed: Option<Timestamp>, live: &[&ConfigMapState]) -> CrashContent {
-    if culprit_is_live {
+/// Where the live content still holds the very fault that a component complained of, if one of our rules can tell.
+fn fault_in_live(snapshot: &Snapshot, components: &[Component], error: &str) -> Option<(Key, String)> {
+    let live = snapshot.service.config_maps.seen()?;
+    let files = prow::ConfigFiles::of_components(components.iter());
+    let rule = prow::PresetRule::of_error(error).unwrap_or_default();
+    prow::objections_live(live, &files, rule)
+        .into_iter()
+        .find(|objection| !objection.message.is_empty() && error.contains(&objection.message))
+        .and_then(|objection| Some((objection.config_map?, objection.config_key?)))
+}
+
+fn crash_content(fault_is_live: bool, crashed: Option<Timestamp>, live: &[&ConfigMapState]) -> CrashContent {
+    if fault_is_live {
         return CrashContent::Live;
     }
     let newest = live.iter().filter_map(|map| map.last_writer()).max_by_key(|writer| writer.at);

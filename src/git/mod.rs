@@ -181,6 +181,15 @@ impl Repository {
         self.read_log(&["--raw", "--first-parent", "--diff-merges=first-parent", &limit, &from.id], paths).await
     }
 
+    /// The first parent of a commit; `None` for a root, and where a shallow clone ends.
+    ///
+    /// # Errors
+    /// git fails.
+    pub async fn parent(&self, revision: &Revision) -> Result<Option<Revision>, Failure> {
+        let what = ["--no-patch", "--first-parent", "--skip=1", "--max-count=1", &revision.id];
+        Ok(self.read_log(&what, &[]).await?.into_iter().next().map(|commit| commit.revision))
+    }
+
     async fn read_log(&self, what: &[&str], paths: &[String]) -> Result<Vec<Commit>, Failure> {
         let mut args = vec!["log", "-z", parse::LOG_FORMAT];
         args.extend(["--no-renames", "--no-abbrev", "--no-color", "--no-decorate", "--no-notes"]);

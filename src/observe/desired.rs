@@ -75,7 +75,7 @@ pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<D
     let mut from = head.clone();
     let history = options.history.max(1);
     while candidates.len() < history {
-        let stretch = stretch(&mut renderer, repository, &state, &from, history).await?;
+        let stretch = stretch(&mut renderer, repository, &state, &from, candidates.is_empty(), history).await?;
         let kept: Vec<_> = stretch.states.iter().take(history - candidates.len()).collect();
         renderer.load_files(&kept.iter().map(|(_, state)| state).collect::<Vec<_>>()).await?;
         for (revision, state) in kept {
@@ -183,7 +183,7 @@ async fn read_worktree(renderer: &mut Renderer<'_>, repository: &Repository) -> 
     Ok(renderer.render(&revision, &state))
 }
 
-/// States along a stretch of history, newest first, the first one included.
+/// States along a stretch of history, newest first: the head, and what changed mapped files.
 struct Stretch {
     states: Vec<(Revision, State)>,
     /// Where maps begin to look outside of what was listed.
@@ -196,6 +196,7 @@ async fn stretch(
     repository: &Repository,
     start: &State,
     from: &Revision,
+    is_head: bool,
     history: usize,
 ) -> Result<Stretch, Failure> {
     renderer.load_plugins(start, &[]).await?;
@@ -207,17 +208,17 @@ async fn stretch(
     let mut state = start.clone();
     state.keep_below(&roots);
     let mut states = Vec::new();
-    if commits.first().is_none_or(|commit| commit.revision != *from) {
+    if is_head && commits.first().is_none_or(|commit| commit.revision != *from) {
         states.push((from.clone(), state.clone()));
     }
-    for (n, commit) in commits.iter().enumerate() {
-        if n > 0 && !renderer.covered(state.plugins_id(), &roots) {
-            return Ok(Stretch { states, beyond: Some(commit.revision.clone()) });
-        }
-        if commit.revision == *from || renderer.concerns(commit, &state) {
+    for commit in &commits {
+        if (is_head && commit.revision == *from) || renderer.concerns(commit, &state) {
             states.push((commit.revision.clone(), state.clone()));
         }
         state.undo(commit);
+        if !renderer.covered(state.plugins_id(), &roots) {
+            return Ok(Stretch { states, beyond: repository.parent(&commit.revision).await? });
+        }
     }
     Ok(Stretch { states, beyond: None })
 }

@@ -43,7 +43,11 @@ pub fn finding(finding: &Finding) -> String {
             some => format!("ConfigMap {config_map} does not exist, and {} need(s) it", some.join(", ")),
         },
         FindingKind::ConfigMapStaleKeys { config_map, keys } => {
-            format!("ConfigMap {config_map} holds {} key(s) that no file in git stands for: {}", keys.len(), keys.join(", "))
+            format!(
+                "ConfigMap {config_map} holds {} key(s) that no file in git stands for: {}",
+                keys.len(),
+                keys.join(", ")
+            )
         }
         FindingKind::AccessDenied { source, verb } => format!("DENIED {verb}: {source} cannot be judged"),
         FindingKind::SourceLost { source, error } => format!("LOST {source}: {error}"),

@@ -83,9 +83,10 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
         })
         .collect();
     let verdict = &diagnosis.verdict;
-    let choice = diagnosis.choice.as_ref().map(|choice| {
-        json!({ "revision": choice.revision, "basis": choice.basis, "reason": super::choice(choice) })
-    });
+    let choice = diagnosis
+        .choice
+        .as_ref()
+        .map(|choice| json!({ "revision": choice.revision, "basis": choice.basis, "reason": super::choice(choice) }));
     json!({
         "apiVersion": API_VERSION, "kind": "Status",
         "verdict": {
@@ -124,7 +125,7 @@ pub fn plan_document(plan: &Plan, preview: Option<&Preview>) -> Value {
 }
 
 /// `kind: ConfigRender`: the ConfigMaps that a revision asks for. `sha256` is of the value after gunzip.
-pub fn render_document(candidate: &Candidate) -> Value {
+pub fn render_document(candidate: &Candidate, not_understood: &[String]) -> Value {
     let maps: Vec<Value> = candidate
         .config_maps
         .as_ref()
@@ -148,7 +149,7 @@ pub fn render_document(candidate: &Candidate) -> Value {
         .collect();
     json!({
         "apiVersion": API_VERSION, "kind": "ConfigRender", "revision": candidate.revision,
-        "objections": candidate.objections, "configMaps": maps,
+        "objections": candidate.objections, "notUnderstood": not_understood, "configMaps": maps,
     })
 }
 

@@ -55,7 +55,9 @@ pub fn answer(answer: &Answer) -> String {
 pub fn confirmation(confirmation: &Confirmation) -> String {
     match confirmation {
         Confirmation::Yes => "To run it, type yes and press Enter".to_owned(),
-        Confirmation::MapName(_) => "It is not known to load. To run it, type the ConfigMap's name and press Enter".to_owned(),
+        Confirmation::MapName(_) => {
+            "It is not known to load. To run it, type the ConfigMap's name and press Enter".to_owned()
+        }
         Confirmation::Count(_) => "To run it, type the count and press Enter".to_owned(),
     }
 }
@@ -65,7 +67,12 @@ pub fn plan_notes(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(revision) = &plan.basis.revision {
         let reason = plan.basis.reason.as_deref().unwrap_or("");
-        lines.push(format!("SOURCE  git {} \"{}\" by {} ({reason})", revision.short(), revision.subject, revision.author));
+        lines.push(format!(
+            "SOURCE  git {} \"{}\" by {} ({reason})",
+            revision.short(),
+            revision.subject,
+            revision.author
+        ));
     }
     if let Some(run) = &plan.basis.undoes {
         lines.push(format!("UNDOES  run {run}"));

@@ -14,7 +14,9 @@ fn state(run: &RunRecord) -> String {
         RunState::Running { pid } => format!("running in process {pid}"),
         RunState::Ended => "ended".to_owned(),
         RunState::Interrupted { unknown } if unknown.is_empty() => "interrupted".to_owned(),
-        RunState::Interrupted { unknown } => format!("interrupted, the outcome of {} write(s) is unknown", unknown.len()),
+        RunState::Interrupted { unknown } => {
+            format!("interrupted, the outcome of {} write(s) is unknown", unknown.len())
+        }
         RunState::Damaged { why } => format!("journal damaged: {why}"),
     }
 }
@@ -56,7 +58,12 @@ pub fn run_text(run: &RunRecord) -> String {
         };
         text.push_str(&format!("  {}  {}  {ended}\n", step.n, step.object));
         if let Some(intent) = &step.intent {
-            text.push_str(&format!("     {} sent {}, Audit-ID {}\n", intent.write, clock_seconds(intent.at), intent.audit_id));
+            text.push_str(&format!(
+                "     {} sent {}, Audit-ID {}\n",
+                intent.write,
+                clock_seconds(intent.at),
+                intent.audit_id
+            ));
         }
     }
     if let Some(why) = &run.stopped {

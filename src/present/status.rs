@@ -240,8 +240,7 @@ pub fn status_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
         let name = format!("{}/{}", drift.object.namespace, drift.object.name);
         line(format!("{name:<34}  {counts:>5}  {:<9}  {writer}", drift_state(drift.state)));
     }
-    let troubles: Vec<String> =
-        snapshot.sources().iter().filter_map(|status| source_line(status, now)).collect();
+    let troubles: Vec<String> = snapshot.sources().iter().filter_map(|status| source_line(status, now)).collect();
     if !troubles.is_empty() {
         line(String::new());
         line("NOT SEEN".to_owned());
@@ -290,12 +289,8 @@ fn components_table(snapshot: &Snapshot, now: Timestamp, line: &mut impl FnMut(S
 
 pub(super) fn last_writer(snapshot: &Snapshot, namespace: &str, name: &str, now: Timestamp) -> String {
     let key = crate::model::Key::new(namespace, name);
-    let writer = snapshot
-        .service
-        .config_maps
-        .seen()
-        .and_then(|maps| maps.get(&key))
-        .and_then(|state| state.last_writer());
+    let writer =
+        snapshot.service.config_maps.seen().and_then(|maps| maps.get(&key)).and_then(|state| state.last_writer());
     match writer {
         Some(writer) => match writer.at {
             Some(at) => format!("{} {} ago", writer.manager, age(at, now)),

@@ -76,7 +76,11 @@ fn compile(pattern: &str) -> Option<Compiled> {
     }
     let root = root?;
     let chars: Vec<char> = mask.chars().collect();
-    let tokens = tokens(&chars);
+    let mut tokens = tokens(&chars);
+    if mask.ends_with('/') {
+        // Only the root itself is left with a slash.
+        tokens.push(Token::Star);
+    }
     let literal = |token: &Token| match token {
         Token::Char(c) => Some(*c),
         Token::Star | Token::Directories | Token::Either(_) => None,
@@ -167,12 +171,12 @@ fn run(tokens: &[Token], name: &str) -> bool {
                     }
                 }
                 Token::Star => {
-                    for to in from..=end {
+                    for (to, reached) in next.iter_mut().enumerate().skip(from) {
                         // Already followed from here by an earlier start.
-                        if next[to] {
+                        if *reached {
                             break;
                         }
-                        next[to] = true;
+                        *reached = true;
                         if name.get(to) == Some(&'/') {
                             break;
                         }

@@ -124,13 +124,16 @@ pub fn objections_live(
     Judge::new(files.clone(), rule).live(config_maps)
 }
 
+/// The presets of a file, or why there are none.
+type Presets = Arc<Result<Vec<Preset>, YamlError>>;
+
 /// Judges one configuration after the other, and reads a file that did not change only once.
 #[derive(Debug)]
 pub struct Judge {
     files: ConfigFiles,
     rule: PresetRule,
     /// By length and hash of the stored bytes. A collision would give a wrong GUESS, no more.
-    read: HashMap<(bool, usize, u64), Arc<Result<Vec<Preset>, YamlError>>>,
+    read: HashMap<(bool, usize, u64), Presets>,
 }
 
 impl Judge {
@@ -257,7 +260,7 @@ impl Judge {
         None
     }
 
-    fn presets(&mut self, bytes: &[u8], is_config: bool) -> Arc<Result<Vec<Preset>, YamlError>> {
+    fn presets(&mut self, bytes: &[u8], is_config: bool) -> Presets {
         let mut hasher = DefaultHasher::new();
         hasher.write(bytes);
         match self.read.entry((is_config, bytes.len(), hasher.finish())) {

@@ -16,8 +16,6 @@ pub struct Updater {
     pub maps: Vec<Map>,
     /// What a map that does not say `gzip` does.
     pub gzip: bool,
-    /// True where the file names no maps, so that Prow's two built-in ones hold.
-    pub defaulted: bool,
     cluster_groups: BTreeMap<String, ClusterGroup>,
 }
 
@@ -203,8 +201,7 @@ fn updater(raw: RawUpdater) -> Updater {
         .into_iter()
         .map(|(pattern, spec)| map(&pattern, spec.unwrap_or_default()))
         .collect();
-    let defaulted = maps.is_empty();
-    if defaulted {
+    if maps.is_empty() {
         for (pattern, name) in [("config/prow/config.yaml", "config"), ("config/prow/plugins.yaml", "plugins")] {
             maps.push(map(pattern, RawMap { name: Text(name.to_owned()), ..RawMap::default() }));
         }
@@ -213,7 +210,7 @@ fn updater(raw: RawUpdater) -> Updater {
         let group = group.unwrap_or_default();
         (name, ClusterGroup { clusters: texts(group.clusters), namespaces: texts(group.namespaces) })
     });
-    Updater { maps, gzip: raw.gzip, defaulted, cluster_groups: cluster_groups.collect() }
+    Updater { maps, gzip: raw.gzip, cluster_groups: cluster_groups.collect() }
 }
 
 fn map(pattern: &str, raw: RawMap) -> Map {
@@ -259,7 +256,6 @@ mod tests {
                 [("config/prow/config.yaml", "config"), ("config/prow/plugins.yaml", "plugins")],
                 "{text:?}"
             );
-            assert!(updater.defaulted);
             assert_eq!(updater.maps[0].clusters[&Alias::service()], [""]);
         }
     }

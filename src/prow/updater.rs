@@ -154,11 +154,12 @@ impl Rendering<'_> {
         let mut targets = Vec::new();
         for (cluster, namespace) in self.updater.targets(map) {
             let namespace = if namespace.is_empty() { self.prowjob_namespace.to_owned() } else { namespace };
-            for name in std::iter::once(&map.name).chain(&map.partitioned_names).filter(|name| !name.is_empty()) {
+            for name in std::iter::once(&map.name).chain(&map.partitioned_names) {
                 targets.push((cluster.clone(), Key::new(namespace.clone(), name.clone())));
             }
         }
-        self.said.push(format!("{why}: {} not judged", names(targets.iter())));
+        let named = targets.iter().filter(|(_, key)| !key.name.is_empty());
+        self.said.push(format!("{why}: {} not judged", names(named)));
         self.left_out.extend(targets);
     }
 

@@ -23,8 +23,12 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     for component in components {
         for pod in component.pods.iter().filter(|pod| !pod.deleting) {
             let Some(crashed) = pod.containers.iter().find(|container| container.is_crash_looping()) else { continue };
-            let maps: Vec<&ConfigMapState> =
-                component.config_maps().iter().filter_map(|key| live.get(key)).filter(|map| is_asked_for(request, map)).collect();
+            let maps: Vec<&ConfigMapState> = component
+                .config_maps()
+                .iter()
+                .filter_map(|key| live.get(key))
+                .filter(|map| is_asked_for(request, map))
+                .collect();
             if maps.is_empty() {
                 continue;
             }
@@ -109,10 +113,16 @@ fn judge(
         }),
     };
     if replaced {
-        return Ok(format!("{} crashed on content that was replaced since; its back-off goes on", component.object.name));
+        return Ok(format!(
+            "{} crashed on content that was replaced since; its back-off goes on",
+            component.object.name
+        ));
     }
     if request.overridden(OverrideId::UnchangedConfig).is_some() {
-        return Ok(format!("{} crash-loops; asked for although its configuration has not changed", component.object.name));
+        return Ok(format!(
+            "{} crash-loops; asked for although its configuration has not changed",
+            component.object.name
+        ));
     }
     Err(Refusal::new(
         format!("{} would crash again: its configuration has not changed since it crashed", component.object.name),
@@ -123,10 +133,7 @@ fn judge(
 fn step(n: usize, pod: &ComponentPod, why: String) -> Step {
     Step {
         n,
-        write: Write::DeletePod {
-            object: pod.object.clone(),
-            uid: pod.object.uid.clone().unwrap_or_default(),
-        },
+        write: Write::DeletePod { object: pod.object.clone(), uid: pod.object.uid.clone().unwrap_or_default() },
         why,
         undo: Undo::RecreatedByOwner,
         effect: format!("{} makes a new one", pod.owner.as_deref().unwrap_or("its owner")),

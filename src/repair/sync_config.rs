@@ -34,7 +34,10 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     let choice = diagnosis.choice.as_ref().ok_or_else(no_choice)?;
     let candidate = choice_candidate(desired, choice).ok_or_else(no_choice)?;
     let maps = candidate.config_maps.as_ref().map_err(|why| {
-        Refusal::new(format!("revision {} cannot be rendered: {why}", choice.revision.short()), "choose another --revision")
+        Refusal::new(
+            format!("revision {} cannot be rendered: {why}", choice.revision.short()),
+            "choose another --revision",
+        )
     })?;
     if maps.iter().all(|map| map.entries.is_empty()) {
         return Err(Refusal::new(
@@ -60,7 +63,10 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             );
             continue;
         }
-        let drift = diagnosis.drift.iter().find(|drift| drift.object.name == map.key.name && drift.object.namespace == map.key.namespace);
+        let drift = diagnosis
+            .drift
+            .iter()
+            .find(|drift| drift.object.name == map.key.name && drift.object.namespace == map.key.namespace);
         let step = match drift.map(|drift| (drift, drift.state)) {
             Some((_, DriftState::Same)) => continue,
             Some((drift, DriftState::Drift | DriftState::Unmanaged)) => match live.get(&map.key) {
@@ -217,7 +223,8 @@ fn put(
             values.insert(key.key.clone(), entry.bytes.clone());
         }
     }
-    let stale: Vec<&String> = drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| &key.key).collect();
+    let stale: Vec<&String> =
+        drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| &key.key).collect();
     let mut removed = 0;
     if request.prune {
         if stale.len() * 100 > live.values.len() * MAX_PRUNE_PERCENT {

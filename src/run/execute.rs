@@ -319,7 +319,8 @@ impl<'a> Run<'a> {
         self.first_failure.get_or_insert(failure);
     }
 
-    fn stopped(&mut self, why: &str) {
+    /// Records and tells that no further step begins, and why.
+    pub(super) fn stopped(&mut self, why: &str) {
         if let Err(failure) = self.writer.append(Record::Stopped { why: why.to_owned() }) {
             self.note(failure);
         }

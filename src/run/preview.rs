@@ -4,7 +4,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::cluster::gate::{Gate, SendError, audit_id, prove};
 use crate::model::{Failure, FailureKind, Timestamp, Write};
-use crate::repair::{Answer, Plan, Preview, Step, RepairId, StepPreview};
+use crate::repair::{Answer, Plan, Preview, RepairId, Step, StepPreview};
 
 use super::guard::{Judgement, judge};
 use super::{Clusters, cluster_of, execute, expected};

@@ -21,6 +21,9 @@ pub struct ResumeView {
 impl ResumeView {
     /// How many steps a resume would try.
     pub fn to_do(&self) -> usize {
+        if self.steps.iter().any(|step| step.standing.is_in_the_way()) {
+            return 0;
+        }
         self.steps.iter().filter(|step| step.standing.is_to_do()).count()
     }
 }
@@ -53,6 +56,17 @@ impl Standing {
             Standing::NotBegun | Standing::Failed(_) | Standing::ReadBack(Landed::AsBefore) => true,
             Standing::Finished(_) | Standing::Unknowable(_) => false,
             Standing::ReadBack(Landed::AsWritten | Landed::Otherwise { .. } | Landed::Gone) => false,
+        }
+    }
+}
+
+impl Standing {
+    /// True where nobody can tell what became of a step: those after it may build on it, so none is tried.
+    fn is_in_the_way(&self) -> bool {
+        match self {
+            Standing::Unknowable(_) | Standing::ReadBack(Landed::Otherwise { .. } | Landed::Gone) => true,
+            Standing::Finished(_) | Standing::Failed(_) | Standing::NotBegun => false,
+            Standing::ReadBack(Landed::AsWritten | Landed::AsBefore) => false,
         }
     }
 }
@@ -176,10 +190,13 @@ async fn take_over(
         let Some(gate) = gates.get(step.write.cluster()) else { continue };
         standings.push((step, standing(record_of(&record, step), gate, step).await?));
     }
+    let in_the_way = standings.iter().find(|(_, standing)| standing.is_in_the_way()).map(|(step, _)| step.n);
     let open = matches!(record.state, RunState::Interrupted { .. });
-    if !open && !standings.iter().any(|(_, standing)| standing.is_to_do()) {
-        return Err(Failure::new(FailureKind::Refused, format!("run {run} has nothing left to do"))
-            .hint(format!("prow-breakglass run show {run} tells how it ended")));
+    let to_do = in_the_way.is_none() && standings.iter().any(|(_, standing)| standing.is_to_do());
+    if !open && !to_do {
+        return Err(Failure::new(FailureKind::Refused, format!("run {run} has nothing left that can be done")).hint(
+            format!("prow-breakglass run show {run} tells how it ended; for what is still wrong, make a new plan"),
+        ));
     }
     let mut run = Run::new(&plan, gates, writer, journal.clone(), stop, events);
     run.append(Record::Resumed { who: operator.who.clone(), pid: std::process::id(), torn })?;
@@ -201,9 +218,10 @@ async fn take_over(
             left.push(step);
         }
     }
-    match after {
-        After::GoOn => run.steps(left).await,
-        After::End => {}
+    match (after, in_the_way) {
+        (After::GoOn, None) => run.steps(left).await,
+        (After::GoOn, Some(n)) => run.stopped(&format!("nobody can tell what became of step {n}; make a new plan")),
+        (After::End, _) => {}
     }
     Ok(run.end())
 }

@@ -462,14 +462,17 @@ async fn a_crash_at_any_request_can_be_undone_instead() {
 
 #[tokio::test]
 async fn a_resume_overwrites_nobody() {
-    let scene = Scene::new(0);
+    let scene = Scene::new(1);
     assert!(crash(&scene, 2, Fault::HangBefore).await.is_none());
     scene.server.put_config_map(MAP, "u-map", json!({"a.yaml": "theirs"}), json!({}), "kubectl-edit");
     let summary = scene.resume().await.unwrap();
     assert_eq!((summary.unknown, scene.server.applied()), (1, 0));
     assert_eq!(scene.content(), json!({"a.yaml": "theirs"}));
+    // Nor does it go on with what may build on the step.
+    assert_eq!((summary.left, scene.pods()), (1, 1));
     // It was looked at and is said once; it does not come back at each start.
     assert!(scene.journal.interrupted().unwrap().is_empty());
+    assert_eq!(scene.resume().await.unwrap_err().kind, FailureKind::Refused);
 }
 
 #[tokio::test]

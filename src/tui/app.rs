@@ -329,12 +329,7 @@ impl App {
             screen: Screen::Overview,
             modals: Vec::new(),
             picture: Picture::Waiting,
-            overview: Overview {
-                pane: OverviewPane::Findings,
-                finding: None,
-                component: None,
-                filter: String::new(),
-            },
+            overview: Overview { pane: OverviewPane::Findings, finding: None, component: None, filter: String::new() },
             config: Config {
                 pane: ConfigPane::Maps,
                 map: None,

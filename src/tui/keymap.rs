@@ -104,8 +104,24 @@ use KeyCode::Char;
 /// All keys, in the order of help and hint bar.
 pub static KEYS: &[Binding] = &[
     key!("Enter", [KeyCode::Enter], Places::Only(Screen::Overview), Command::Open, "open", "evidence, or logs", Shown),
-    key!("Enter", [KeyCode::Enter], Places::Only(Screen::Config), Command::Open, "open", "keys, then their diff", Shown),
-    key!("Enter", [KeyCode::Enter], Places::Only(Screen::Plan), Command::Open, "run", "run it, once its words are typed", Shown),
+    key!(
+        "Enter",
+        [KeyCode::Enter],
+        Places::Only(Screen::Config),
+        Command::Open,
+        "open",
+        "keys, then their diff",
+        Shown
+    ),
+    key!(
+        "Enter",
+        [KeyCode::Enter],
+        Places::Only(Screen::Plan),
+        Command::Open,
+        "run",
+        "run it, once its words are typed",
+        Shown
+    ),
     key!("y", [Char('y')], Places::Asking, Command::Agree, "yes", "yes to the question", Shown),
     key!("p", [Char('p')], Places::Screens, Command::Plan, "plan", "make a plan and preview it; writes nothing", Shown),
     key!("u", [Char('u')], Places::Only(Screen::Run), Command::Undo, "undo plan", "plan that undoes this run", Shown),
@@ -113,10 +129,26 @@ pub static KEYS: &[Binding] = &[
     key!("d", [Char('d')], Places::Only(Screen::Plan), Command::Diff, "diff", "what the plan changes", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Overview), Command::Filter, "filter", "filter the findings", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Config), Command::Filter, "filter", "filter the ConfigMaps", Shown),
-    key!("l", [Char('l')], Places::Only(Screen::Overview), Command::Log, "logs", "why the component's last life ended", Shown),
+    key!(
+        "l",
+        [Char('l')],
+        Places::Only(Screen::Overview),
+        Command::Log,
+        "logs",
+        "why the component's last life ended",
+        Shown
+    ),
     key!("y", [Char('y')], Places::ScreensAndReading, Command::Copy, "copy", "copy it (OSC 52)", Shown),
     control!("Ctrl-Y", 'y', Places::Everywhere, Command::Copy, "copy", "copy, also beside a field", HelpOnly),
-    key!("f", [Char('f')], Places::Screens, Command::Freeze, "freeze", "hold the picture still, or let it go on", Shown),
+    key!(
+        "f",
+        [Char('f')],
+        Places::Screens,
+        Command::Freeze,
+        "freeze",
+        "hold the picture still, or let it go on",
+        Shown
+    ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
     key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
     key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),

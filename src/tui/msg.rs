@@ -115,17 +115,33 @@ impl From<Signal> for Exit {
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// Make a plan from this picture.
-    Plan { ticket: u64, request: Request, snapshot: Arc<Snapshot>, diagnosis: Arc<Diagnosis> },
+    Plan {
+        ticket: u64,
+        request: Request,
+        snapshot: Arc<Snapshot>,
+        diagnosis: Arc<Diagnosis>,
+    },
     /// Make the plan that undoes a run.
-    PlanUndo { ticket: u64, run: String },
+    PlanUndo {
+        ticket: u64,
+        run: String,
+    },
     /// Ask the server for its dry run.
     Preview(Arc<Plan>),
     /// Run it. The only effect that writes to a cluster.
-    Start { plan: Box<ApprovedPlan>, who: String },
+    Start {
+        plan: Box<ApprovedPlan>,
+        who: String,
+    },
     /// Stop after the object in flight.
-    StopRun { why: String },
+    StopRun {
+        why: String,
+    },
     /// Note in the journal that a run's promise was seen to hold.
-    Verified { run: String, detail: String },
+    Verified {
+        run: String,
+        detail: String,
+    },
     /// Read everything again now.
     Refresh,
     /// Put text on the terminal's clipboard (OSC 52).

@@ -78,7 +78,10 @@ fn piece(svg: &mut String, text: &str, look: &Look, column: usize, row: u16, cel
     let y = MARGIN + f32::from(row) * CELL_HEIGHT;
     // Writing to a String cannot fail.
     if let Some(ground) = look.ground {
-        let _ = writeln!(svg, "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{CELL_HEIGHT}\" fill=\"{ground}\"/>");
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{CELL_HEIGHT}\" fill=\"{ground}\"/>"
+        );
     }
     let weight = if look.bold { " font-weight=\"bold\"" } else { "" };
     let opacity = if look.dim { " opacity=\"0.6\"" } else { "" };

@@ -282,7 +282,8 @@ fn any_key() -> impl Strategy<Value = KeyEvent> {
         ],
         3 => prop_oneof![Just('p'), Just('A'), Just('y'), Just('3'), Just('2'), Just('u')].prop_map(KeyCode::Char),
     ];
-    let modifiers = prop_oneof![8 => Just(KeyModifiers::NONE), 1 => Just(KeyModifiers::CONTROL), 1 => Just(KeyModifiers::ALT)];
+    let modifiers =
+        prop_oneof![8 => Just(KeyModifiers::NONE), 1 => Just(KeyModifiers::CONTROL), 1 => Just(KeyModifiers::ALT)];
     (code, modifiers).prop_map(|(code, modifiers)| KeyEvent::new(code, modifiers))
 }
 

@@ -60,7 +60,11 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         config: ConfigFlags {
             config_path: path("/etc/config/config.yaml", "config", Some("config.yaml")),
             job_config_path: path("/etc/job-config", "job-config", None),
-            plugin_config: if role == "hook" { path("/etc/plugins/plugins.yaml", "plugins", Some("plugins.yaml")) } else { None },
+            plugin_config: if role == "hook" {
+                path("/etc/plugins/plugins.yaml", "plugins", Some("plugins.yaml"))
+            } else {
+                None
+            },
         },
         mounts: ["config", "job-config", "plugins"].map(mount).to_vec(),
         pods,
@@ -189,15 +193,25 @@ fn candidate(revision: Revision, job_config: &Values, objections: Vec<Objection>
 }
 
 fn good_job_config() -> Values {
-    job_config(good_presets(), "presubmits:\n  kubernetes/kops:\n  - name: pull-kops-e2e\n    labels:\n      preset-aws-credential: \"true\"\n")
+    job_config(
+        good_presets(),
+        "presubmits:\n  kubernetes/kops:\n  - name: pull-kops-e2e\n    labels:\n      preset-aws-credential: \"true\"\n",
+    )
 }
 
 fn bad_job_config() -> Values {
-    job_config(bad_presets(), "presubmits:\n  kubernetes/kops:\n  - name: pull-kops-e2e\n    labels:\n      preset-aws-credential: kops\n")
+    job_config(
+        bad_presets(),
+        "presubmits:\n  kubernetes/kops:\n  - name: pull-kops-e2e\n    labels:\n      preset-aws-credential: kops\n",
+    )
 }
 
 fn good() -> Candidate {
-    candidate(revision("51e02aa", "Bump prow to v20190118-a1f5e0c", "2019-01-18T18:00:00Z"), &good_job_config(), Vec::new())
+    candidate(
+        revision("51e02aa", "Bump prow to v20190118-a1f5e0c", "2019-01-18T18:00:00Z"),
+        &good_job_config(),
+        Vec::new(),
+    )
 }
 
 fn bad() -> Candidate {

@@ -10,8 +10,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::outside::RunSlot;
 use super::super::msg::{Command, Exit, Msg, Signal};
+use super::outside::RunSlot;
 use super::terminal;
 use crate::model::{Snapshot, Timestamp};
 
@@ -46,7 +46,8 @@ pub fn start(
 ) -> Readers {
     let keys = tokio::spawn(keys(sender.clone()));
     let reading = keys.abort_handle();
-    let mut tasks = vec![keys, tokio::spawn(ticks(sender.clone())), tokio::spawn(pictures(sender.clone(), snapshots.clone()))];
+    let mut tasks =
+        vec![keys, tokio::spawn(ticks(sender.clone())), tokio::spawn(pictures(sender.clone(), snapshots.clone()))];
     for (kind, what) in [
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),

@@ -94,14 +94,7 @@ pub fn start(
         }
     });
     let operator = Operator { who, mode: Mode::Typed };
-    tokio::spawn(crate::run::start(
-        approved,
-        session.clusters.clone(),
-        session.journal.clone(),
-        operator,
-        stop,
-        events,
-    ))
+    tokio::spawn(crate::run::start(approved, session.clusters.clone(), session.journal.clone(), operator, stop, events))
 }
 
 /// Notes in the journal that a run's promise was seen to hold.

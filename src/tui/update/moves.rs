@@ -4,8 +4,8 @@ use crate::diagnose::Health;
 use crate::present;
 
 use super::super::app::{
-    App, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, Outage, OverviewPane, Picture, PlanPane, Planning,
-    Screen, live_map, wanted,
+    App, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, Outage, OverviewPane, Picture, PlanPane,
+    Planning, Screen, live_map, wanted,
 };
 use super::super::view;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::{RunEvent, Timestamp};
 use crate::diagnose::VerifyState;
+use crate::model::{RunEvent, Timestamp};
 use crate::repair::Plan;
 
 use super::super::app::{

@@ -145,7 +145,8 @@ fn map_row(app: &App, seen: &Observation, map: &ConfigMapDrift, columns: usize) 
     let writer = live_map(&seen.snapshot, &map.object).and_then(|live| live.last_writer());
     let written = writer.and_then(|writer| writer.at).map(|at| present::age(at, app.now)).unwrap_or_default();
     let count = |change| map.count(change);
-    let changes = format!("{:>3} {:>3} {:>3}", count(KeyChange::Added), count(KeyChange::Removed), count(KeyChange::Changed));
+    let changes =
+        format!("{:>3} {:>3} {:>3}", count(KeyChange::Added), count(KeyChange::Removed), count(KeyChange::Changed));
     let size = match map.bytes * 100 / LIMIT {
         0 if map.bytes > 0 => "<1%".to_owned(),
         percent => format!("{percent}%"),

@@ -93,7 +93,8 @@ fn mode(app: &App) -> (String, Role) {
         Mode::ReadOnly => ("READ-ONLY".to_owned(), Role::ReadOnly),
         Mode::Armed { .. } if app.run_is_going() => ("ARMED, RUNNING".to_owned(), Role::Armed),
         Mode::Armed { idle_since, .. } => {
-            let left = (ARMED_IDLE_SECONDS - (app.now.as_second() - idle_since.as_second())).clamp(0, ARMED_IDLE_SECONDS);
+            let left =
+                (ARMED_IDLE_SECONDS - (app.now.as_second() - idle_since.as_second())).clamp(0, ARMED_IDLE_SECONDS);
             (format!("ARMED {}m", (left + 59) / 60), Role::Armed)
         }
     }
@@ -106,7 +107,8 @@ fn git(app: &App) -> String {
         Source::Denied { .. } => "git DENIED".to_owned(),
         Source::Lost { last: None, .. } => "git LOST".to_owned(),
         Source::Known { value, .. } | Source::Lost { last: Some((value, _)), .. } => {
-            let fetched = value.fetched.map_or("never fetched".to_owned(), |at| format!("fetched {}", present::age(at, app.now)));
+            let fetched =
+                value.fetched.map_or("never fetched".to_owned(), |at| format!("fetched {}", present::age(at, app.now)));
             let lost = if seen.snapshot.desired.known().is_some() { "" } else { " LOST" };
             format!("git {}@{} {fetched}{lost}", value.upstream, value.head.revision.short())
         }

@@ -58,7 +58,12 @@ fn outer(app: &App, modal: &Modal, area: Rect) -> Rect {
 /// Where the text goes.
 pub fn inner(app: &App, modal: &Modal, area: Rect) -> Rect {
     let outer = outer(app, modal, area);
-    Rect { x: outer.x + 2, y: outer.y + 1, width: outer.width.saturating_sub(4), height: outer.height.saturating_sub(2) }
+    Rect {
+        x: outer.x + 2,
+        y: outer.y + 1,
+        width: outer.width.saturating_sub(4),
+        height: outer.height.saturating_sub(2),
+    }
 }
 
 /// Its whole text.
@@ -112,7 +117,11 @@ fn arm(app: &App, typed: &str, reply: Option<&str>, columns: usize) -> Vec<Line<
         ],
         columns,
     );
-    lines.push(styled(app.theme, Role::Title, format!("Type `{word}` and press Enter. Esc leaves. Paste is ignored here.")));
+    lines.push(styled(
+        app.theme,
+        Role::Title,
+        format!("Type `{word}` and press Enter. Esc leaves. Paste is ignored here."),
+    ));
     lines.push(field(app, typed));
     if let Some(reply) = reply {
         lines.push(styled(app.theme, Role::Bad, text::cut(reply, columns)));
@@ -184,8 +193,7 @@ fn container_lines(app: &App, container: &Container) -> Vec<String> {
         ContainerState::Terminated(exit) => format!("ended: exit code {} {}", exit.code, exit.reason),
         ContainerState::Unknown => "state unknown".to_owned(),
     };
-    let mut lines =
-        vec![format!("  {} {} restarts {}, {state}", container.name, container.image, container.restarts)];
+    let mut lines = vec![format!("  {} {} restarts {}, {state}", container.name, container.image, container.restarts)];
     if let Some(exit) = &container.last_exit {
         let at = exit.finished.map(|at| format!(" at {}", present::clock(at, app.now))).unwrap_or_default();
         lines.push(format!("    last life: exit code {} {}{at}", exit.code, exit.reason));
@@ -219,7 +227,8 @@ fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
         lines.push(Line::default());
         lines.push(styled(app.theme, Role::Title, format!("On {name}")));
         for binding in others {
-            lines.push(Line::from(text::cut(&format!("  {}  {}", text::fit(binding.shown, 10), binding.help), columns)));
+            lines
+                .push(Line::from(text::cut(&format!("  {}  {}", text::fit(binding.shown, 10), binding.help), columns)));
         }
     };
     for screen in Screen::ALL.into_iter().filter(|screen| *screen != app.screen) {
@@ -239,7 +248,9 @@ fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
     let shown = keymap::at(Place::Typing(Field::Arm)).map(|binding| binding.shown).collect::<Vec<_>>().join(", ");
     lines.push(Line::from(text::cut(&format!("  {shown}: as everywhere"), columns)));
     lines.push(Line::default());
-    lines.push(Line::from("Small letters never write. Capitals change modes. Writing starts by typing words on 3 Plan."));
+    lines.push(Line::from(
+        "Small letters never write. Capitals change modes. Writing starts by typing words on 3 Plan.",
+    ));
     lines
 }
 

@@ -44,7 +44,8 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     for run in &seen.snapshot.interrupted {
-        let unknown = if run.unknown.is_empty() { String::new() } else { format!("; unknown: {}", run.unknown.join(", ")) };
+        let unknown =
+            if run.unknown.is_empty() { String::new() } else { format!("; unknown: {}", run.unknown.join(", ")) };
         let (word, what) = match run.running_pid {
             Some(pid) => ("RUNNING ELSEWHERE", format!("process {pid}; wait for it")),
             None => ("INTERRUPTED", format!("prow-breakglass run resume {}", run.run)),

@@ -81,7 +81,8 @@ fn lines(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
         PlanPane::Diff if sheet.diff.is_empty() => vec![Line::from("No ConfigMap changes in this plan.")],
         PlanPane::Diff => sheet.diff.iter().map(|line| diff_line(app.theme, line)).collect(),
         PlanPane::ByHand => {
-            let mut lines = vec![styled(app.theme, Role::Dim, "The same with kubectl (y copies, Ctrl-Y beside the field):")];
+            let mut lines =
+                vec![styled(app.theme, Role::Dim, "The same with kubectl (y copies, Ctrl-Y beside the field):")];
             for command in present::by_hand(&sheet.plan) {
                 lines.extend(text::wrap(&command, columns, 4).into_iter().map(Line::from));
             }
@@ -141,8 +142,12 @@ fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     for step in &sheet.plan.steps {
         let words = present::step(step);
         let (answer, role) = answer(sheet, step.n);
-        let start =
-            format!("{} {} {} ", text::right(&step.n.to_string(), 4), text::fit(&words.verb, 8), text::fit(&words.object, object_room));
+        let start = format!(
+            "{} {} {} ",
+            text::right(&step.n.to_string(), 4),
+            text::fit(&words.verb, 8),
+            text::fit(&words.object, object_room)
+        );
         let cell = |room| Span::styled(text::fit(&answer, room), app.theme.style(role));
         let mut below = Vec::new();
         if wide {
@@ -191,15 +196,30 @@ fn confirmation(app: &App, sheet: &PlanSheet, columns: usize, more: usize) -> Ve
     match (&sheet.dry_run, app.mode) {
         (DryRun::Asking, _) => lines.push(Line::from("Waiting for the server's dry run. Nothing has been written.")),
         (DryRun::Failed(_), _) => {
-            lines.push(styled(app.theme, Role::Bad, "The dry run failed, so this plan cannot run. Nothing has been written."));
+            lines.push(styled(
+                app.theme,
+                Role::Bad,
+                "The dry run failed, so this plan cannot run. Nothing has been written.",
+            ));
             lines.push(Line::from("p makes and previews it anew; Esc leaves."));
         }
-        (DryRun::Answered(preview), _) if !preview.all_accepted() && preview.steps.iter().any(|s| !matches!(s.answer, Answer::Accepted | Answer::Gone)) => {
-            lines.push(styled(app.theme, Role::Bad, "Not every step would be taken, so this plan cannot run. Nothing has been written."));
+        (DryRun::Answered(preview), _)
+            if !preview.all_accepted()
+                && preview.steps.iter().any(|s| !matches!(s.answer, Answer::Accepted | Answer::Gone)) =>
+        {
+            lines.push(styled(
+                app.theme,
+                Role::Bad,
+                "Not every step would be taken, so this plan cannot run. Nothing has been written.",
+            ));
             lines.push(Line::from("p makes it anew from the newest picture; Esc leaves."));
         }
         (DryRun::Answered(_), Mode::ReadOnly) => {
-            lines.push(styled(app.theme, Role::Warn, "READ-ONLY: A to arm first, then type its words here. Nothing is written yet."));
+            lines.push(styled(
+                app.theme,
+                Role::Warn,
+                "READ-ONLY: A to arm first, then type its words here. Nothing is written yet.",
+            ));
         }
         (DryRun::Answered(_), Mode::Armed { .. }) if app.run_is_going() => {
             lines.push(Line::from("A run goes on (4); this plan can run when it ended."));

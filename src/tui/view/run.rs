@@ -15,7 +15,8 @@ use crate::repair::Verify;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(run) = &app.run else {
-        let lines = ["No run in this session.", "A run begins on 3 Plan, when the words of a previewed plan are typed there."];
+        let lines =
+            ["No run in this session.", "A run begins on 3 Plan, when the words of a previewed plan are typed there."];
         paint(area, buffer, lines.map(Line::from));
         return;
     };
@@ -108,11 +109,7 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
 }
 
 fn said(app: &App, words: &[String], columns: usize) -> Vec<Line<'static>> {
-    words
-        .iter()
-        .flat_map(|line| text::wrap(line, columns, 2))
-        .map(|line| styled(app.theme, Role::Bad, line))
-        .collect()
+    words.iter().flat_map(|line| text::wrap(line, columns, 2)).map(|line| styled(app.theme, Role::Bad, line)).collect()
 }
 
 fn bar(run: &RunView, columns: usize) -> String {
@@ -152,7 +149,9 @@ fn step_lines(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
 fn step_line(app: &App, step: &StepView, object_room: usize, result_room: usize) -> Vec<Line<'static>> {
     let (words, role, took, at) = match &step.state {
         StepState::Waiting => ("waiting".to_owned(), Role::Dim, String::new(), String::new()),
-        StepState::Going { since } => ("sent, waiting for the answer".to_owned(), Role::Title, present::age(*since, app.now), String::new()),
+        StepState::Going { since } => {
+            ("sent, waiting for the answer".to_owned(), Role::Title, present::age(*since, app.now), String::new())
+        }
         StepState::Ended { outcome, status, since, at } => {
             let role = match outcome {
                 Outcome::Done => Role::Ok,
@@ -171,7 +170,11 @@ fn step_line(app: &App, step: &StepView, object_room: usize, result_room: usize)
     let mut rest = text::wrap(&words, result_room, 0).into_iter();
     let first = rest.next().unwrap_or_default();
     let mut lines = vec![Line::from(vec![
-        Span::raw(format!("{} {} ", text::right(&step.n.to_string(), 4), text::fit(&step.object.to_string(), object_room))),
+        Span::raw(format!(
+            "{} {} ",
+            text::right(&step.n.to_string(), 4),
+            text::fit(&step.object.to_string(), object_room)
+        )),
         Span::styled(text::fit(&first, result_room), app.theme.style(role)),
         Span::raw(format!(" {} {}", text::right(&took, 5), text::right(&at, 6))),
     ])];
@@ -209,12 +212,22 @@ fn foot(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
     let journal = if run.journal.is_empty() { "not begun" } else { run.journal.as_str() };
     lines.push(Line::from(text::cut(&format!("JOURNAL  {journal}"), columns)));
     if run.is_going() {
-        lines.push(styled(app.theme, Role::Dim, "Intents and outcomes are on disk. Esc leaves the screen, the run goes on; Ctrl-C stops it (asks)."));
+        lines.push(styled(
+            app.theme,
+            Role::Dim,
+            "Intents and outcomes are on disk. Esc leaves the screen, the run goes on; Ctrl-C stops it (asks).",
+        ));
     }
     lines
 }
 
-fn verification(app: &App, run: &RunView, ended: Timestamp, summary: &RunSummary, columns: usize) -> Vec<Line<'static>> {
+fn verification(
+    app: &App,
+    run: &RunView,
+    ended: Timestamp,
+    summary: &RunSummary,
+    columns: usize,
+) -> Vec<Line<'static>> {
     let promised = match &run.plan.verify {
         Verify::ComponentsReady { components, .. } => {
             let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
@@ -223,9 +236,15 @@ fn verification(app: &App, run: &RunView, ended: Timestamp, summary: &RunSummary
         Verify::Written => "the ConfigMaps hold what was written".to_owned(),
     };
     let (words, role) = match &run.verification {
-        Verification::NotBegun if summary.done == 0 => (format!("not verified: nothing was done (promised: {promised})"), Role::Warn),
-        Verification::NotBegun => (format!("waiting for a picture newer than the run's end (promised: {promised})"), Role::Title),
-        Verification::Seen { state: VerifyState::Holds, at } => (format!("verified {}: {promised}", present::clock(*at, app.now)), Role::Ok),
+        Verification::NotBegun if summary.done == 0 => {
+            (format!("not verified: nothing was done (promised: {promised})"), Role::Warn)
+        }
+        Verification::NotBegun => {
+            (format!("waiting for a picture newer than the run's end (promised: {promised})"), Role::Title)
+        }
+        Verification::Seen { state: VerifyState::Holds, at } => {
+            (format!("verified {}: {promised}", present::clock(*at, app.now)), Role::Ok)
+        }
         Verification::Seen { state: VerifyState::NotYet { what }, .. } => {
             let late = match &run.plan.verify {
                 Verify::ComponentsReady { within_seconds, .. } => {
