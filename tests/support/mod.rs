@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use prow_breakglass::model::{
     Alias, Candidate, ClusterIdentity, ClusterView, Component, ComponentPod, ConfigFlags, ConfigMapState, ConfigMount,
-    ConfigPath, Container, ContainerState, Desired, DesiredConfigMap, DesiredEntry, EndpointCount, Endpoints, Exit, FIELD_MANAGER,
-    Key, Kind, LogLine, ObjectRef, Objection, ProwJobTimes, ProwSettings, Revision, Snapshot, Source, SourceStatus,
-    Timestamp, Values, Writer,
+    ConfigPath, Container, ContainerState, Desired, DesiredConfigMap, DesiredEntry, EndpointCount, Endpoints, Exit,
+    FIELD_MANAGER, Key, Kind, LogLine, ObjectRef, Objection, ProwJobTimes, ProwSettings, Revision, Snapshot, Source,
+    SourceStatus, Timestamp, Values, Writer,
 };
 
 pub const NOW: &str = "2019-01-23T16:10:02Z";

@@ -117,7 +117,7 @@ fn bar(run: &RunView, columns: usize) -> String {
     let all = run.steps.len();
     let ended = all - counts.left;
     let room = columns.saturating_sub(60).clamp(10, 50);
-    let full = if all == 0 { 0 } else { ended * room / all };
+    let full = (ended * room).checked_div(all).unwrap_or(0);
     format!(
         "[{}{}] {ended} of {all}  done {}  failed {}  skipped {}  unknown {}",
         "#".repeat(full),
