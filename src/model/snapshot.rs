@@ -74,6 +74,14 @@ impl ClusterView {
         all
     }
 
+    /// True where a ConfigMap of this namespace that is not in `config_maps` does not exist; else it is only unseen: its
+    /// namespace is denied, not answered for yet, or was not looked into.
+    pub fn sees_config_maps_of(&self, namespace: &str) -> bool {
+        let list = format!("configmaps in {namespace}");
+        self.config_maps.known().is_some()
+            && self.parts.iter().any(|part| part.name == list && part.source.known().is_some())
+    }
+
     /// A component by role, first in name order.
     pub fn component(&self, role: &str) -> Option<&Component> {
         self.components.seen()?.iter().find(|component| component.role == role)
