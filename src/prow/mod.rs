@@ -1,1 +1,38 @@
+//! Prow's own rules, pure: no async, no files, no environment, no clock.
+//!
+//! | Module | Rule |
+//! |---|---|
+//! | [`config`] | `config.yaml` and job files, as far as the other rules need them |
+//! | [`plugins`] | `plugins.yaml`: the `config_updater` |
+//! | [`glob`] | the dialect of `config_updater`'s globs |
+//! | [`updater`] | files of a revision to the ConfigMaps that Prow would make of them |
+//! | [`load`] | would a Prow load these ConfigMaps? |
+//! | [`culprit`] | which ConfigMap and key an error of a real Prow is about |
+//! | [`log`] | log lines of Prow's components |
+//! | [`image`] | image references and tags, and what a tag says of the preset rule |
+//! | [`flags`] | configuration flags of a component and where they lead |
+//! | [`catalogue`] | Prow's components, from `assets/components.toml` |
+//! | [`gzip`], [`yaml`] | the two encodings, with Prow's tolerance |
+//!
+//! To extend: a rule belongs here when a Prow binary decides it. What is not known of a rule is said
+//! ([`updater::Rendered::not_understood`]), never guessed.
 
+pub mod catalogue;
+pub mod config;
+pub mod culprit;
+pub mod flags;
+pub mod glob;
+pub mod gzip;
+pub mod image;
+pub mod load;
+pub mod log;
+pub mod plugins;
+pub mod updater;
+pub mod yaml;
+
+pub use catalogue::Catalogue;
+pub use culprit::name_culprit;
+pub use flags::config_flags;
+pub use image::{PresetRule, preset_rule};
+pub use load::{ConfigFile, ConfigFiles, Judge, objections, objections_live};
+pub use yaml::YamlError;

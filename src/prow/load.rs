@@ -1,0 +1,312 @@
+//! Would a Prow load these ConfigMaps? Rules of our own: whatever they say is a GUESS, because only the Prow that is
+//! deployed knows.
+//!
+//! One road for live ConfigMaps and for those that git asks for: both become values with the name of their ConfigMap
+//! and key. To add a rule, add it to [`Judge::judge`], in Prow's words and in the order in which Prow reads.
+
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use super::config::{Preset, parse_config, parse_job_config};
+use super::image::PresetRule;
+use super::plugins::parse_plugins;
+use super::yaml::YamlError;
+use crate::model::text::sanitize_line;
+use crate::model::{Alias, Component, ConfigMapState, ConfigPath, DesiredConfigMap, Key, Objection};
+
+/// A value of a ConfigMap: its ConfigMap, its key, its bytes as stored.
+pub type Value<'a> = (&'a Key, &'a str, &'a [u8]);
+
+/// Where a component reads a file (or a folder of files) from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// The namespace is empty where it is not known: then any will do.
+    pub config_map: Key,
+    /// `None` for all keys.
+    pub key: Option<String>,
+}
+
+/// Which ConfigMaps and keys are Prow's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFiles {
+    pub config: ConfigFile,
+    pub plugins: ConfigFile,
+    /// In the order in which Prow walks them; empty where no component takes `--job-config-path`.
+    pub job_config: Vec<ConfigFile>,
+}
+
+impl Default for ConfigFiles {
+    fn default() -> Self {
+        Self::by_name()
+    }
+}
+
+impl ConfigFiles {
+    /// The names that almost all deployments use: `config`, `plugins`, `job-config`.
+    pub fn by_name() -> Self {
+        let file =
+            |name: &str, key: Option<&str>| ConfigFile { config_map: Key::new("", name), key: key.map(str::to_owned) };
+        ConfigFiles {
+            config: file("config", Some("config.yaml")),
+            plugins: file("plugins", Some("plugins.yaml")),
+            job_config: vec![file("job-config", None)],
+        }
+    }
+
+    /// From flags and mounts of the components that run: what most of them read. What none of them tells is taken by
+    /// name.
+    pub fn of_components<'a>(components: impl Iterator<Item = &'a Component> + Clone) -> Self {
+        let by_name = Self::by_name();
+        let config = most_common(components.clone().filter_map(|c| single(c.config.config_path.as_ref())));
+        let plugins = most_common(components.clone().filter_map(|c| single(c.config.plugin_config.as_ref())));
+        let job_config = most_common(components.map(job_files).filter(|files| !files.is_empty()));
+        let job_config = match (job_config, &config) {
+            (Some(files), _) => files,
+            // Components are seen, and none of them reads job files.
+            (None, Some(_)) => Vec::new(),
+            (None, None) => by_name.job_config,
+        };
+        ConfigFiles {
+            config: config.unwrap_or(by_name.config),
+            plugins: plugins.unwrap_or(by_name.plugins),
+            job_config,
+        }
+    }
+}
+
+fn single(path: Option<&ConfigPath>) -> Option<ConfigFile> {
+    let path = path?;
+    Some(ConfigFile { config_map: path.config_map.clone()?, key: Some(path.key.clone()?) })
+}
+
+/// The ConfigMaps at and below a component's `--job-config-path`: partitions are mounted as subfolders.
+fn job_files(component: &Component) -> Vec<ConfigFile> {
+    let Some(path) = &component.config.job_config_path else {
+        return Vec::new();
+    };
+    if let (Some(config_map), Some(key)) = (&path.config_map, &path.key) {
+        // A single file, or a partition whose folder was named: both read one name.
+        return vec![ConfigFile { config_map: config_map.clone(), key: Some(key.clone()) }];
+    }
+    let root = path.path.trim_end_matches('/');
+    let below = |mounted: &str| mounted.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let mut mounts: Vec<_> = component.mounts.iter().filter(|mount| below(mount.path.trim_end_matches('/'))).collect();
+    mounts.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
+    mounts.iter().map(|mount| ConfigFile { config_map: mount.config_map.clone(), key: None }).collect()
+}
+
+fn most_common<T: PartialEq>(items: impl Iterator<Item = T>) -> Option<T> {
+    let mut counted: Vec<(T, usize)> = Vec::new();
+    for item in items {
+        match counted.iter_mut().find(|(known, _)| *known == item) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((item, 1)),
+        }
+    }
+    // The first of the most common ones.
+    let most = counted.iter().map(|(_, count)| *count).max()?;
+    counted.into_iter().find(|(_, count)| *count == most).map(|(item, _)| item)
+}
+
+/// What speaks against ConfigMaps that git asks for.
+pub fn objections(config_maps: &[DesiredConfigMap], files: &ConfigFiles, rule: PresetRule) -> Vec<Objection> {
+    Judge::new(files.clone(), rule).desired(config_maps)
+}
+
+/// What speaks against live ConfigMaps.
+pub fn objections_live(
+    config_maps: &BTreeMap<Key, ConfigMapState>,
+    files: &ConfigFiles,
+    rule: PresetRule,
+) -> Vec<Objection> {
+    Judge::new(files.clone(), rule).live(config_maps)
+}
+
+/// The presets of a file, or why there are none.
+type Presets = Arc<Result<Vec<Preset>, YamlError>>;
+
+/// Judges one configuration after the other, and reads a file that did not change only once.
+#[derive(Debug)]
+pub struct Judge {
+    files: ConfigFiles,
+    rule: PresetRule,
+    /// By length and hash of the stored bytes. A collision would give a wrong GUESS, no more.
+    read: HashMap<(bool, usize, u64), Presets>,
+}
+
+impl Judge {
+    pub fn new(files: ConfigFiles, rule: PresetRule) -> Self {
+        Judge { files, rule, read: HashMap::new() }
+    }
+
+    /// Judges what the service cluster would get. Some Prows know their service cluster by another alias than
+    /// `default`; then the first alias that has a configuration counts.
+    pub fn desired(&mut self, config_maps: &[DesiredConfigMap]) -> Vec<Objection> {
+        let mut aliases: Vec<&Alias> = config_maps.iter().map(|map| &map.cluster).collect();
+        aliases.sort_by_key(|alias| (**alias != Alias::service(), (*alias).clone()));
+        aliases.dedup();
+        for alias in aliases {
+            let values: Vec<Value<'_>> = config_maps
+                .iter()
+                .filter(|map| map.cluster == *alias)
+                .flat_map(|map| map.entries.iter().map(|(key, entry)| (&map.key, key.as_str(), entry.bytes.as_slice())))
+                .collect();
+            if self.has_configuration(&values) {
+                return self.judge(&values);
+            }
+        }
+        Vec::new()
+    }
+
+    pub fn live(&mut self, config_maps: &BTreeMap<Key, ConfigMapState>) -> Vec<Objection> {
+        let values: Vec<Value<'_>> = config_maps
+            .values()
+            .flat_map(|map| map.values.iter().map(|(key, bytes)| (&map.key, key.as_str(), bytes.as_slice())))
+            .collect();
+        self.judge(&values)
+    }
+
+    fn has_configuration(&self, values: &[Value<'_>]) -> bool {
+        std::iter::once(&self.files.config)
+            .chain([&self.files.plugins])
+            .chain(&self.files.job_config)
+            .any(|file| !select(values, file).is_empty())
+    }
+
+    fn judge(&mut self, values: &[Value<'_>]) -> Vec<Objection> {
+        let mut objections = Vec::new();
+        let mut config_presets = None;
+        if let Some(value) = select(values, &self.files.config).first() {
+            match &*self.presets(value.2, true) {
+                Ok(presets) => config_presets = Some((*value, presets.clone())),
+                Err(error) => objections.push(unreadable(value, error)),
+            }
+        }
+        objections.extend(self.judge_jobs(values, config_presets));
+        if let Some(value) = select(values, &self.files.plugins).first() {
+            match parse_plugins(value.2) {
+                Ok(updater) => {
+                    objections.extend(updater.refusals().iter().map(|refusal| objection(value, refusal.clone())));
+                }
+                Err(error) => objections.push(unreadable(value, &error)),
+            }
+        }
+        objections
+    }
+
+    /// Job files in reading order, then their presets together with those of config.yaml.
+    fn judge_jobs(&mut self, values: &[Value<'_>], config: Option<(Value<'_>, Vec<Preset>)>) -> Vec<Objection> {
+        let mut objections = Vec::new();
+        if self.files.job_config.is_empty() {
+            // Without --job-config-path Prow does not compare presets.
+            return objections;
+        }
+        let mut names = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let mut read = Vec::new();
+        let values: Vec<Value<'_>> = self
+            .files
+            .job_config
+            .iter()
+            .flat_map(|file| select(values, file))
+            .filter(|value| is_job_file(value.1))
+            .collect();
+        for value in values {
+            if !names.insert(value.1) {
+                objections.push(objection(&value, format!("duplicated basename is not allowed: {}", value.1)));
+                continue;
+            }
+            match &*self.presets(value.2, false) {
+                Ok(presets) => {
+                    if let Some(message) = self.repeated(presets, &mut seen) {
+                        objections.push(objection(&value, message));
+                        // Prow goes on with the next file as if it were the first.
+                        seen.clear();
+                    }
+                    read.push((value, presets.clone()));
+                }
+                Err(error) => objections.push(unreadable(&value, error)),
+            }
+        }
+        if objections.is_empty() {
+            let mut seen = BTreeSet::new();
+            let all = config.into_iter().chain(read);
+            objections.extend(
+                all.into_iter()
+                    .find_map(|(value, presets)| Some(objection(&value, self.repeated(&presets, &mut seen)?))),
+            );
+        }
+        objections
+    }
+
+    /// The first label of these presets that the rule takes for a repetition of what was seen before, in Prow's words.
+    fn repeated(&self, presets: &[Preset], seen: &mut BTreeSet<String>) -> Option<String> {
+        for (label, value) in presets.iter().flat_map(|preset| &preset.labels) {
+            let (what, message) = match self.rule {
+                PresetRule::RepeatedKey => (label.clone(), format!("duplicated preset label : {label}")),
+                // A repeated pair is a repeated key too: this is what both rules refuse.
+                PresetRule::RepeatedPair | PresetRule::Unknown => {
+                    let pair = format!("{label}:{value}");
+                    let message = format!("duplicated preset 'label:value' pair : {pair}");
+                    (pair, message)
+                }
+            };
+            if !seen.insert(what) {
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    fn presets(&mut self, bytes: &[u8], is_config: bool) -> Presets {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        match self.read.entry((is_config, bytes.len(), hasher.finish())) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                let presets = if is_config {
+                    parse_config(bytes).map(|config| config.presets)
+                } else {
+                    parse_job_config(bytes).map(|jobs| jobs.presets)
+                };
+                entry.insert(Arc::new(presets)).clone()
+            }
+        }
+    }
+}
+
+/// The values of a file or folder: in the ConfigMap of exactly that name and namespace, else in the first of that name.
+fn select<'a>(values: &[Value<'a>], file: &ConfigFile) -> Vec<Value<'a>> {
+    let key = |value: &&Value<'a>| file.key.as_deref().is_none_or(|key| key == value.1);
+    let exact: Vec<_> = values.iter().filter(|value| *value.0 == file.config_map).filter(key).copied().collect();
+    if !exact.is_empty() {
+        return exact;
+    }
+    let Some(first) = values.iter().find(|value| value.0.name == file.config_map.name) else {
+        return Vec::new();
+    };
+    values.iter().filter(|value| value.0 == first.0).filter(key).copied().collect()
+}
+
+/// What of a folder Prow reads as job configuration.
+pub(super) fn is_job_file(key: &str) -> bool {
+    !key.starts_with("..") && [".yaml", ".yml"].iter().any(|suffix| key.ends_with(suffix))
+}
+
+fn unreadable(value: &Value<'_>, error: &YamlError) -> Objection {
+    objection(value, format!("error unmarshalling {}: {error}", value.1))
+}
+
+fn objection(value: &Value<'_>, message: String) -> Objection {
+    Objection {
+        message: sanitize_line(&message),
+        config_map: Some(value.0.clone()),
+        config_key: Some(value.1.to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,324 @@
+//! `plugins.yaml`: the part that `config_updater` is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::glob::Glob;
+use super::updater::{key_of, name_of};
+use super::yaml::{self, Text, YamlError, nullable};
+use crate::model::Alias;
+
+/// `config_updater` with Prow's defaults applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Updater {
+    /// Ordered by glob.
+    pub maps: Vec<Map>,
+    /// What a map that does not say `gzip` does.
+    pub gzip: bool,
+    cluster_groups: BTreeMap<String, ClusterGroup>,
+}
+
+/// One entry of `maps`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Map {
+    pub glob: Glob,
+    /// Empty where `partitioned_names` are used.
+    pub name: String,
+    pub partitioned_names: Vec<String>,
+    /// All files go to this key; empty for none.
+    pub key: String,
+    pub use_full_path_as_key: bool,
+    /// `None` where the global setting holds.
+    pub gzip: Option<bool>,
+    /// By cluster alias, the namespaces; an empty namespace means `prowjob_namespace`.
+    pub clusters: BTreeMap<Alias, Vec<String>>,
+    pub cluster_groups: Vec<String>,
+    pub allowed_repos: Vec<String>,
+    pub denied_repos: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct ClusterGroup {
+    clusters: Vec<String>,
+    namespaces: Vec<String>,
+}
+
+impl Updater {
+    /// True where some map is about this path: a change of it changes a ConfigMap.
+    pub fn wants(&self, path: &str) -> bool {
+        self.maps.iter().any(|map| map.glob.matches(path))
+    }
+
+    /// Where a map's ConfigMaps go, cluster groups resolved.
+    pub(super) fn targets(&self, map: &Map) -> Vec<(Alias, String)> {
+        let spelled = map
+            .clusters
+            .iter()
+            .flat_map(|(cluster, namespaces)| namespaces.iter().map(|namespace| (cluster.clone(), namespace.clone())));
+        let groups = map.cluster_groups.iter().filter_map(|group| self.cluster_groups.get(group));
+        let grouped = groups.flat_map(|group| {
+            group.clusters.iter().flat_map(|cluster| {
+                group.namespaces.iter().map(|namespace| (Alias(cluster.clone()), namespace.clone()))
+            })
+        });
+        spelled.chain(grouped).collect()
+    }
+
+    /// True where a file of this path becomes that key of a ConfigMap of that name.
+    pub fn feeds(&self, path: &str, name: &str, key: &str) -> bool {
+        self.maps.iter().any(|map| map.glob.matches(path) && key_of(map, path) == key && name_of(map, key) == name)
+    }
+
+    /// What hook refuses this `config_updater` for when it starts, in its words.
+    pub fn refusals(&self) -> Vec<String> {
+        let mut refusals = Vec::new();
+        let mut seen: BTreeSet<(String, &Alias, &str, String)> = BTreeSet::new();
+        for map in &self.maps {
+            if !map.name.is_empty() && !map.partitioned_names.is_empty() {
+                refusals.push(
+                    "'name' and 'partitioned_names' are mutually exclusive in the config_updater plugin configuration"
+                        .to_owned(),
+                );
+                continue;
+            }
+            if map.partitioned_names.len() > MAX_PARTITIONS {
+                refusals.push(format!(
+                    "the PartitionedNames field in config_updater plugin config currently supports a maximum of \
+                     {MAX_PARTITIONS} partitions, but you have {} defined",
+                    map.partitioned_names.len()
+                ));
+            }
+            refusals.extend(repeated_key(map, &mut seen));
+        }
+        for map in &self.maps {
+            let pattern = map.glob.pattern();
+            if !map.clusters.is_empty() && !map.cluster_groups.is_empty() {
+                refusals.push(format!("item maps.{pattern} contains both clusters and cluster_groups"));
+                continue;
+            }
+            for (n, group) in map.cluster_groups.iter().enumerate() {
+                if !self.cluster_groups.contains_key(group) {
+                    refusals.push(format!(
+                        "item maps.{pattern}.cluster_groups.{n} references inexistent cluster group named {group}"
+                    ));
+                }
+            }
+        }
+        refusals
+    }
+}
+
+/// Prow picks the partition by one byte.
+const MAX_PARTITIONS: usize = 256;
+
+/// Two maps that write the same key of the same ConfigMap, where "key" is the basename of the *glob*.
+fn repeated_key<'a>(map: &'a Map, seen: &mut BTreeSet<(String, &'a Alias, &'a str, String)>) -> Option<String> {
+    let name = if map.name.is_empty() { map.partitioned_names.join(",") } else { map.name.clone() };
+    let key = if map.key.is_empty() { base_of_glob(map.glob.pattern()) } else { map.key.clone() };
+    for (cluster, namespaces) in &map.clusters {
+        for namespace in namespaces {
+            if !seen.insert((name.clone(), cluster, namespace, key.clone())) {
+                return Some(format!("key {key} in configmap {name} updated with more than one file"));
+            }
+        }
+    }
+    None
+}
+
+fn base_of_glob(pattern: &str) -> String {
+    pattern.trim_end_matches('/').rsplit('/').next().unwrap_or(pattern).to_owned()
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawPlugins {
+    config_updater: Option<RawUpdater>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawUpdater {
+    maps: Option<BTreeMap<String, Option<RawMap>>>,
+    #[serde(deserialize_with = "nullable")]
+    gzip: bool,
+    cluster_groups: Option<BTreeMap<String, Option<RawGroup>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawMap {
+    #[serde(deserialize_with = "nullable")]
+    name: Text,
+    partitioned_names: Option<Vec<Text>>,
+    #[serde(deserialize_with = "nullable")]
+    key: Text,
+    #[serde(deserialize_with = "nullable")]
+    use_full_path_as_key: bool,
+    gzip: Option<bool>,
+    clusters: Option<BTreeMap<String, Option<Vec<Text>>>>,
+    cluster_groups: Option<Vec<Text>>,
+    allowed_repos: Option<Vec<Text>>,
+    denied_repos: Option<Vec<Text>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawGroup {
+    clusters: Option<Vec<Text>>,
+    namespaces: Option<Vec<Text>>,
+}
+
+/// Reads `plugins.yaml`. It is not gunzipped, because Prow does not either.
+///
+/// # Errors
+/// Broken YAML, or a field of `config_updater` of the wrong shape.
+pub fn parse_plugins(bytes: &[u8]) -> Result<Updater, YamlError> {
+    if super::gzip::is_gzip(bytes) {
+        return Err(YamlError::without_place(
+            "control characters are not allowed: the value is gzip, and plugins.yaml is not gunzipped by Prow",
+        ));
+    }
+    let raw: RawPlugins = yaml::parse(bytes)?;
+    Ok(updater(raw.config_updater.unwrap_or_default()))
+}
+
+/// True where a file has a `config_updater` of its own: how plugins.yaml is told from other files of that name. A file
+/// that does not parse has one if the word is in it.
+pub fn has_config_updater(bytes: &[u8]) -> bool {
+    match yaml::parse::<RawPlugins>(bytes) {
+        Ok(raw) => raw.config_updater.is_some(),
+        Err(_) => bytes.windows(WORD.len()).any(|window| window == WORD),
+    }
+}
+
+const WORD: &[u8] = b"config_updater:";
+
+fn updater(raw: RawUpdater) -> Updater {
+    let mut maps: Vec<Map> = raw
+        .maps
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(pattern, spec)| map(&pattern, spec.unwrap_or_default()))
+        .collect();
+    if maps.is_empty() {
+        for (pattern, name) in [("config/prow/config.yaml", "config"), ("config/prow/plugins.yaml", "plugins")] {
+            maps.push(map(pattern, RawMap { name: Text(name.to_owned()), ..RawMap::default() }));
+        }
+    }
+    let cluster_groups = raw.cluster_groups.unwrap_or_default().into_iter().map(|(name, group)| {
+        let group = group.unwrap_or_default();
+        (name, ClusterGroup { clusters: texts(group.clusters), namespaces: texts(group.namespaces) })
+    });
+    Updater { maps, gzip: raw.gzip, cluster_groups: cluster_groups.collect() }
+}
+
+fn map(pattern: &str, raw: RawMap) -> Map {
+    let cluster_groups = texts(raw.cluster_groups);
+    let mut clusters: BTreeMap<Alias, Vec<String>> = raw
+        .clusters
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(cluster, namespaces)| (Alias(cluster), texts(namespaces)))
+        .collect();
+    if clusters.is_empty() && cluster_groups.is_empty() {
+        clusters.insert(Alias::service(), vec![String::new()]);
+    }
+    Map {
+        glob: Glob::new(pattern),
+        name: raw.name.0,
+        partitioned_names: texts(raw.partitioned_names),
+        key: raw.key.0,
+        use_full_path_as_key: raw.use_full_path_as_key,
+        gzip: raw.gzip,
+        clusters,
+        cluster_groups,
+        allowed_repos: texts(raw.allowed_repos),
+        denied_repos: texts(raw.denied_repos),
+    }
+}
+
+fn texts(raw: Option<Vec<Text>>) -> Vec<String> {
+    raw.unwrap_or_default().into_iter().map(|text| text.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_maps_means_the_two_defaults() {
+        for text in ["", "plugins: {}\n", "config_updater:\n", "config_updater:\n  maps: {}\n"] {
+            let updater = parse_plugins(text.as_bytes()).unwrap();
+            let names: Vec<_> = updater.maps.iter().map(|map| (map.glob.pattern(), map.name.as_str())).collect();
+            assert_eq!(
+                names,
+                [("config/prow/config.yaml", "config"), ("config/prow/plugins.yaml", "plugins")],
+                "{text:?}"
+            );
+            assert_eq!(updater.maps[0].clusters[&Alias::service()], [""]);
+        }
+    }
+
+    #[test]
+    fn removed_and_unknown_fields_are_ignored() {
+        let updater = parse_plugins(
+            b"config_updater:\n  maps:\n    a/*.yaml:\n      name: m\n      namespace: old\n      \
+              additional_namespaces: [x]\n",
+        )
+        .unwrap();
+        assert_eq!(updater.maps[0].clusters[&Alias::service()], [""]);
+        assert!(!updater.wants("a/b/c.yaml") && updater.wants("a/c.yaml"));
+    }
+
+    #[test]
+    fn a_broken_file_names_the_place() {
+        let error = parse_plugins(b"config_updater:\n  maps:\n    a: {name: [\n").unwrap_err();
+        assert!(error.line >= 3, "{error:?}");
+        let error = parse_plugins(b"config_updater:\n  maps:\n  - a\n").unwrap_err();
+        assert!(error.line >= 2, "{error:?}");
+    }
+
+    #[test]
+    fn gzip_is_not_read() {
+        let error = parse_plugins(&crate::prow::gzip::deflate(b"plugins: {}\n")).unwrap_err();
+        assert!(error.message.contains("not gunzipped by Prow"), "{error:?}");
+    }
+
+    #[track_caller]
+    fn refusals(maps: &str) -> Vec<String> {
+        parse_plugins(format!("config_updater:\n{maps}").as_bytes()).unwrap().refusals()
+    }
+
+    #[test]
+    fn hook_refuses_the_same_basename_of_a_glob_twice() {
+        assert_eq!(
+            refusals("  maps:\n    a/*.yaml: {name: m}\n    b/*.yaml: {name: m}\n"),
+            ["key *.yaml in configmap m updated with more than one file"]
+        );
+        // Spelled once and left empty once it passes, although both lead to the same ConfigMap.
+        let spelled = "  maps:\n    a/*.yaml: {name: m}\n    b/*.yaml: {name: m, clusters: {default: [prow]}}\n";
+        assert_eq!(refusals(spelled), Vec::<String>::new());
+    }
+
+    #[test]
+    fn hook_refuses_what_excludes_each_other() {
+        assert!(refusals("  maps:\n    a: {name: m, partitioned_names: [x]}\n")[0].contains("mutually exclusive"));
+        assert!(
+            refusals("  maps:\n    a: {name: m, clusters: {x: [y]}, cluster_groups: [g]}\n")[0]
+                .contains("contains both clusters and cluster_groups")
+        );
+        assert_eq!(
+            refusals("  maps:\n    a: {name: m, cluster_groups: [g]}\n"),
+            ["item maps.a.cluster_groups.0 references inexistent cluster group named g"]
+        );
+    }
+
+    #[test]
+    fn a_config_updater_tells_plugins_yaml_from_others() {
+        assert!(has_config_updater(b"config_updater:\n  gzip: true\n"));
+        assert!(!has_config_updater(b"plugins:\n  org/repo: []\n"));
+        assert!(!has_config_updater(b"- a\n"));
+        assert!(has_config_updater(b"config_updater:\n  maps: [\n"));
+    }
+}
