@@ -219,6 +219,7 @@ fn bad() -> Candidate {
         message: FATAL.to_owned(),
         config_map: Some(key("job-config")),
         config_key: Some("presets.yaml".to_owned()),
+        repeats: None,
     };
     let revision = revision("6a70de1", "Merge pull request #10886: refactor AWS presets", "2019-01-22T23:27:00Z");
     candidate(revision, &bad_job_config(), vec![objection])
