@@ -168,7 +168,7 @@ pub async fn keep_listed<L: Listed>(
                     Some(key) => Change::Gone(key),
                     None => continue,
                 },
-                Some(Err(error)) => break cluster.at_server(errors::classify_watch(&error, &doing)),
+                Some(Err(error)) => break explain::<L>(cluster.at_server(errors::classify_watch(&error, &doing))),
                 None => break Failure::new(FailureKind::Server, format!("could not {doing}: the watch ended")),
             };
             if !emit(change) {
@@ -195,6 +195,16 @@ pub async fn keep_listed<L: Listed>(
             () = wake.notified() => {}
         }
     }
+}
+
+/// A list that is not found is of a kind that the server does not know.
+fn explain<L: Listed>(failure: Failure) -> Failure {
+    if failure.kind != FailureKind::NotFound {
+        return failure;
+    }
+    failure
+        .cause(format!("the server knows no {}", L::RESOURCE))
+        .hint("is the CustomResourceDefinition installed, and is this the cluster that Prow's services run in?")
 }
 
 /// Between one and two times as long, so that lists that failed together do not come back together.
