@@ -181,14 +181,14 @@ pub async fn keep_listed<L: Listed>(
         if held.is_some_and(|held| held >= HEALTHY) {
             pause = SHORTEST;
         }
-        let denied = failure.kind == FailureKind::Forbidden;
-        if denied || held.is_none() {
-            let change = if denied { Change::Denied { verb: doing.clone() } } else { Change::Lost(failure) };
+        let denied = errors::denied_verb(&failure).map(str::to_owned);
+        let wait = if denied.is_some() { LONGEST } else { jittered(pause) };
+        if denied.is_some() || held.is_none() {
+            let change = denied.map_or(Change::Lost(failure), |verb| Change::Denied { verb });
             if !emit(change) {
                 return;
             }
         }
-        let wait = if denied { LONGEST } else { jittered(pause) };
         pause = (pause * 2).min(LONGEST);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
