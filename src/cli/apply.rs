@@ -202,13 +202,12 @@ async fn watch_for_proof(
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;
     observer.settled(within.min(Duration::from_secs(15))).await;
-    let mut missing = String::new();
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
-        match verify(plan, &snapshot) {
+        let missing = match verify(plan, &snapshot) {
             VerifyState::Holds => return Ok(Proof::Holds),
-            VerifyState::NotYet { what } => missing = what,
-        }
+            VerifyState::NotYet { what } => what,
+        };
         // Who waits out a back-off of up to five minutes should know that there is a way round it.
         if plan.repair == RepairId::SyncConfig
             && let NextStep::Repair { repair: RepairId::Kick, .. } = diagnose(&snapshot).verdict.next

@@ -28,8 +28,6 @@ pub struct Seen {
     pub snapshot: Arc<Snapshot>,
     pub diagnosis: Diagnosis,
     pub cluster: Cluster,
-    /// Goes on looking until dropped.
-    pub observer: Observer,
 }
 
 impl Seen {
@@ -45,7 +43,7 @@ pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let snapshot = observer.settled(patience(global)).await;
     say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
-    Ok(Seen { snapshot, diagnosis, cluster, observer })
+    Ok(Seen { snapshot, diagnosis, cluster })
 }
 
 /// Discovery takes a few requests one after another; each has its own time limit.

@@ -334,7 +334,7 @@ impl Cluster {
     /// Does the server answer? One cheap, consistent LIST. That this user may not list is an answer, too.
     pub async fn heartbeat(&self, within: Duration) -> Result<(), Failure> {
         let maps: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(self.client(), &self.inner.namespace);
-        match self.call_within(within, "reach the server", maps.list(&ListParams::default().limit(1))).await {
+        match self.call_within(within, "talk to the API server", maps.list(&ListParams::default().limit(1))).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.kind == FailureKind::Forbidden => Ok(()),
             Err(failure) => Err(failure),

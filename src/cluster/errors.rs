@@ -105,7 +105,7 @@ fn failure(kind: FailureKind, doing: &str) -> Failure {
         FailureKind::Throttled => format!("could not {doing}: the server asks to slow down"),
         FailureKind::Rejected => format!("could not {doing}: the server will not take it"),
         FailureKind::Server => format!("could not {doing}: the server is in trouble"),
-        FailureKind::Unreachable => format!("could not {doing}: the server cannot be reached"),
+        FailureKind::Unreachable => format!("could not {doing}: no connection to the server"),
         FailureKind::Usage
         | FailureKind::Tool
         | FailureKind::Refused
@@ -150,9 +150,7 @@ fn unreachable(error: &(dyn std::error::Error + 'static), doing: &str) -> Failur
     let mut tls = false;
     let mut link = Some(error);
     while let Some(error) = link {
-        // rustls reports what it dislikes of a certificate as invalid data.
-        tls |=
-            error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData);
+        tls |= error.downcast_ref().is_some_and(is_tls);
         let text = quote(&error.to_string());
         if !text.is_empty() && !last.contains(&text) {
             failure = failure.cause(text.clone());
@@ -164,6 +162,12 @@ fn unreachable(error: &(dyn std::error::Error + 'static), doing: &str) -> Failur
         failure = failure.hint("the server's certificate is not trusted: check certificate-authority of the context");
     }
     failure
+}
+
+/// rustls reports what it dislikes of a certificate as invalid data, and that may be wrapped once more.
+fn is_tls(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidData
+        || error.get_ref().and_then(|inner| inner.downcast_ref()).is_some_and(is_tls)
 }
 
 fn quote(text: &str) -> String {
@@ -228,7 +232,7 @@ mod tests {
     #[test]
     fn an_untrusted_certificate_is_told_from_a_dead_link() {
         let tls = std::io::Error::new(std::io::ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer");
-        let failure = classify(&kube::Error::Service(Box::new(tls)), "reach the server");
+        let failure = classify(&kube::Error::Service(Box::new(std::io::Error::other(tls))), "reach the server");
         assert_eq!(failure.kind, FailureKind::Unreachable);
         assert!(failure.hint.expect("a hint").contains("certificate-authority"));
     }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::pods;
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Alias, ComponentPod, ConfigMapState, Key, Kind, ObjectRef, ProwJobTimes, Timestamp, Values, Writer,
+    Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, ProwJobTimes, Timestamp, Values, Writer,
 };
 
 /// Label of an EndpointSlice with the name of its Service.
@@ -43,20 +43,8 @@ pub struct TemplateContainer {
     pub image: String,
     /// `command`, then `args`.
     pub args: Vec<String>,
-    pub mounts: Vec<MapMount>,
-}
-
-/// A ConfigMap in a container's file system. A projected volume gives one for each of its ConfigMaps.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct MapMount {
-    /// Name of the ConfigMap, in the workload's namespace.
-    pub config_map: String,
-    pub path: String,
-    /// The one file of the volume that is mounted; never updated while the container runs.
-    pub sub_path: Option<String>,
-    pub optional: bool,
-    /// Path within the volume to key, where the volume picks its keys; empty where it takes all of them.
-    pub items: BTreeMap<String, String>,
+    /// Mounted ConfigMaps; a projected volume gives one for each of its ConfigMaps.
+    pub mounts: Vec<ConfigMount>,
 }
 
 /// A pod, and who controls it.
@@ -113,13 +101,15 @@ fn count(number: Option<i32>) -> u32 {
 }
 
 fn workload(alias: &Alias, kind: Kind, meta: &ObjectMeta, template: Option<&core::PodSpec>) -> Option<Workload> {
+    let object = reference(alias, kind, meta)?;
+    let containers = template.map(|spec| containers(&object.namespace, spec)).unwrap_or_default();
     Some(Workload {
-        object: reference(alias, kind, meta)?,
+        object,
         resource_version: meta.resource_version.clone()?,
         desired: 0,
         ready: 0,
         suspended: false,
-        containers: template.map(containers).unwrap_or_default(),
+        containers,
     })
 }
 
@@ -155,35 +145,24 @@ pub fn cron_job(alias: &Alias, object: &CronJob) -> Option<Workload> {
     Some(row)
 }
 
-fn containers(spec: &core::PodSpec) -> Vec<TemplateContainer> {
-    let volumes: BTreeMap<&str, Vec<MapMount>> =
-        spec.volumes.iter().flatten().map(|volume| (volume.name.as_str(), maps_of(volume))).collect();
+fn containers(namespace: &str, spec: &core::PodSpec) -> Vec<TemplateContainer> {
+    let volumes: BTreeMap<&str, Vec<ConfigMount>> =
+        spec.volumes.iter().flatten().map(|volume| (volume.name.as_str(), maps_of(namespace, volume))).collect();
     spec.containers
         .iter()
         .map(|container| TemplateContainer {
             name: sanitize_line(&container.name),
             image: sanitize_line(container.image.as_deref().unwrap_or_default()),
-            args: container
-                .command
-                .iter()
-                .flatten()
-                .chain(container.args.iter().flatten())
-                .map(|arg| sanitize_line(arg))
-                .collect(),
+            args: container.command.iter().chain(&container.args).flatten().map(|arg| sanitize_line(arg)).collect(),
             mounts: container
                 .volume_mounts
                 .iter()
                 .flatten()
                 .flat_map(|mount| {
-                    volumes.get(mount.name.as_str()).into_iter().flatten().map(|map| MapMount {
+                    let sub_path = [&mount.sub_path, &mount.sub_path_expr];
+                    volumes.get(mount.name.as_str()).into_iter().flatten().map(move |map| ConfigMount {
                         path: sanitize_line(&mount.mount_path),
-                        // With subPathExpr the file is not known before the container starts: empty says so.
-                        sub_path: mount
-                            .sub_path
-                            .as_deref()
-                            .filter(|path| !path.is_empty())
-                            .map(sanitize_line)
-                            .or_else(|| mount.sub_path_expr.as_ref().map(|_| String::new())),
+                        sub_path: sub_path.into_iter().flatten().any(|path| !path.is_empty()),
                         ..map.clone()
                     })
                 })
@@ -193,20 +172,20 @@ fn containers(spec: &core::PodSpec) -> Vec<TemplateContainer> {
 }
 
 /// The ConfigMaps of a volume, not mounted anywhere yet.
-fn maps_of(volume: &core::Volume) -> Vec<MapMount> {
-    let map = |name: &str, optional: Option<bool>, items: Option<&Vec<core::KeyToPath>>| MapMount {
-        config_map: sanitize_line(name),
+fn maps_of(namespace: &str, volume: &core::Volume) -> Vec<ConfigMount> {
+    let mount = |name: &str, optional: Option<bool>| ConfigMount {
+        config_map: Key::new(namespace, sanitize_line(name)),
+        path: String::new(),
+        sub_path: false,
         optional: optional.unwrap_or(false),
-        items: items.into_iter().flatten().map(|item| (sanitize_line(&item.path), sanitize_line(&item.key))).collect(),
-        ..MapMount::default()
     };
-    let own = volume.config_map.iter().map(|source| map(&source.name, source.optional, source.items.as_ref()));
+    let own = volume.config_map.iter().map(|source| mount(&source.name, source.optional));
     let projected = volume
         .projected
         .iter()
         .flat_map(|projected| projected.sources.iter().flatten())
         .filter_map(|source| source.config_map.as_ref())
-        .map(|source| map(&source.name, source.optional, source.items.as_ref()));
+        .map(|source| mount(&source.name, source.optional));
     own.chain(projected).collect()
 }
 

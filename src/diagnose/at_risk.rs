@@ -16,7 +16,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     // the log of a running component tells that, but not of which file.
     let mut bad: BTreeMap<&Key, (Basis, String)> = BTreeMap::new();
     for failure in context.failures.iter().filter(|failure| failure.content == CrashContent::Live) {
-        let (basis, key) = match &failure.culprit {
+        let (basis, key) = match failure.culprits.first() {
             Some((key, _)) => (Basis::Fact, live.get_key_value(key).map(|(key, _)| key)),
             None => (
                 Basis::Guess,

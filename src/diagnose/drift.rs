@@ -62,7 +62,7 @@ fn compare_one(snapshot: &Snapshot, desired: &DesiredConfigMap) -> ConfigMapDrif
     };
     let Some(live) = maps.get(&desired.key) else {
         // A namespace that could not be listed is not one without ConfigMaps.
-        if !snapshot.service.lists_config_maps_of(&desired.key.namespace) {
+        if !snapshot.service.sees_config_maps_of(&desired.key.namespace) {
             return unknown(object);
         }
         let keys = desired.entries.iter().map(|(key, entry)| KeyDrift {
@@ -167,7 +167,7 @@ pub(super) fn find_missing(context: &Context<'_>) -> Vec<Finding> {
     for component in context.components() {
         for mount in component.mounts.iter().filter(|mount| !mount.optional) {
             let key = &mount.config_map;
-            if live.contains_key(key) || !service.lists_config_maps_of(&key.namespace) {
+            if live.contains_key(key) || !service.sees_config_maps_of(&key.namespace) {
                 continue;
             }
             match missing.iter_mut().find(|(known, _)| known == key) {

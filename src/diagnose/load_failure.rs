@@ -8,7 +8,7 @@ use crate::prow;
 use crate::repair::RepairId;
 
 use super::compare::digests;
-use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
+use super::{Basis, Context, Finding, FindingKind, KeyChange, Severity, id, subject};
 
 /// The kubelet brings a changed ConfigMap into a pod within its sync period and cache: a crash this soon after a write,
 /// in seconds, may still be of the older content.
@@ -21,8 +21,8 @@ pub struct LoadFailure<'a> {
     pub container: &'a Container,
     pub line: &'a LogLine,
     pub crashed: Option<Timestamp>,
-    /// The ConfigMap and key that the message is about, found in the live content.
-    pub culprit: Option<(Key, String)>,
+    /// Where the live content holds what the message is about; the likeliest first. For what came twice, both places.
+    pub culprits: Vec<(Key, String)>,
     /// Whether the crash is of the content that is live now, or of one that was replaced since.
     pub content: CrashContent,
 }
@@ -71,19 +71,21 @@ pub fn load_failures(snapshot: &Snapshot) -> Vec<LoadFailure<'_>> {
                 let crashed = crash_time(container, line);
                 let live = live_maps(snapshot, component);
                 let fault = fault_in_live(snapshot, components, &line.error);
-                let content = crash_content(fault.is_some(), crashed, &live);
-                let culprit = match (fault, content) {
-                    (Some(fault), _) => Some(fault),
+                let content = crash_content(!fault.is_empty(), crashed, &live);
+                let culprits = match content {
+                    CrashContent::Live if !fault.is_empty() => fault,
                     // By what the message names: only while it speaks of what is there.
-                    (None, CrashContent::Live) => prow::name_culprit(
+                    CrashContent::Live => prow::name_culprit(
                         live.iter().flat_map(|map| {
                             map.values.iter().map(|(key, value)| (&map.key, key.as_str(), value.as_slice()))
                         }),
                         &line.error,
-                    ),
-                    (None, CrashContent::Replaced) => None,
+                    )
+                    .into_iter()
+                    .collect(),
+                    CrashContent::Replaced => Vec::new(),
                 };
-                found.push(LoadFailure { component, pod, container, line, crashed, culprit, content });
+                found.push(LoadFailure { component, pod, container, line, crashed, culprits, content });
             }
         }
     }
@@ -99,15 +101,18 @@ fn live_maps<'a>(snapshot: &'a Snapshot, component: &Component) -> Vec<&'a Confi
     config_maps_of(component).iter().filter_map(|key| maps.get(key)).collect()
 }
 
-/// Where the live content still holds the very fault that a component complained of, if one of our rules can tell.
-fn fault_in_live(snapshot: &Snapshot, components: &[Component], error: &str) -> Option<(Key, String)> {
-    let live = snapshot.service.config_maps.seen()?;
+/// Where the live content still holds the very fault that a component complained of, as far as our rules can tell.
+fn fault_in_live(snapshot: &Snapshot, components: &[Component], error: &str) -> Vec<(Key, String)> {
+    let Some(live) = snapshot.service.config_maps.seen() else { return Vec::new() };
     let files = prow::ConfigFiles::of_components(components.iter());
     let rule = prow::PresetRule::of_error(error).unwrap_or_default();
-    prow::objections_live(live, &files, rule)
+    let fault = prow::objections_live(live, &files, rule)
         .into_iter()
-        .find(|objection| !objection.message.is_empty() && error.contains(&objection.message))
-        .and_then(|objection| Some((objection.config_map?, objection.config_key?)))
+        .find(|objection| !objection.message.is_empty() && error.contains(&objection.message));
+    match fault {
+        Some(fault) => fault.config_map.zip(fault.config_key).into_iter().chain(fault.repeats).collect(),
+        None => Vec::new(),
+    }
 }
 
 fn crash_content(fault_is_live: bool, crashed: Option<Timestamp>, live: &[&ConfigMapState]) -> CrashContent {
@@ -128,7 +133,7 @@ pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Ve
     let mut all = snapshot.refused.clone();
     for failure in failures.iter().filter(|failure| failure.content == CrashContent::Live) {
         let live = live_maps(snapshot, failure.component);
-        let map = match &failure.culprit {
+        let map = match failure.culprits.first() {
             Some((key, _)) => live.iter().find(|map| map.key == *key),
             // The message names no file that we can find: the map that was written last is the suspect.
             None => live.iter().max_by_key(|map| map.last_writer().and_then(|writer| writer.at)),
@@ -153,7 +158,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for failure in &context.failures {
         let object = &failure.component.object;
-        let (config_map, config_key) = match &failure.culprit {
+        let (config_map, config_key) = match culprit(context, failure) {
             Some((map, key)) => (Some(map.clone()), Some(key.clone())),
             None => (None, None),
         };
@@ -190,6 +195,19 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
+/// Of the places that hold the fault, the one that would change; else the one where Prow stumbled.
+fn culprit<'a>(context: &Context<'_>, failure: &'a LoadFailure<'_>) -> Option<&'a (Key, String)> {
+    let changed = failure.culprits.iter().find(|(map, key)| differs(context, map, key) == Some(true));
+    changed.or(failure.culprits.first())
+}
+
+/// Whether a live value differs from the revision that a repair would write; `None` where that cannot be told.
+fn differs(context: &Context<'_>, map: &Key, key: &str) -> Option<bool> {
+    let drift =
+        context.drift.iter().find(|drift| drift.object.name == map.name && drift.object.namespace == map.namespace)?;
+    drift.keys.iter().find(|drift| drift.key == key).map(|drift| drift.change != KeyChange::Same)
+}
+
 fn evidence(context: &Context<'_>, failure: &LoadFailure<'_>) -> Vec<String> {
     let container = failure.container;
     let mut lines = vec![format!(
@@ -200,8 +218,12 @@ fn evidence(context: &Context<'_>, failure: &LoadFailure<'_>) -> Vec<String> {
         container.last_exit.as_ref().map_or("unknown".to_owned(), |exit| exit.code.to_string()),
     )];
     lines.push(format!("log of its last life: {} {}", failure.line.msg, failure.line.error));
-    if let Some((map, key)) = &failure.culprit {
-        lines.push(format!("found in the live content of ConfigMap {map}, key {key}"));
+    for (map, key) in &failure.culprits {
+        let changed = match differs(context, map, key) {
+            Some(true) => "; it differs from the revision that a repair would write",
+            Some(false) | None => "",
+        };
+        lines.push(format!("found in the live content of ConfigMap {map}, key {key}{changed}"));
     }
     for map in live_maps(context.snapshot, failure.component) {
         if let Some(writer) = map.last_writer()

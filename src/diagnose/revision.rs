@@ -36,11 +36,12 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
                 message: content.error.clone(),
                 config_map: Some(content.config_map.clone()),
                 config_key: None,
+                repeats: None,
             });
         }
     }
     if let Err(why) = &candidate.config_maps {
-        objections.push(Objection { message: why.clone(), config_map: None, config_key: None });
+        objections.push(Objection { message: why.clone(), config_map: None, config_key: None, repeats: None });
     }
     evidence.extend(candidate.objections.iter().map(|objection| {
         let place = match (&objection.config_map, &objection.config_key) {

@@ -124,4 +124,8 @@ pub struct Objection {
     /// The ConfigMap and key it is about, where that can be told.
     pub config_map: Option<Key>,
     pub config_key: Option<String>,
+    /// ConfigMap and key of what came first, where the objection is that something came twice. Either of the two may be
+    /// the one that was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<(Key, String)>,
 }

@@ -74,10 +74,12 @@ impl ClusterView {
         all
     }
 
-    /// True unless listing that namespace's ConfigMaps was denied or lost: then a missing one is unknown, not missing.
-    pub fn lists_config_maps_of(&self, namespace: &str) -> bool {
-        let name = format!("configmaps in {namespace}");
-        self.parts.iter().filter(|part| part.name == name).all(|part| matches!(part.source, Source::Known { .. }))
+    /// True where a ConfigMap of this namespace that is not in `config_maps` does not exist; else it is only unseen: its
+    /// namespace is denied, not answered for yet, or was not looked into.
+    pub fn sees_config_maps_of(&self, namespace: &str) -> bool {
+        let list = format!("configmaps in {namespace}");
+        self.config_maps.known().is_some()
+            && self.parts.iter().any(|part| part.name == list && part.source.known().is_some())
     }
 
     /// A component by role, first in name order.

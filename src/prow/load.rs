@@ -204,7 +204,7 @@ impl Judge {
             return objections;
         }
         let mut names = BTreeSet::new();
-        let mut seen = BTreeSet::new();
+        let mut seen = BTreeMap::new();
         let mut read = Vec::new();
         let values: Vec<Value<'_>> = self
             .files
@@ -220,8 +220,8 @@ impl Judge {
             }
             match &*self.presets(value.2, false) {
                 Ok(presets) => {
-                    if let Some(message) = self.repeated(presets, &mut seen) {
-                        objections.push(objection(&value, message));
+                    if let Some(repetition) = self.repeated(&value, presets, &mut seen) {
+                        objections.push(repetition);
                         // Prow goes on with the next file as if it were the first.
                         seen.clear();
                     }
@@ -231,30 +231,33 @@ impl Judge {
             }
         }
         if objections.is_empty() {
-            let mut seen = BTreeSet::new();
-            let all = config.into_iter().chain(read);
-            objections.extend(
-                all.into_iter()
-                    .find_map(|(value, presets)| Some(objection(&value, self.repeated(&presets, &mut seen)?))),
-            );
+            let mut seen = BTreeMap::new();
+            let mut all = config.into_iter().chain(read);
+            objections.extend(all.find_map(|(value, presets)| self.repeated(&value, &presets, &mut seen)));
         }
         objections
     }
 
     /// The first label of these presets that the rule takes for a repetition of what was seen before, in Prow's words.
-    fn repeated(&self, presets: &[Preset], seen: &mut BTreeSet<String>) -> Option<String> {
-        for (label, value) in presets.iter().flat_map(|preset| &preset.labels) {
+    fn repeated<'a>(
+        &self,
+        value: &Value<'a>,
+        presets: &[Preset],
+        seen: &mut BTreeMap<String, Value<'a>>,
+    ) -> Option<Objection> {
+        for (label, set_to) in presets.iter().flat_map(|preset| &preset.labels) {
             let (what, message) = match self.rule {
                 PresetRule::RepeatedKey => (label.clone(), format!("duplicated preset label : {label}")),
                 // A repeated pair is a repeated key too: this is what both rules refuse.
                 PresetRule::RepeatedPair | PresetRule::Unknown => {
-                    let pair = format!("{label}:{value}");
+                    let pair = format!("{label}:{set_to}");
                     let message = format!("duplicated preset 'label:value' pair : {pair}");
                     (pair, message)
                 }
             };
-            if !seen.insert(what) {
-                return Some(message);
+            if let Some(first) = seen.insert(what, *value) {
+                let repeats = Some((first.0.clone(), first.1.to_owned()));
+                return Some(Objection { repeats, ..objection(value, message) });
             }
         }
         None
@@ -304,6 +307,7 @@ fn objection(value: &Value<'_>, message: String) -> Objection {
         message: sanitize_line(&message),
         config_map: Some(value.0.clone()),
         config_key: Some(value.1.to_owned()),
+        repeats: None,
     }
 }
 

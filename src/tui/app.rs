@@ -31,6 +31,8 @@ pub struct App {
     pub config: Config,
     pub planning: Planning,
     pub run: Option<RunView>,
+    /// The newest outage that this session saw.
+    pub outage: Option<Outage>,
     /// What the last key came to, until the next one.
     pub notice: Option<String>,
     pub leaving: Leaving,
@@ -279,6 +281,18 @@ impl RunView {
     }
 }
 
+/// A time in which Prow was broken, as far as this session saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    pub since: Option<Timestamp>,
+    /// When it was first seen not to be broken any more.
+    pub until: Option<Timestamp>,
+    /// What users lost, as the verdict said.
+    pub loss: Vec<String>,
+    /// Roles of the components that were not ready.
+    pub down: Vec<String>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
     No,
@@ -326,6 +340,7 @@ impl App {
             },
             planning: Planning::Empty,
             run: None,
+            outage: None,
             notice: None,
             leaving: Leaving::No,
             ticket: 0,

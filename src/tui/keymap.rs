@@ -42,6 +42,8 @@ enum Places {
     ScreensAndReading,
     /// Where there is something to scroll or choose, also beside a confirmation.
     Lists,
+    /// Screens with more than one pane.
+    Panes,
     Only(Screen),
     Asking,
 }
@@ -54,9 +56,13 @@ impl Places {
             | (Places::ScreensAndReading | Places::Lists, Place::Reading)
             | (Places::Asking, Place::Asking) => true,
             (Places::Only(screen), Place::Screen(now)) => screen == now,
+            (Places::Panes, Place::Screen(now)) => match now {
+                Screen::Overview | Screen::Config | Screen::Plan => true,
+                Screen::Run => false,
+            },
             (Places::Screens, Place::Reading)
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
-            | (Places::Only(_), Place::Reading | Place::Asking | Place::Typing(_))
+            | (Places::Only(_) | Places::Panes, Place::Reading | Place::Asking | Place::Typing(_))
             | (Places::Asking, Place::Screen(_) | Place::Reading | Place::Typing(_)) => false,
         }
     }
@@ -97,14 +103,41 @@ use KeyCode::Char;
 
 /// All keys, in the order of help and hint bar.
 pub static KEYS: &[Binding] = &[
-    key!("Enter", [KeyCode::Enter], Places::Screens, Command::Open, "open", "open what is selected", Shown),
+    key!("Enter", [KeyCode::Enter], Places::Only(Screen::Overview), Command::Open, "open", "evidence, or logs", Shown),
+    key!(
+        "Enter",
+        [KeyCode::Enter],
+        Places::Only(Screen::Config),
+        Command::Open,
+        "open",
+        "keys, then their diff",
+        Shown
+    ),
+    key!(
+        "Enter",
+        [KeyCode::Enter],
+        Places::Only(Screen::Plan),
+        Command::Open,
+        "run",
+        "run it, once its words are typed",
+        Shown
+    ),
     key!("y", [Char('y')], Places::Asking, Command::Agree, "yes", "yes to the question", Shown),
     key!("p", [Char('p')], Places::Screens, Command::Plan, "plan", "make a plan and preview it; writes nothing", Shown),
     key!("u", [Char('u')], Places::Only(Screen::Run), Command::Undo, "undo plan", "plan that undoes this run", Shown),
     key!("d", [Char('d')], Places::Only(Screen::Config), Command::Diff, "diff", "the diff of the key", Shown),
     key!("d", [Char('d')], Places::Only(Screen::Plan), Command::Diff, "diff", "what the plan changes", Shown),
-    key!("/", [Char('/')], Places::Screens, Command::Filter, "filter", "filter this list", Shown),
-    key!("l", [Char('l')], Places::Screens, Command::Log, "logs", "why the component's last life ended", Shown),
+    key!("/", [Char('/')], Places::Only(Screen::Overview), Command::Filter, "filter", "filter the findings", Shown),
+    key!("/", [Char('/')], Places::Only(Screen::Config), Command::Filter, "filter", "filter the ConfigMaps", Shown),
+    key!(
+        "l",
+        [Char('l')],
+        Places::Only(Screen::Overview),
+        Command::Log,
+        "logs",
+        "why the component's last life ended",
+        Shown
+    ),
     key!("y", [Char('y')], Places::ScreensAndReading, Command::Copy, "copy", "copy it (OSC 52)", Shown),
     control!("Ctrl-Y", 'y', Places::Everywhere, Command::Copy, "copy", "copy, also beside a field", HelpOnly),
     key!(
@@ -116,14 +149,14 @@ pub static KEYS: &[Binding] = &[
         "hold the picture still, or let it go on",
         Shown
     ),
-    key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again, git fetched", Shown),
+    key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
     key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
     key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),
     key!("2", [Char('2')], Places::Screens, Command::Show(Screen::Config), "Config", "Config", HelpOnly),
     key!("3", [Char('3')], Places::Screens, Command::Show(Screen::Plan), "Plan", "Plan", HelpOnly),
     key!("4", [Char('4')], Places::Screens, Command::Show(Screen::Run), "Run", "Run", HelpOnly),
-    key!("Tab", [KeyCode::Tab], Places::Screens, Command::NextPane, "pane", "next pane", Shown),
-    key!("Shift-Tab", [KeyCode::BackTab], Places::Screens, Command::PreviousPane, "pane", "previous pane", HelpOnly),
+    key!("Tab", [KeyCode::Tab], Places::Panes, Command::NextPane, "pane", "next pane", Shown),
+    key!("Shift-Tab", [KeyCode::BackTab], Places::Panes, Command::PreviousPane, "pane", "previous pane", HelpOnly),
     key!("j, Down", [Char('j'), KeyCode::Down], Places::Lists, Command::Down, "down", "down", HelpOnly),
     key!("k, Up", [Char('k'), KeyCode::Up], Places::Lists, Command::Up, "up", "up", HelpOnly),
     key!("PgDn", [KeyCode::PageDown], Places::Lists, Command::PageDown, "page down", "ten down", HelpOnly),
@@ -213,7 +246,7 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
             Screen::Plan | Screen::Run => Err("no list here"),
         },
         Command::Arm | Command::Freeze => seen,
-        Command::Copy => copy_text(app).map(|_| ()).ok_or("nothing to copy"),
+        Command::Copy => copyable(app),
         Command::Suspend if app.run_is_going() => Err("a run goes on"),
         Command::NextPane | Command::PreviousPane => match app.screen {
             Screen::Overview | Screen::Config => Ok(()),
@@ -325,6 +358,24 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         },
         Screen::Run => next.map(Request::new).ok_or("no repair is next"),
     }
+}
+
+/// Whether there is something to copy, without making it: this is asked for every frame.
+fn copyable(app: &App) -> Result<(), &'static str> {
+    let there = match (app.modals.last(), app.screen) {
+        (Some(Modal::Detail { .. } | Modal::Log { .. }), _) => true,
+        (_, Screen::Overview) => match app.overview.pane {
+            OverviewPane::Findings => app.overview.finding.is_some(),
+            OverviewPane::Components => app.overview.component.is_some(),
+        },
+        (_, Screen::Config) => app.config.map.is_some(),
+        (_, Screen::Plan) => match app.planning {
+            Planning::Ready(_) | Planning::Refused { .. } => true,
+            Planning::Empty | Planning::Making { .. } => false,
+        },
+        (_, Screen::Run) => app.run.is_some(),
+    };
+    if there { Ok(()) } else { Err("nothing to copy") }
 }
 
 /// What `y` would copy here.

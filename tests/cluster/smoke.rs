@@ -114,6 +114,65 @@ fn preset_outage_breaks_the_real_hook_and_good_content_heals_it() {
     assert_eq!(written, ["update configmaps", "delete pods", "delete pods"]);
 }
 
+/// Whether the deployed version loads the oncall's checkout.
+fn loads(bed: &Bed) -> bool {
+    let repository = bed.repository();
+    let flag = |name: &str, path: &str| format!("--{name}={}", repository.join(path).display());
+    let output = std::process::Command::new(bed.checkconfig())
+        .arg(flag("config-path", "config/prow/config.yaml"))
+        .arg(flag("job-config-path", "config/jobs"))
+        .arg(flag("plugin-config", "config/prow/plugins.yaml"))
+        .output()
+        .expect("checkconfig");
+    output.status.success()
+}
+
+#[test]
+fn bed_obeys() {
+    let Some(mut bed) = Bed::start("2019-01-23") else { return };
+    assert!(!loads(&bed), "the refactoring is refused");
+    bed.merge("revert");
+    assert!(!loads(&bed), "the revert was not enough");
+    assert_eq!(bed.merge("fix").len(), 40);
+    assert!(loads(&bed), "the fix loads");
+
+    bed.write_config_map("job-config", "presets.yaml");
+    let maps = |client: Client| Api::<ConfigMap>::namespaced(client, NAMESPACE);
+    block_on(async {
+        let map = maps(client(&bed.kubeconfig()).await).get("job-config").await.expect("the ConfigMap");
+        let managers = map.metadata.managed_fields.iter().flatten().filter_map(|fields| fields.manager.as_deref());
+        assert_eq!(managers.collect::<Vec<_>>(), ["config-bootstrapper", "hook", "kubectl-edit"]);
+    });
+
+    let variants = [("no-logs", None), ("expired-token", Some(401)), ("no-list-in-one-namespace", None)];
+    for (variant, code) in variants {
+        let answer = block_on(async { maps(client(&bed.kubeconfig_of(variant)).await).get("job-config").await });
+        match (answer, code) {
+            (Ok(_), None) => {}
+            (Err(kube::Error::Api(error)), Some(code)) => assert_eq!(error.code, code, "{variant}"),
+            (answer, _) => panic!("{variant}: {answer:?}"),
+        }
+    }
+
+    let list = |bed: &Bed| {
+        let kubeconfig = bed.kubeconfig();
+        block_on(async {
+            let maps = maps(client(&kubeconfig).await);
+            tokio::time::timeout(Duration::from_secs(2), maps.get("config")).await
+        })
+    };
+    bed.freeze_api_server();
+    assert!(list(&bed).is_err(), "a frozen server does not answer");
+    bed.thaw_api_server();
+    assert!(matches!(list(&bed), Ok(Ok(_))), "a thawed server answers");
+    bed.stop_api_server();
+    assert!(matches!(list(&bed), Ok(Err(_))), "a stopped server refuses");
+    bed.start_api_server();
+    assert!(matches!(list(&bed), Ok(Ok(_))), "it is back at its address");
+    bed.pause_controllers();
+    bed.resume_controllers();
+}
+
 #[test]
 fn nothing_outlives_a_killed_bed() {
     let Some(mut bed) = Bed::start("healthy") else { return };

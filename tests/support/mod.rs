@@ -60,12 +60,15 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         config: ConfigFlags {
             config_path: path("/etc/config/config.yaml", "config", Some("config.yaml")),
             job_config_path: path("/etc/job-config", "job-config", None),
-            plugin_config: if role == "hook" { path("/etc/plugins/plugins.yaml", "plugins", Some("plugins.yaml")) } else { None },
+            plugin_config: if role == "hook" {
+                path("/etc/plugins/plugins.yaml", "plugins", Some("plugins.yaml"))
+            } else {
+                None
+            },
         },
         mounts: ["config", "job-config", "plugins"].map(mount).to_vec(),
         pods,
         rolled_out: Some(at("2019-01-18T18:11:00Z")),
-        ready_changed: Some(at("2019-01-18T18:12:00Z")),
     }
 }
 
@@ -78,6 +81,7 @@ fn pod(role: &str, n: u32) -> ComponentPod {
         deleting: false,
         phase: "Running".to_owned(),
         ready: true,
+        ready_changed: Some(at("2019-01-18T18:12:00Z")),
         state: "Running".to_owned(),
         owner: Some(format!("{role}-5c9d8f7b6")),
         finalizers: Vec::new(),
@@ -97,9 +101,9 @@ fn pod(role: &str, n: u32) -> ComponentPod {
 /// Lets a component crash-loop with the incident's message.
 pub fn crash(component: &mut Component, restarts: u32) {
     component.ready = 0;
-    component.ready_changed = Some(at("2019-01-23T12:41:00Z"));
     for (pod, extra) in component.pods.iter_mut().zip(0..) {
         pod.ready = false;
+        pod.ready_changed = Some(at("2019-01-23T12:41:00Z"));
         pod.state = "CrashLoopBackOff".to_owned();
         for container in &mut pod.containers {
             container.ready = false;
@@ -189,15 +193,25 @@ fn candidate(revision: Revision, job_config: &Values, objections: Vec<Objection>
 }
 
 fn good_job_config() -> Values {
-    job_config(good_presets(), "presubmits:\n  kubernetes/kops:\n  - name: pull-kops-e2e\n    labels:\n      preset-aws-credential: \"true\"\n")
+    job_config(
+        good_presets(),
+        "presubmits:\n  kubernetes/kops:\n  - name: pull-kops-e2e\n    labels:\n      preset-aws-credential: \"true\"\n",
+    )
 }
 
 fn bad_job_config() -> Values {
-    job_config(bad_presets(), "presubmits:\n  kubernetes/kops:\n  - name: pull-kops-e2e\n    labels:\n      preset-aws-credential: kops\n")
+    job_config(
+        bad_presets(),
+        "presubmits:\n  kubernetes/kops:\n  - name: pull-kops-e2e\n    labels:\n      preset-aws-credential: kops\n",
+    )
 }
 
 fn good() -> Candidate {
-    candidate(revision("51e02aa", "Bump prow to v20190118-a1f5e0c", "2019-01-18T18:00:00Z"), &good_job_config(), Vec::new())
+    candidate(
+        revision("51e02aa", "Bump prow to v20190118-a1f5e0c", "2019-01-18T18:00:00Z"),
+        &good_job_config(),
+        Vec::new(),
+    )
 }
 
 fn bad() -> Candidate {
@@ -205,6 +219,7 @@ fn bad() -> Candidate {
         message: FATAL.to_owned(),
         config_map: Some(key("job-config")),
         config_key: Some("presets.yaml".to_owned()),
+        repeats: None,
     };
     let revision = revision("6a70de1", "Merge pull request #10886: refactor AWS presets", "2019-01-22T23:27:00Z");
     candidate(revision, &bad_job_config(), vec![objection])
@@ -305,6 +320,24 @@ pub fn healthy() -> Snapshot {
         prowjob("a2", "postsubmit", "2019-01-23T15:58:00Z", Some("2019-01-23T15:58:03Z"), Some("2019-01-23T16:06:00Z")),
         prowjob("a3", "periodic", "2019-01-23T16:05:00Z", Some("2019-01-23T16:05:02Z"), None),
     ]);
+    snapshot
+}
+
+/// The incident after `sync-config` at 16:12: the good configuration is live, hook sits in its back-off.
+pub fn written() -> Snapshot {
+    let mut snapshot = incident();
+    snapshot.taken_at = at("2019-01-23T16:12:39Z");
+    if let Source::Known { value, at: seen } = &mut snapshot.service.config_maps {
+        *seen = at("2019-01-23T16:12:38Z");
+        let map = config_map("job-config", "88412999", &good_job_config(), "2019-01-23T16:12:00Z");
+        value.insert(map.key.clone(), map);
+    }
+    if let Source::Known { at: seen, .. } = &mut snapshot.service.components {
+        *seen = at("2019-01-23T16:12:38Z");
+    }
+    if let Source::Known { at: seen, .. } = &mut snapshot.service.endpoints {
+        *seen = at("2019-01-23T16:12:38Z");
+    }
     snapshot
 }
 

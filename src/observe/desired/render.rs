@@ -334,6 +334,7 @@ impl<'a> Renderer<'a> {
             // Only a name that the components told has a namespace.
             config_map: Some(plugins.config_map.clone()).filter(|key| !key.namespace.is_empty()),
             config_key: plugins.key.clone(),
+            repeats: None,
         };
         Rendering { config_maps: Err(why), objections: vec![objection], not_understood: Vec::new() }
     }

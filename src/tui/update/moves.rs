@@ -1,10 +1,11 @@
 //! Selections, panes and scrolling. A selection is an id; what vanished is not replaced by its neighbour.
 
+use crate::diagnose::Health;
 use crate::present;
 
 use super::super::app::{
-    App, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, OverviewPane, Picture, PlanPane, Planning,
-    Screen, live_map, wanted,
+    App, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, Outage, OverviewPane, Picture, PlanPane,
+    Planning, Screen, live_map, wanted,
 };
 use super::super::view;
 
@@ -23,11 +24,35 @@ pub enum Move {
 
 /// Takes in a newer picture; a frozen screen keeps the old one.
 pub fn observed(app: &mut App, newest: Observation) {
+    remember_outage(app, &newest);
     app.picture = match std::mem::replace(&mut app.picture, Picture::Waiting) {
         Picture::Waiting | Picture::Live(_) => Picture::Live(newest),
         Picture::Frozen { shown, since, newest: _ } => Picture::Frozen { shown, newest, since },
     };
     settle(app);
+}
+
+/// Snapshots do not remember; what was lost is still lost when all is green again.
+fn remember_outage(app: &mut App, newest: &Observation) {
+    let verdict = &newest.diagnosis.verdict;
+    match verdict.state {
+        Health::Broken => {
+            let components = newest.snapshot.service.components.seen().map(Vec::as_slice).unwrap_or_default();
+            let down = components.iter().filter(|one| !one.is_idle_by_intent() && one.ready == 0);
+            app.outage = Some(Outage {
+                since: verdict.since,
+                until: None,
+                loss: verdict.loss.clone(),
+                down: down.map(|one| one.role.clone()).collect(),
+            });
+        }
+        Health::Healthy | Health::Degraded => {
+            if let Some(outage) = &mut app.outage {
+                outage.until.get_or_insert(newest.snapshot.taken_at);
+            }
+        }
+        Health::Unknown => {}
+    }
 }
 
 /// Brings selections and the kept diff in line with what is shown. Something is selected at first; later a selection

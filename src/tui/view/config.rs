@@ -9,6 +9,7 @@ use super::super::text;
 use super::super::theme::Role;
 use super::{diff_line, is_wide, paint, rule, selectable, styled, take};
 use crate::diagnose::{ConfigMapDrift, DriftState, KeyChange};
+use crate::model::Alias;
 use crate::present;
 
 /// What the API server takes in one ConfigMap.
@@ -105,23 +106,17 @@ fn maps_title(app: &App, columns: usize) -> Line<'static> {
     rule(app.theme, &title, app.config.pane == ConfigPane::Maps, columns)
 }
 
-fn map_line(
-    name: &str,
-    state: &str,
-    changes: &str,
-    bytes: &str,
-    writer: &str,
-    written: &str,
-    columns: usize,
-) -> String {
-    let name_room = columns.saturating_sub(2 + 10 + 15 + 11 + 21 + 9);
+fn map_line(cells: [&str; 6], columns: usize) -> String {
+    let [name, state, changes, bytes, writer, written] = cells;
+    let writer_room = if columns < 100 { 14 } else { 24 };
+    let name_room = columns.saturating_sub(2 + 10 + 12 + 8 + writer_room + 1 + 8);
     format!(
         "{} {} {} {} {} {}",
         text::fit(name, name_room),
         text::fit(state, 9),
-        text::right(changes, 14),
-        text::right(bytes, 9),
-        text::fit(writer, 20),
+        text::right(changes, 11),
+        text::right(bytes, 6),
+        text::fit(writer, writer_room),
         text::right(written, 7),
     )
 }
@@ -134,7 +129,7 @@ fn paint_maps(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) {
         paint(area, buffer, [Line::from("  none: git asks for none that this filter matches, or could not be read")]);
         return;
     }
-    let head = map_line("CLUSTER NAMESPACE/NAME", "STATE", "+   -   ~", "BYTES/1Mi", "LAST WRITER", "WRITTEN", columns);
+    let head = map_line(["CONFIGMAP", "STATE", "+   -   ~", "OF 1Mi", "LAST WRITER", "WRITTEN"], columns);
     paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
     let selected = maps.iter().position(|map| app.config.map.as_ref() == Some(&map.object));
     let first = text::window(selected, maps.len(), usize::from(area.height));
@@ -150,15 +145,17 @@ fn map_row(app: &App, seen: &Observation, map: &ConfigMapDrift, columns: usize) 
     let writer = live_map(&seen.snapshot, &map.object).and_then(|live| live.last_writer());
     let written = writer.and_then(|writer| writer.at).map(|at| present::age(at, app.now)).unwrap_or_default();
     let count = |change| map.count(change);
-    map_line(
-        &format!("{} {}/{}", map.object.cluster, map.object.namespace, map.object.name),
-        present::drift_state(map.state),
-        &format!("{:>3} {:>3} {:>3}", count(KeyChange::Added), count(KeyChange::Removed), count(KeyChange::Changed)),
-        &format!("{}%", (map.bytes * 100).div_ceil(LIMIT)),
-        writer.map_or("-", |writer| writer.manager.as_str()),
-        &written,
-        columns,
-    )
+    let changes =
+        format!("{:>3} {:>3} {:>3}", count(KeyChange::Added), count(KeyChange::Removed), count(KeyChange::Changed));
+    let size = match map.bytes * 100 / LIMIT {
+        0 if map.bytes > 0 => "<1%".to_owned(),
+        percent => format!("{percent}%"),
+    };
+    let name = format!("{}/{}", map.object.namespace, map.object.name);
+    // The service cluster goes without saying.
+    let name = if map.object.cluster == Alias::service() { name } else { format!("{} {name}", map.object.cluster) };
+    let writer = writer.map_or("-", |writer| writer.manager.as_str());
+    map_line([&name, present::drift_state(map.state), &changes, &size, writer, &written], columns)
 }
 
 fn state_role(state: DriftState) -> Role {
@@ -224,7 +221,7 @@ fn foot(app: &App, seen: &Observation) -> Line<'static> {
         return styled(app.theme, Role::Dim, "no live ConfigMap was read here");
     };
     let words = format!(
-        "{} read at resourceVersion {}; a plan is refused if its content moves. One PUT, backed up; no delete first.",
+        "{} at resourceVersion {}; a plan is one backed-up PUT, refused if it moves",
         live.key.name, live.resource_version
     );
     styled(app.theme, Role::Dim, words)

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{ARMED_IDLE_SECONDS, App, Mode, Picture, Place, Screen};
+use super::super::app::{ARMED_IDLE_SECONDS, App, Field, Mode, Picture, Place, Screen};
 use super::super::keymap::{self, Hint};
 use super::super::text;
 use super::super::theme::Role;
@@ -38,18 +38,24 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) -> Rect {
     paint(area, buffer, lines);
     let body = body(app, area);
     let foot = Rect { y: body.bottom(), height: area.bottom() - body.bottom(), ..area };
-    let mut lines = vec![rule(app.theme, "", false, columns), status(app)];
-    lines.extend(hints(app, columns, usize::from(hint_rows(app))));
+    let mut lines = vec![rule(app.theme, "", false, columns)];
+    let status = status(app);
+    // Where there is nothing to say, the hints have the row too.
+    let free = if status.is_some() || is_wide(app.size) { 0 } else { 1 };
+    if free == 0 {
+        lines.push(status.unwrap_or_default());
+    }
+    lines.extend(hints(app, columns, usize::from(hint_rows(app)) + free));
     paint(foot, buffer, lines);
     body
 }
 
 fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let bar = || Span::styled(" | ", app.theme.style(Role::Dim));
-    let (context, git) = (context(app), git(app));
+    let context = context(app);
     let (mode, role) = mode(app);
     let clock = present::clock_seconds(app.now);
-    let fixed = "prow-breakglass".len() + 3 * 4 + text::width(&mode) + text::width(&git) + clock.len();
+    let fixed = "prow-breakglass".len() + 3 * 3 + text::width(&mode) + clock.len();
     let first = Line::from(vec![
         Span::styled("prow-breakglass", app.theme.style(Role::Title)),
         bar(),
@@ -57,11 +63,9 @@ fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
         bar(),
         Span::styled(mode, app.theme.style(role)),
         bar(),
-        Span::raw(git),
-        bar(),
         Span::raw(clock),
     ]);
-    vec![first, tabs(app, columns)]
+    vec![first, tabs(app, &git(app), columns)]
 }
 
 fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
@@ -72,7 +76,7 @@ fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     vec![
         Line::from(format!("{context} {clock}")),
         Line::from(vec![Span::styled(mode, app.theme.style(role)), Span::raw(" | "), Span::raw(git)]),
-        tabs(app, columns),
+        tabs(app, "", columns),
     ]
 }
 
@@ -111,7 +115,7 @@ fn git(app: &App) -> String {
     }
 }
 
-fn tabs(app: &App, columns: usize) -> Line<'static> {
+fn tabs(app: &App, git: &str, columns: usize) -> Line<'static> {
     let mut spans = Vec::new();
     let mut used = 0;
     for (number, screen) in (1..).zip(Screen::ALL) {
@@ -122,7 +126,9 @@ fn tabs(app: &App, columns: usize) -> Line<'static> {
         spans.push(Span::styled(tab, app.theme.style(role)));
     }
     let (ages, old) = ages(app);
-    let ages = text::right(&ages, columns.saturating_sub(used));
+    let room = columns.saturating_sub(used + text::width(&ages) + 2);
+    spans.push(Span::raw(text::right(git, room)));
+    let ages = format!("  {ages}");
     spans.push(Span::styled(ages, app.theme.style(if old { Role::Warn } else { Role::Text })));
     Line::from(spans)
 }
@@ -164,17 +170,17 @@ fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {
     }
 }
 
-fn status(app: &App) -> Line<'static> {
+fn status(app: &App) -> Option<Line<'static>> {
     if let Some(notice) = &app.notice {
-        return styled(app.theme, Role::Title, notice.clone());
+        return Some(styled(app.theme, Role::Title, notice.clone()));
     }
     match &app.picture {
-        Picture::Frozen { since, .. } => styled(
+        Picture::Frozen { since, .. } => Some(styled(
             app.theme,
             Role::Warn,
             format!("FROZEN for {}: newer data is kept behind it; f lets it go on", present::age(*since, app.now)),
-        ),
-        Picture::Waiting | Picture::Live(_) => Line::default(),
+        )),
+        Picture::Waiting | Picture::Live(_) => None,
     }
 }
 
@@ -182,11 +188,13 @@ fn status(app: &App) -> Line<'static> {
 fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
     let place = app.place();
     let mut works: Vec<(String, Role)> = match place {
-        Place::Typing(_) => vec![
-            ("Enter (typed) go on".to_owned(), Role::Text),
-            ("Esc leave".to_owned(), Role::Text),
-            ("Ctrl-U clear".to_owned(), Role::Text),
-        ],
+        Place::Typing(field) => {
+            let mut works = vec!["Enter (typed) go on", "Esc leave", "Ctrl-U clear"];
+            if field == Field::Confirm {
+                works.extend(["Tab pane", "arrows PgDn read on"]);
+            }
+            works.into_iter().map(|hint| (hint.to_owned(), Role::Text)).collect()
+        }
         Place::Screen(_) | Place::Reading | Place::Asking => Vec::new(),
     };
     let mut greyed = Vec::new();

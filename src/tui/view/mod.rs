@@ -18,7 +18,7 @@ use ratatui::text::{Line, Span};
 use super::app::{App, ConfigPane, Modal, Screen};
 use super::text;
 use super::theme::{Role, Theme};
-use crate::present::{DiffLine, DiffTag};
+use crate::present::{self, DiffLine, DiffTag};
 
 /// The smallest screen that everything fits on, confirmations included.
 pub const SMALLEST: (u16, u16) = (80, 24);
@@ -141,6 +141,19 @@ fn diff_line(theme: Theme, line: &DiffLine) -> Line<'static> {
     };
     // A tab would move the terminal's cursor, not ours.
     styled(theme, role, format!("{mark}{}", line.text.replace('\t', "  ")))
+}
+
+/// An outage that this session saw and that is over: green alone would hide what was lost meanwhile.
+fn outage(app: &App) -> Option<String> {
+    let outage = app.outage.as_ref()?;
+    let until = outage.until?;
+    let since = outage.since.map_or("?".to_owned(), |since| present::clock(since, app.now));
+    let lost = if outage.down.iter().any(|role| role == "hook") {
+        ". Webhooks of that time were lost, config updates of merges included: GitHub does not send them again"
+    } else {
+        ""
+    };
+    Some(format!("WAS BROKEN {since} to {}: {}{lost}", present::clock(until, app.now), outage.loss.join("; ")))
 }
 
 /// A diff as text, for the clipboard.

@@ -63,12 +63,16 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     lines.extend(wrapped(&said, columns, most).into_iter().map(|line| styled(app.theme, role, line)));
     let next = present::next(&seen.diagnosis);
     lines.extend(wrapped(&next, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)));
+    lines.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 3).into_iter().map(Line::from));
     lines.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 2).into_iter().map(Line::from));
     lines
 }
 
 /// At most so many lines; the last one says when more was cut.
 fn wrapped(words: &str, columns: usize, most: usize) -> Vec<String> {
+    if words.is_empty() {
+        return Vec::new();
+    }
     let mut lines = text::wrap(words, columns, 6);
     if lines.len() > most {
         let rest: Vec<String> = lines.split_off(most - 1);
@@ -82,7 +86,7 @@ fn both(app: &App, area: &mut Rect, buffer: &mut Buffer) {
     let columns = usize::from(area.width);
     let height = usize::from(area.height).saturating_sub(2);
     let components = component_rows(app, columns);
-    let findings = finding_rows(app, columns, 2);
+    let findings = finding_rows(app, columns, usize::MAX);
     let needed: usize = findings.iter().map(|(lines, _)| lines.len()).sum();
     // Findings come first; components keep a third where both are too long.
     let for_components = components.rows.len() + 1;
@@ -117,7 +121,9 @@ fn one(app: &App, area: Rect, buffer: &mut Buffer) {
 
 fn findings_title(app: &App, columns: usize) -> Line<'static> {
     let filter = &app.overview.filter;
-    let title = if filter.is_empty() {
+    let title = if filter.is_empty() && columns < 90 {
+        "FINDINGS  worst first; FACT = read, GUESS = a rule's opinion".to_owned()
+    } else if filter.is_empty() {
         "FINDINGS  worst first; FACT = read from the API or git, GUESS = a rule's opinion".to_owned()
     } else {
         format!("FINDINGS  that contain `{filter}`")
@@ -129,13 +135,18 @@ fn components_title(app: &App, columns: usize) -> Line<'static> {
     rule(app.theme, "COMPONENTS", app.overview.pane == OverviewPane::Components, columns)
 }
 
-/// Each finding as its lines, and whether it is the selected one.
-fn finding_rows(app: &App, columns: usize, most: usize) -> Vec<(Vec<Line<'static>>, bool)> {
-    app.findings()
+/// Each finding as its lines, and whether it is the selected one. Of the rows beyond one for each, the first findings
+/// get their share first: causes are told in full before symptoms.
+fn finding_rows(app: &App, columns: usize, height: usize) -> Vec<(Vec<Line<'static>>, bool)> {
+    let findings = app.findings();
+    let mut spare = height.saturating_sub(findings.len());
+    findings
         .into_iter()
         .map(|finding| {
             let selected = app.overview.finding.as_deref() == Some(finding.id.as_str());
-            (finding_lines(app, finding, selected, columns, most), selected)
+            let lines = finding_lines(app, finding, selected, columns, 1 + spare.min(1));
+            spare -= lines.len() - 1;
+            (lines, selected)
         })
         .collect()
 }
@@ -178,10 +189,7 @@ fn finding_lines(app: &App, finding: &Finding, selected: bool, columns: usize, m
 
 fn paint_findings(app: &App, area: Rect, buffer: &mut Buffer) {
     let (columns, height) = (usize::from(area.width), usize::from(area.height));
-    let mut rows = finding_rows(app, columns, 2);
-    if rows.iter().map(|(lines, _)| lines.len()).sum::<usize>() > height {
-        rows = finding_rows(app, columns, 1);
-    }
+    let rows = finding_rows(app, columns, height);
     if rows.is_empty() {
         let words = if app.overview.filter.is_empty() { "none" } else { "none that match; Esc clears the filter" };
         paint(area, buffer, [styled(app.theme, Role::Ok, format!("  {words}"))]);
@@ -221,11 +229,13 @@ struct Widths {
 impl Widths {
     fn line(&self, cells: [&str; 8]) -> String {
         let [name, ready, restarts, state, running, spec, since, why] = cells;
-        let wide = self.columns >= 100;
-        let restarts =
-            if wide { text::right(restarts, 8) } else { text::right(&text::cut(restarts, 4).replace('…', "."), 4) };
+        let restarts = if self.columns >= 100 {
+            text::right(restarts, 8) + " "
+        } else {
+            text::right(if restarts == "RESTARTS" { "RST" } else { restarts }, 4)
+        };
         let line = format!(
-            "{} {} {restarts}  {} {} {} {}",
+            "{} {} {restarts} {} {} {} {}",
             text::fit(name, self.name),
             text::right(ready, 5),
             text::fit(state, 17),

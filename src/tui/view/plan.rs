@@ -12,7 +12,7 @@ use crate::present;
 use crate::repair::Answer;
 
 /// Rows of the confirmation, its rule included.
-const CONFIRM_ROWS: u16 = 5;
+const CONFIRM_ROWS: u16 = 6;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let columns = usize::from(area.width);
@@ -100,7 +100,7 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     };
     let made = present::clock(plan.basis.taken_at, app.now);
     let mut lines = Vec::new();
-    let head = format!("{}   made {made}   {state}", plan.title);
+    let head = format!("{} | made {made} | {state}", plan.title);
     lines.extend(text::wrap(&head, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)));
     for cluster in &plan.clusters {
         let target = format!("TARGET  {}: context {}, {}", cluster.alias, cluster.context, cluster.server);
@@ -218,23 +218,21 @@ fn confirmation(app: &App, sheet: &PlanSheet, columns: usize, more: usize) -> Ve
             lines.push(styled(
                 app.theme,
                 Role::Warn,
-                "READ-ONLY: A to arm first, then its words are typed here. Nothing has been written.",
+                "READ-ONLY: A to arm first, then type its words here. Nothing is written yet.",
             ));
         }
         (DryRun::Answered(_), Mode::Armed { .. }) if app.run_is_going() => {
             lines.push(Line::from("A run goes on (4); this plan can run when it ended."));
         }
         (DryRun::Answered(_), Mode::Armed { .. }) => {
-            lines.push(styled(
-                app.theme,
-                Role::Title,
-                format!("{}:   {}", present::confirmation(&sheet.plan.confirmation), sheet.plan.confirmation.word()),
-            ));
-            lines.push(Line::from("An empty Enter does nothing. Esc leaves. Paste is ignored here."));
+            let how = present::confirmation(&sheet.plan.confirmation);
+            lines.push(styled(app.theme, Role::Title, text::cut(&how, columns)));
+            lines.push(Line::from(format!("    {}", sheet.plan.confirmation.word())));
             lines.push(field(app, &sheet.typed));
-            if let Some(reply) = &sheet.reply {
-                lines.push(styled(app.theme, Role::Bad, text::cut(reply, columns)));
-            }
+            lines.push(match &sheet.reply {
+                Some(reply) => styled(app.theme, Role::Bad, text::cut(reply, columns)),
+                None => Line::from("An empty Enter does nothing. Esc leaves. Paste is ignored here."),
+            });
         }
     }
     lines

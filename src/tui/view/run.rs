@@ -116,7 +116,7 @@ fn bar(run: &RunView, columns: usize) -> String {
     let counts = counts(run);
     let all = run.steps.len();
     let ended = all - counts.left;
-    let room = (columns / 3).clamp(10, 50);
+    let room = columns.saturating_sub(60).clamp(10, 50);
     let full = if all == 0 { 0 } else { ended * room / all };
     format!(
         "[{}{}] {ended} of {all}  done {}  failed {}  skipped {}  unknown {}",
@@ -200,6 +200,9 @@ fn foot(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
             lines.extend(text::wrap(&verdict, columns, 6).into_iter().take(2).map(Line::from));
             let next = present::next(&seen.diagnosis);
             lines.extend(text::wrap(&next, columns, 6).into_iter().map(|line| styled(app.theme, Role::Title, line)));
+        }
+        if let Some(outage) = super::outage(app) {
+            lines.extend(text::wrap(&outage, columns, 6).into_iter().map(Line::from));
         }
         if super::super::keymap::undoable(app).is_ok() {
             lines.push(Line::from(format!("UNDO  u makes the plan that undoes {}", run.run)));

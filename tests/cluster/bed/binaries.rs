@@ -88,12 +88,13 @@ const MODULES: &[Module] = &[
             ("hook", "sigs.k8s.io/prow/cmd/hook"),
             ("prow-controller-manager", "sigs.k8s.io/prow/cmd/prow-controller-manager"),
             ("sinker", "sigs.k8s.io/prow/cmd/sinker"),
+            ("crier", "sigs.k8s.io/prow/cmd/crier"),
             ("horologium", "sigs.k8s.io/prow/cmd/horologium"),
             ("checkconfig", "sigs.k8s.io/prow/cmd/checkconfig"),
             ("config-bootstrapper", "sigs.k8s.io/prow/cmd/config-bootstrapper"),
         ],
         files: &[("sigs.k8s.io/prow", "config/prow/cluster/prowjob-crd/prowjob_customresourcedefinition.yaml", CRD)],
-        takes: "three minutes",
+        takes: "four minutes",
     },
 ];
 

@@ -1,6 +1,6 @@
-//! The little of GitHub that Prow's programs ask for when they start.
+//! The little of GitHub that Prow's programs ask for when they start and work.
 //!
-//! hook waits for `/user` before it serves. Everything else is answered with 404, which Prow takes for "no such
+//! hook waits for `/user` before it serves; crier sets statuses and comments. Everything else is answered with 404, which Prow takes for "no such
 //! thing". To play more of GitHub: an arm in [`answer`].
 
 use anyhow::Result;
@@ -34,6 +34,11 @@ fn answer(request: &Request<Incoming>) -> Result<Response<Body>, http::Error> {
     let (status, body) = match (request.method(), request.uri().path()) {
         (&Method::GET, "/user") => (StatusCode::OK, json!({ "login": "k8s-ci-robot", "id": 20407524 })),
         (&Method::GET, "/user/repos") => (StatusCode::OK, json!([])),
+        // crier: what is said of a pull request already, and what it says.
+        (&Method::GET, path) if path.ends_with("/comments") => (StatusCode::OK, json!([])),
+        (&Method::POST, path) if path.contains("/statuses/") || path.ends_with("/comments") => {
+            (StatusCode::CREATED, json!({}))
+        }
         (&Method::POST, "/graphql") => (StatusCode::OK, json!({ "data": {} })),
         _ => (StatusCode::NOT_FOUND, json!({ "message": "Not Found" })),
     };

@@ -158,7 +158,7 @@ impl Bed {
         answer[format!("{commit}Revision")].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Stops everybody who writes unasked: the controllers, KWOK, the kubelet and horologium. What goes on are the
+    /// Stops everybody who writes unasked: the controllers, KWOK, the kubelet, horologium and crier. What goes on are the
     /// Leases that prow-controller-manager and sinker renew.
     pub fn pause_controllers(&mut self) {
         self.command("pause-controllers");

@@ -46,7 +46,7 @@ const PAST: &[Past] = &[
         refs: Some(("kubernetes", "test-infra", 0)),
         started: 22,
         ended: Some(9),
-        state: "failure",
+        state: "success",
     },
     Past {
         id: "3c27b1de-1c56-11e9-8d1c-0a580a6c0b04",
@@ -151,7 +151,9 @@ fn prow_job(past: &Past) -> Value {
     if let Some(ended) = past.ended {
         status["completionTime"] = json!(ago(ended));
         status["description"] = json!(format!("Job {}.", if past.state == "success" { "succeeded" } else { "failed" }));
-        status["prev_report_states"] = json!({ "github-reporter": past.state });
+        if past.kind == "presubmit" {
+            status["prev_report_states"] = json!({ "github-reporter": past.state });
+        }
     }
     json!({
         "apiVersion": "prow.k8s.io/v1", "kind": "ProwJob",

@@ -54,11 +54,14 @@ static SINKER: Program = Program { binary: "sinker", ports: INSTRUMENTED, flags:
 static HOROLOGIUM: Program =
     Program { binary: "horologium", ports: INSTRUMENTED, flags: &["--kubeconfig={kubeconfig}"] };
 
+static CRIER: Program = Program { binary: "crier", ports: INSTRUMENTED, flags: GITHUB };
+
 const TABLE: &[Row] = &[
     Row { base: "hook", tag: PROW_TAG, play: Play::Run(&HOOK) },
     Row { base: "prow-controller-manager", tag: PROW_TAG, play: Play::Run(&PROW_CONTROLLER_MANAGER) },
     Row { base: "sinker", tag: PROW_TAG, play: Play::Run(&SINKER) },
     Row { base: "horologium", tag: PROW_TAG, play: Play::Run(&HOROLOGIUM) },
+    Row { base: "crier", tag: PROW_TAG, play: Play::Run(&CRIER) },
     Row { base: "branchprotector", tag: PROW_TAG, play: Play::Completes },
 ];
 

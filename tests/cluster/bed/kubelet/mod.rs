@@ -160,13 +160,13 @@ impl Kubelet {
         self.shared.paused.send_replace(false);
     }
 
-    /// horologium creates ProwJobs by the clock. The programs with leader election are left alone: frozen for
+    /// horologium creates ProwJobs by the clock, crier writes what it has just reported. The programs with leader election are left alone: frozen for
     /// longer than their lease they would end when they wake.
     fn signal_writers(&self, signal: Signal) {
         for pod in self.shared.records() {
             for container in &pod.containers {
                 if let images::Play::Run(program) = container.play
-                    && program.binary == "horologium"
+                    && matches!(program.binary, "horologium" | "crier")
                 {
                     container.signal(signal);
                 }

@@ -1,0 +1,80 @@
+//! Does the server still answer? A watch does not tell: it is silent when nothing happens and when nobody lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::owner::Message;
+use crate::cluster::Cluster;
+use crate::model::{ClusterIdentity, Failure, FailureKind, Source, Timestamp};
+
+/// How often the server is asked.
+const EVERY: Duration = Duration::from_secs(5);
+/// An identity that could not be read is asked for again after this long.
+const IDENTITY_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a server says of itself and of us.
+pub struct Introduction {
+    pub identity: Source<ClusterIdentity>,
+    pub version: Option<String>,
+    pub user: Option<String>,
+}
+
+/// Asks until dropped; `refresh` asks at once.
+pub async fn beat(cluster: Cluster, send: mpsc::UnboundedSender<Message>, refresh: Arc<Notify>) {
+    // The first answer may take as long as any call, for a tunnel may have to open; then slowness is a sign.
+    let mut within = cluster.timeout();
+    let mut introduce_at = Some(Instant::now());
+    loop {
+        let answer = cluster.heartbeat(within).await;
+        let answers = answer.is_ok();
+        if send.send(Message::Contact(answer)).is_err() {
+            return;
+        }
+        if answers {
+            within = cluster.timeout() / 2;
+            if introduce_at.is_some_and(|at| at <= Instant::now()) {
+                let introduction = introduce(&cluster).await;
+                let known = matches!(introduction.identity, Source::Known { .. });
+                introduce_at = (!known).then(|| Instant::now() + IDENTITY_AGAIN);
+                if send.send(Message::Introduced(Box::new(introduction))).is_err() {
+                    return;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = refresh.notified() => {}
+        }
+    }
+}
+
+async fn introduce(cluster: &Cluster) -> Introduction {
+    let (identity, version, user) = tokio::join!(cluster.identity(), cluster.version(), cluster.user());
+    Introduction {
+        identity: identity.map_or_else(unidentified, |value| Source::Known { value, at: Timestamp::now() }),
+        // Both are for show only: not knowing them is shown as such.
+        version: version.ok(),
+        user: user.ok().flatten(),
+    }
+}
+
+fn unidentified<T>(failure: Failure) -> Source<T> {
+    match failure.kind {
+        FailureKind::Forbidden => Source::Denied { verb: "get namespace kube-system".to_owned() },
+        FailureKind::Usage
+        | FailureKind::Tool
+        | FailureKind::Refused
+        | FailureKind::Unauthenticated
+        | FailureKind::Unreachable
+        | FailureKind::NotFound
+        | FailureKind::Conflict
+        | FailureKind::Throttled
+        | FailureKind::Rejected
+        | FailureKind::Server
+        | FailureKind::Interrupted
+        | FailureKind::Partial => Source::Lost { error: failure, last: None },
+    }
+}

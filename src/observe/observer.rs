@@ -1,0 +1,120 @@
+//! The handle on everything that looks: start, subscribe, look once, stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::AbortHandle;
+
+use super::assemble::Names;
+use super::owner::{Message, Owner};
+use crate::cluster::{Cluster, errors};
+use crate::git::Repository;
+use crate::model::{Alias, Failure, InterruptedRun, RefusedContent, Snapshot, Source};
+
+use super::desired::DesiredOptions;
+
+/// What to look at beyond the cluster itself.
+#[derive(Debug, Clone)]
+pub struct ObserveOptions {
+    /// Namespaces to look into where lists over the whole cluster are denied; the context's own, `default` and `prow`
+    /// are tried anyway.
+    pub namespaces: Vec<String>,
+    /// What to read of the configuration repository.
+    pub desired: DesiredOptions,
+    /// Prow's name of the cluster that its components run in.
+    pub service_alias: Alias,
+}
+
+/// Keeps looking until it is dropped.
+pub struct Observer {
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    quiet: watch::Receiver<bool>,
+    send: mpsc::UnboundedSender<Message>,
+    refresh: Arc<Notify>,
+    owner: AbortHandle,
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        // The owner holds the set of all other tasks, which ends with it.
+        self.owner.abort();
+    }
+}
+
+impl Observer {
+    /// Starts to look; must be called within a tokio runtime. Nothing fails here: what cannot be seen is said in the
+    /// snapshots. Without a repository, give the failure that says how to name one.
+    pub fn start(cluster: Cluster, repository: Result<Repository, Failure>, options: ObserveOptions) -> Observer {
+        let names = Names {
+            alias: options.service_alias,
+            context: cluster.context().to_owned(),
+            server: cluster.server().to_owned(),
+            asked: options.namespaces,
+        };
+        let refresh = Arc::new(Notify::new());
+        let (send, receive) = mpsc::unbounded_channel();
+        let (mut owner, snapshots, quiet) = Owner::new(cluster, names, send.clone(), refresh.clone());
+        owner.follow_repository(repository, options.desired);
+        let owner = tokio::spawn(owner.run(receive)).abort_handle();
+        Observer { snapshots, quiet, send, refresh, owner }
+    }
+
+    /// The newest snapshot, always; those in between may be skipped.
+    pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Looks once: waits until every source has answered in some way. What has not answered `within` the time is lost.
+    pub async fn settled(&mut self, within: Duration) -> Arc<Snapshot> {
+        let in_time = tokio::time::timeout(within, self.quiet.wait_for(|quiet| *quiet)).await;
+        let seen = self.snapshots.borrow_and_update().clone();
+        match in_time {
+            Ok(Ok(_)) => seen,
+            Ok(Err(_)) | Err(_) => Arc::new(given_up(&seen, within)),
+        }
+    }
+
+    /// Asks again what can be asked again: the server, lists in their back-off, the repository.
+    pub fn refresh(&self) {
+        self.refresh.notify_waiters();
+        self.tell(Message::Refresh);
+    }
+
+    /// Runs of this program that did not end, from the journal.
+    pub fn set_interrupted(&self, runs: Vec<InterruptedRun>) {
+        self.tell(Message::Interrupted(runs));
+    }
+
+    /// Contents that a component is known to have refused, from the journal.
+    pub fn set_refused(&self, refused: Vec<RefusedContent>) {
+        self.tell(Message::Refused(refused));
+    }
+
+    fn tell(&self, message: Message) {
+        // The owner ends only with its runtime, and then nobody looks at snapshots either.
+        drop(self.send.send(message));
+    }
+}
+
+/// What still loads will not be waited for.
+fn given_up(seen: &Snapshot, within: Duration) -> Snapshot {
+    fn end<T>(source: &mut Source<T>, doing: &str, within: Duration) {
+        if !source.is_settled() {
+            *source = Source::Lost { error: errors::timed_out(doing, within), last: None };
+        }
+    }
+    let mut snapshot = seen.clone();
+    let view = &mut snapshot.service;
+    end(&mut view.identity, "get namespace kube-system", within);
+    end(&mut view.components, "list Prow's components", within);
+    end(&mut view.config_maps, "list configmaps", within);
+    end(&mut view.endpoints, "list endpointslices", within);
+    for part in &mut view.parts {
+        end(&mut part.source, &format!("list {}", part.name), within);
+    }
+    end(&mut snapshot.prowjobs, "list prowjobs", within);
+    end(&mut snapshot.prow, "read prowjob_namespace from the live configuration", within);
+    end(&mut snapshot.desired, "read the configuration repository", within);
+    snapshot
+}

@@ -1,0 +1,83 @@
+//! Which lists are wanted: what was found tells where to look next. Pure.
+
+use std::collections::BTreeSet;
+
+use super::assemble::component_namespaces;
+use super::raw::{Raw, Standing, WorkloadKind};
+use crate::cluster::watch::Scope;
+use crate::model::{Alias, Desired, Source};
+
+/// Namespaces that a Prow is usually found in, looked at where the whole cluster may not be listed.
+const USUAL_NAMESPACES: [&str; 2] = ["default", "prow"];
+
+/// A list that can be asked for; the strings are namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ListId {
+    Workloads(WorkloadKind, Scope),
+    Pods(String),
+    ReplicaSets(String),
+    ConfigMaps(String),
+    Endpoints(String),
+    ProwJobs(String),
+}
+
+/// The lists to be kept, given what they showed so far. `known` are namespaces to fall back to.
+pub fn wanted(raw: &Raw, desired: &Source<Desired>, alias: &Alias, known: &[String]) -> BTreeSet<ListId> {
+    let mut wanted = BTreeSet::new();
+    for kind in WorkloadKind::ALL {
+        wanted.insert(ListId::Workloads(kind, Scope::Cluster));
+        let everywhere = raw.workloads.get(&(kind, Scope::Cluster)).map(|list| &list.standing);
+        if matches!(everywhere, Some(Standing::Denied { .. })) {
+            let usual = USUAL_NAMESPACES.iter().map(|name| (*name).to_owned());
+            wanted.extend(
+                known
+                    .iter()
+                    .cloned()
+                    .chain(usual)
+                    .map(|namespace| ListId::Workloads(kind, Scope::Namespace(namespace))),
+            );
+        }
+    }
+    for namespace in component_namespaces(raw) {
+        wanted.insert(ListId::Pods(namespace.clone()));
+        wanted.insert(ListId::ReplicaSets(namespace.clone()));
+        wanted.insert(ListId::ConfigMaps(namespace.clone()));
+        wanted.insert(ListId::Endpoints(namespace));
+    }
+    if let Some((settings, _)) = &raw.settings {
+        wanted.insert(ListId::ConfigMaps(settings.prowjob_namespace.clone()));
+        wanted.insert(ListId::ConfigMaps(settings.pod_namespace.clone()));
+        wanted.insert(ListId::ProwJobs(settings.prowjob_namespace.clone()));
+    }
+    // Where the repository wants ConfigMaps that nothing mounts (yet).
+    if let Some(desired) = desired.seen() {
+        let candidates = std::iter::once(&desired.head).chain(&desired.asked).chain(&desired.candidates);
+        for map in candidates.filter_map(|candidate| candidate.config_maps.as_ref().ok()).flat_map(|maps| maps.iter()) {
+            if map.cluster == *alias && !map.key.namespace.is_empty() {
+                wanted.insert(ListId::ConfigMaps(map.key.namespace.clone()));
+            }
+        }
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denied_cluster_falls_back_to_known_namespaces_kind_by_kind() {
+        let mut raw = Raw::default();
+        let alias = Alias::service();
+        let first = wanted(&raw, &Source::Loading, &alias, &["ci".to_owned()]);
+        assert_eq!(first.len(), 4, "nothing but workloads over the whole cluster: {first:?}");
+        let denied = raw.workloads.entry((WorkloadKind::Deployment, Scope::Cluster)).or_default();
+        denied.standing = Standing::Denied { verb: "list deployments in all namespaces".to_owned() };
+        let second = wanted(&raw, &Source::Loading, &alias, &["ci".to_owned()]);
+        for namespace in ["ci", "default", "prow"] {
+            let id = ListId::Workloads(WorkloadKind::Deployment, Scope::Namespace(namespace.to_owned()));
+            assert!(second.contains(&id), "{namespace}");
+        }
+        assert_eq!(second.len(), 7, "the other kinds are not denied: {second:?}");
+    }
+}

@@ -1,0 +1,12 @@
+//! The front end without a terminal: keys to effects as tables, screens as pictures, the README's picture.
+//!
+//! Pictures are reviewed by eye: after a wanted change run with `INSTA_UPDATE=always` (and `UPDATE_PICTURES=1` for the
+//! SVG) and read the difference.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod hands;
+mod keys;
+mod pictures;
+mod runs;

@@ -1,0 +1,199 @@
+//! Screens as they are drawn, at 80x24 and 120x36.
+
+use prow_breakglass::tui::picture::render_to_svg;
+use prow_breakglass::tui::theme::{Charset, Palette, Theme};
+use ratatui::style::{Color, Modifier};
+
+use crate::hands::{Hands, SMALL, WIDE};
+use crate::support::{self, at};
+
+fn both(name: &str, prepare: impl Fn(&mut Hands), snapshot: fn() -> prow_breakglass::model::Snapshot) {
+    for size in [SMALL, WIDE] {
+        let mut hands = Hands::new(snapshot(), size);
+        prepare(&mut hands);
+        insta::assert_snapshot!(format!("{name}-{}x{}", size.0, size.1), hands.text());
+    }
+}
+
+#[test]
+fn overview() {
+    both("overview-incident", |_| {}, support::incident);
+    both("overview-healthy", |_| {}, support::healthy);
+    both(
+        "overview-components",
+        |hands| {
+            hands.press(crossterm::event::KeyCode::Tab);
+        },
+        support::incident,
+    );
+}
+
+#[test]
+fn config() {
+    both(
+        "config-maps",
+        |hands| {
+            hands.keys("2j");
+        },
+        support::incident,
+    );
+    both(
+        "config-diff",
+        |hands| {
+            hands.keys("2j").enter().enter();
+        },
+        support::incident,
+    );
+}
+
+#[test]
+fn plan() {
+    both(
+        "plan-read-only",
+        |hands| {
+            hands.keys("p");
+        },
+        support::incident,
+    );
+    both(
+        "plan-typing",
+        |hands| {
+            hands.arm().keys("pye");
+        },
+        support::incident,
+    );
+}
+
+#[test]
+fn run() {
+    both(
+        "run-verifying",
+        |hands| {
+            hands.arm().keys("p").confirm();
+            hands.run_begins();
+            hands.run_ends();
+            hands.tick("2019-01-23T16:12:40Z");
+            hands.see(support::written());
+        },
+        support::incident,
+    );
+}
+
+#[test]
+fn after_the_repair() {
+    let healed = |hands: &mut Hands| {
+        hands.arm().keys("p").confirm();
+        hands.run_begins();
+        hands.run_ends();
+        hands.tick("2019-01-23T16:13:40Z");
+        let mut well = support::healthy();
+        well.taken_at = at("2019-01-23T16:13:39Z");
+        hands.see(well);
+    };
+    both("run-verified", healed, support::incident);
+    both(
+        "overview-after",
+        |hands| {
+            healed(hands);
+            hands.keys("1");
+        },
+        support::incident,
+    );
+}
+
+#[test]
+fn pop_ups() {
+    both(
+        "detail",
+        |hands| {
+            hands.enter();
+        },
+        support::incident,
+    );
+    both(
+        "help",
+        |hands| {
+            hands.keys("?");
+        },
+        support::incident,
+    );
+    both(
+        "arm",
+        |hands| {
+            hands.keys("Aprow");
+        },
+        support::incident,
+    );
+}
+
+#[test]
+fn what_is_too_small_says_so() {
+    let text = Hands::on_incident((79, 24)).text();
+    assert!(text.contains("too small: 79x24, need 80x24"), "{text}");
+    assert!(text.contains("--plain"), "{text}");
+    for size in [(1, 1), (0, 0), (10, 3)] {
+        Hands::on_incident(size).draw();
+    }
+}
+
+#[test]
+fn every_screen_tells_where_it_is() {
+    for size in [SMALL, WIDE] {
+        for screen in ["1", "2", "3", "4"] {
+            let text = Hands::on_incident(size).keys(screen).text();
+            for words in ["prow-services", "35.1.2.3", "oncall@example.org", "READ-ONLY", "6a70de1", "data: svc 1s"] {
+                assert!(text.contains(words), "{words} on {screen} at {size:?}\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_utf8_everything_is_ascii() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.app.theme = Theme { palette: Palette::Ansi, charset: Charset::Ascii };
+    for keys in ["1", "2", "3", "4", "?"] {
+        let text = hands.keys(keys).text();
+        assert!(text.is_ascii(), "{text}");
+    }
+}
+
+/// Style of the first cell of some words on the screen.
+fn style_of(hands: &Hands, words: &str) -> ratatui::style::Style {
+    let text = hands.text();
+    let (row, line) = text.lines().enumerate().find(|(_, line)| line.contains(words)).expect("the words are there");
+    let column = line.split(words).next().map_or(0, |before| before.chars().count());
+    let at = (u16::try_from(column).expect("a column"), u16::try_from(row).expect("a row"));
+    hands.draw().cell(at).expect("a cell").style()
+}
+
+#[test]
+fn colours_back_the_words() {
+    let mut hands = Hands::on_incident(WIDE);
+    assert_eq!(style_of(&hands, "BROKEN").fg, Some(Color::Red));
+    assert_eq!(style_of(&hands, "WARN").fg, Some(Color::Yellow));
+    assert_eq!(style_of(&hands, "READ-ONLY").fg, Some(Color::Green));
+    hands.arm();
+    assert!(style_of(&hands, "ARMED").add_modifier.contains(Modifier::REVERSED));
+    assert_eq!(style_of(&Hands::new(support::healthy(), WIDE), "HEALTHY").fg, Some(Color::Green));
+}
+
+#[test]
+fn no_color_leaves_the_terminals_own() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.app.theme = Theme { palette: Palette::Plain, charset: Charset::Utf8 };
+    let buffer = hands.draw();
+    assert!(buffer.content.iter().all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset));
+}
+
+#[test]
+fn the_readmes_picture_is_what_the_program_draws() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/overview.svg");
+    let drawn = render_to_svg(&Hands::on_incident(WIDE).app, WIDE.0, WIDE.1);
+    if std::env::var_os("UPDATE_PICTURES").is_some() {
+        std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).expect("a folder");
+        std::fs::write(path, &drawn).expect("a picture");
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == drawn, "the picture is old: run with UPDATE_PICTURES=1 and look at it");
+}

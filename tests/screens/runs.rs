@@ -1,0 +1,81 @@
+//! From the typed words to the picture that proves the repair, and what is offered then.
+
+use prow_breakglass::model::{Failure, FailureKind, RunEvent, RunSummary};
+use prow_breakglass::repair::RepairId;
+use prow_breakglass::tui::app::{Phase, Planning, Screen, Verification};
+use prow_breakglass::tui::{Effect, Msg};
+
+use crate::hands::{Hands, WIDE};
+use crate::support::{self, at};
+
+fn running() -> Hands {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.arm().keys("p").confirm();
+    hands.run_begins();
+    hands
+}
+
+#[test]
+fn the_run_is_shown_while_it_goes() {
+    let hands = running();
+    let text = hands.text();
+    for words in ["r-0001", "RUNNING", "sent, waiting for the answer", "journal.ndjson", "0 of 1"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+#[test]
+fn only_a_newer_picture_verifies() {
+    let mut hands = running();
+    hands.run_ends();
+    assert!(matches!(hands.last_effect(), Some(Effect::Refresh)), "it looks at once");
+    hands.see(support::incident());
+    let run = hands.app.run.as_ref().expect("a run");
+    assert_eq!(run.verification, Verification::NotBegun, "a picture older than the run's end proves nothing");
+    hands.see(support::written());
+    assert!(hands.text().contains("waiting for hook 0/2"), "{}", hands.text());
+    let mut well = support::healthy();
+    well.taken_at = at("2019-01-23T16:13:30Z");
+    hands.see(well);
+    assert!(hands.text().contains("verified 16:13Z: "), "{}", hands.text());
+    assert!(hands.text().contains("Webhooks of that time were lost"), "green does not hide it");
+    assert!(matches!(hands.last_effect(), Some(Effect::Verified { run, .. }) if run == "r-0001"));
+}
+
+#[test]
+fn afterwards_the_next_repair_is_one_key_away() {
+    let mut hands = running();
+    hands.run_ends();
+    hands.see(support::written());
+    hands.keys("p");
+    assert_eq!(hands.app.screen, Screen::Plan);
+    let Planning::Ready(sheet) = &hands.app.planning else { panic!("no plan: {}", hands.text()) };
+    assert_eq!(sheet.plan.repair, RepairId::Kick, "nobody waits out the back-off");
+}
+
+#[test]
+fn undo_is_a_plan() {
+    let mut hands = running();
+    hands.keys("u");
+    assert_eq!(hands.app.screen, Screen::Run, "not while it goes on");
+    hands.run_ends();
+    hands.keys("u");
+    assert!(matches!(hands.last_effect(), Some(Effect::PlanUndo { run, .. }) if run == "r-0001"));
+    assert_eq!(hands.writes(), 1, "only the first run wrote");
+}
+
+#[test]
+fn a_run_that_could_not_begin_says_so() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.arm().keys("p").confirm();
+    let failure = Failure::new(FailureKind::Tool, "the journal cannot be written")
+        .cause("No space left on device")
+        .hint("--journal DIR elsewhere");
+    let summary = RunSummary { left: 1, first_failure: Some(failure), ..RunSummary::default() };
+    hands.tell(Msg::Run(RunEvent::Ended { at: at("2019-01-23T16:12:00Z"), summary }));
+    assert!(matches!(hands.app.run.as_ref().map(|run| &run.phase), Some(Phase::Ended { .. })));
+    let text = hands.text();
+    for words in ["DID NOT START", "the journal cannot be written", "No space left", "--journal DIR"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
