@@ -15,12 +15,14 @@ use serde::Deserialize;
 
 use super::pods;
 use crate::model::text::sanitize_line;
-use crate::model::{
-    Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, ProwJobTimes, Timestamp, Values, Writer,
-};
+use crate::model::{self};
+use crate::model::{Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, Timestamp, Values, Writer};
 
 /// Label of an EndpointSlice with the name of its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// What Prow takes an empty `spec.cluster` for.
+const DEFAULT_CLUSTER: &str = "default";
 
 /// A Deployment, StatefulSet, DaemonSet or CronJob.
 #[derive(Debug, Clone, PartialEq)]
@@ -244,7 +246,7 @@ pub fn endpoints(slice: &EndpointSlice) -> Option<EndpointsRow> {
     Some(EndpointsRow { service: Key::new(namespace, service), endpoints })
 }
 
-/// A ProwJob with nothing but its times: its pod spec is dropped while parsing.
+/// A ProwJob as it is read: its pod spec is dropped while parsing.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ProwJob {
     pub metadata: ObjectMeta,
@@ -260,6 +262,10 @@ struct ProwJobSpec {
     job: String,
     #[serde(default, rename = "type")]
     job_type: String,
+    #[serde(default)]
+    cluster: String,
+    #[serde(default)]
+    agent: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -267,6 +273,11 @@ struct ProwJobSpec {
 struct ProwJobStatus {
     #[serde(default)]
     state: String,
+    #[serde(default)]
+    description: String,
+    // Prow's names are not of one style.
+    #[serde(default, rename = "pod_name")]
+    pod_name: String,
     start_time: Option<Time>,
     pending_time: Option<Time>,
     completion_time: Option<Time>,
@@ -301,9 +312,15 @@ impl kube::Resource for ProwJob {
     }
 }
 
-pub fn prow_job(object: &ProwJob) -> Option<ProwJobTimes> {
-    Some(ProwJobTimes {
+pub fn prow_job(object: &ProwJob) -> Option<model::ProwJob> {
+    let cluster = sanitize_line(&object.spec.cluster);
+    Some(model::ProwJob {
         name: key(&object.metadata)?.name,
+        uid: sanitize_line(object.metadata.uid.as_deref().unwrap_or_default()),
+        cluster: if cluster.is_empty() { DEFAULT_CLUSTER.to_owned() } else { cluster },
+        agent: sanitize_line(&object.spec.agent),
+        description: sanitize_line(&object.status.description),
+        pod_name: sanitize_line(&object.status.pod_name),
         job: sanitize_line(&object.spec.job),
         job_type: sanitize_line(&object.spec.job_type),
         state: sanitize_line(&object.status.state),

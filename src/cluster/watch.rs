@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::objects::{self, EndpointsRow, PodRow, ProwJob, ReplicaSetRow, Workload};
 use super::{Cluster, errors};
-use crate::model::{Alias, ConfigMapState, Failure, FailureKind, Key, ProwJobTimes};
+use crate::model::{self, Alias, ConfigMapState, Failure, FailureKind, Key};
 
 /// How long the server keeps one watch open.
 pub const WATCH_SECONDS: u32 = 25;
@@ -106,7 +106,7 @@ listed!(
     |_, o| objects::endpoints(&o),
     labels = "kubernetes.io/service-name"
 );
-listed!(ProwJobs, ProwJob, ProwJobTimes, "prowjobs", |_, o| objects::prow_job(&o), page = 100);
+listed!(ProwJobs, ProwJob, Arc<model::ProwJob>, "prowjobs", |_, o| objects::prow_job(&o).map(Arc::new), page = 100);
 
 /// What the list is about, in words: `list pods in namespace prow`.
 pub fn doing<L: Listed>(scope: &Scope) -> String {

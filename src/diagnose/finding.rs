@@ -262,6 +262,12 @@ pub struct Diagnosis {
     pub drift: Vec<ConfigMapDrift>,
     /// Contents known to have been refused: by what runs now, and remembered.
     pub refused: Vec<RefusedContent>,
+    /// Labelled pods that are not simply where they belong.
+    pub strays: super::Strays,
+    /// Whether strays may be deleted.
+    pub gate: super::GateState,
+    /// What would undo a manual repair.
+    pub automation: Vec<super::Actor>,
 }
 
 impl Diagnosis {

@@ -6,23 +6,29 @@
 
 mod access;
 mod at_risk;
+mod automation;
 mod choose;
 mod compare;
 mod drift;
 mod endpoints;
 mod finding;
 mod flow;
+mod gate;
 mod load_failure;
 mod pods;
 mod revision;
+mod strays;
 mod unfinished;
 mod verdict;
 mod verify;
 
+pub use automation::{Actor, ActorKind, automation};
 pub use choose::choice_candidate;
 pub use compare::same_value;
 pub use finding::*;
+pub use gate::{GOOD_PODS, GateFacts, GateState, delete_gate};
 pub use load_failure::{CrashContent, LoadFailure, load_failures, refused_contents};
+pub use strays::{ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, strays};
 pub use verify::{VerifyState, verify};
 
 use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};
@@ -35,6 +41,9 @@ pub(crate) struct Context<'a> {
     pub refused: Vec<RefusedContent>,
     pub choice: Option<Choice>,
     pub drift: Vec<ConfigMapDrift>,
+    pub strays: Strays,
+    pub gate: GateState,
+    pub automation: Vec<Actor>,
 }
 
 impl Context<'_> {
@@ -68,7 +77,10 @@ pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let refused = refused_contents(snapshot, &failures);
     let choice = choose::choose(snapshot, &refused);
     let drift = drift::compare(snapshot, choice.as_ref());
-    let context = Context { snapshot, failures, refused, choice, drift };
+    let strays = strays::strays(snapshot);
+    let gate = gate::delete_gate(snapshot, &strays);
+    let automation = automation::automation(snapshot);
+    let context = Context { snapshot, failures, refused, choice, drift, strays, gate, automation };
 
     // The sort is stable, so that the detectors' order decides within a severity.
     let mut findings: Vec<Finding> = DETECTORS.iter().flat_map(|find| find(&context)).collect();
@@ -76,8 +88,8 @@ pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
 
     let verdict = verdict::verdict(&context, &findings);
     let flow = flow::flow(snapshot);
-    let Context { choice, drift, refused, .. } = context;
-    Diagnosis { verdict, flow, findings, choice, drift, refused }
+    let Context { choice, drift, refused, strays, gate, automation, .. } = context;
+    Diagnosis { verdict, flow, findings, choice, drift, refused, strays, gate, automation }
 }
 
 /// A stable id: kind and subject.

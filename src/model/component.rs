@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alias, Key, Kind, ObjectRef, Timestamp};
+use super::{Alias, Key, Kind, ObjectRef, Timestamp, Tracking, Writer};
 
 /// A Prow workload: a Deployment, StatefulSet, DaemonSet or CronJob whose image is in the catalogue.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +28,12 @@ pub struct Component {
     pub pods: Vec<ComponentPod>,
     /// Newest change of the pod template: creation of the newest ReplicaSet, where it can be seen.
     pub rolled_out: Option<Timestamp>,
+    /// Who wrote it, newest first, from managedFields.
+    pub writers: Vec<Writer>,
+    /// Labels and annotations of Argo CD, Flux and Helm: whose hand it is in.
+    pub tracking: Vec<Tracking>,
+    /// A Deployment's `paused`: changes of its template are not rolled out.
+    pub paused: bool,
 }
 
 impl Component {

@@ -15,12 +15,13 @@
 //! without pods. A namespace found later is left out until its lists have answered, and its part says `Loading`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::cluster::objects::{PodRow, ReplicaSetRow, Workload};
 use crate::cluster::watch::Scope;
 use crate::model::{
-    Alias, ClusterView, Component, ComponentPod, ConfigMapState, EndpointCount, Endpoints, Failure, FailureKind, Key,
-    Kind, ProwJobTimes, ProwSettings, Source, Timestamp,
+    Alias, ClusterStanding, ClusterView, Component, ComponentPod, ConfigMapState, EndpointCount, Endpoints, Failure,
+    FailureKind, Key, Kind, ProwJob, ProwSettings, Source, Timestamp,
 };
 use crate::prow::Catalogue;
 use crate::prow::config::parse_config;
@@ -43,7 +44,7 @@ pub struct Names {
 pub struct Assembled {
     pub view: ClusterView,
     pub prow: Source<ProwSettings>,
-    pub prowjobs: Source<Vec<ProwJobTimes>>,
+    pub prowjobs: Source<Vec<Arc<ProwJob>>>,
 }
 
 pub fn assemble(names: &Names, raw: &Raw) -> Assembled {
@@ -60,16 +61,15 @@ pub fn assemble(names: &Names, raw: &Raw) -> Assembled {
     });
     let prow = settings(raw, &components, &config_maps);
     let prowjobs = prowjobs(raw, &prow);
+    let loading = ClusterView::loading(names.alias.clone(), ClusterStanding::Service, &names.context, &names.server);
     let mut view = ClusterView {
-        alias: names.alias.clone(),
-        context: names.context.clone(),
-        server: names.server.clone(),
         identity: raw.identity(),
         version: raw.version.clone(),
         components,
         config_maps,
         endpoints,
         parts: raw.parts(&names.asked),
+        ..loading
     };
     read_logs(raw, &mut view);
     Assembled { view, prow, prowjobs }
@@ -165,6 +165,9 @@ fn component(raw: &Raw, workload: &Workload) -> Option<Component> {
         mounts,
         pods: pods_of(workload, pods, replica_sets),
         rolled_out: owned_sets(workload, replica_sets).filter_map(|set| set.created).max(),
+        writers: Vec::new(),
+        tracking: Vec::new(),
+        paused: false,
     })
 }
 
@@ -329,7 +332,7 @@ fn config_of(components: &[Component]) -> Option<(&str, &str, &Key)> {
         .map(|(_, found)| found)
 }
 
-fn prowjobs(raw: &Raw, prow: &Source<ProwSettings>) -> Source<Vec<ProwJobTimes>> {
+fn prowjobs(raw: &Raw, prow: &Source<ProwSettings>) -> Source<Vec<Arc<ProwJob>>> {
     let Some(settings) = prow.seen() else {
         return match unseen(prow) {
             None | Some(Unseen::Loading) => Source::Loading,

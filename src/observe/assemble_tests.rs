@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::objects::{EndpointsRow, Owner, TemplateContainer};
 use crate::cluster::watch::Change;
-use crate::model::{ConfigMount, Container, ContainerState, Exit, LogLine, ObjectRef, ProwJobTimes, Writer};
+use crate::model::{ConfigMount, Container, ContainerState, Exit, LogLine, ObjectRef, ProwJob, Writer};
 use crate::observe::logs::Said;
 use crate::observe::raw::Contact;
 
@@ -163,7 +163,7 @@ fn a_component_is_joined_by_owners() {
     assert_eq!(hook.config_maps(), [Key::new("prow", "config"), Key::new("prow", "job-config")]);
     let settings = assembled.prow.known().expect("settings");
     assert_eq!((settings.prowjob_namespace.as_str(), settings.pod_namespace.as_str()), ("prow-jobs", "test-pods"));
-    assert_eq!(assembled.prowjobs.known(), Some(&Vec::<ProwJobTimes>::new()));
+    assert_eq!(assembled.prowjobs.known(), Some(&Vec::<std::sync::Arc<ProwJob>>::new()));
 }
 
 #[test]

@@ -319,6 +319,8 @@ impl Beside {
             user: self.user.clone(),
             service: assembled.view,
             clusters: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            gone_prowjobs: Vec::new(),
             prowjobs: assembled.prowjobs,
             prow: assembled.prow,
             desired: self.desired.clone(),

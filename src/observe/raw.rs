@@ -1,11 +1,12 @@
 //! What came in from a cluster, list by list, before it is joined: the input of [`assemble`](super::assemble).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::cluster::objects::{EndpointsRow, PodRow, ReplicaSetRow, Workload};
 use crate::cluster::watch::{Change, Scope};
 use crate::model::{
-    ClusterIdentity, ConfigMapState, Failure, Key, ProwJobTimes, ProwSettings, Source, SourceStatus, Timestamp,
+    ClusterIdentity, ConfigMapState, Failure, Key, ProwJob, ProwSettings, Source, SourceStatus, Timestamp,
 };
 
 use super::logs::Logs;
@@ -141,7 +142,7 @@ pub struct Raw {
     pub replica_sets: ByNamespace<ReplicaSetRow>,
     pub config_maps: ByNamespace<ConfigMapState>,
     pub endpoints: ByNamespace<EndpointsRow>,
-    pub prowjobs: ByNamespace<ProwJobTimes>,
+    pub prowjobs: ByNamespace<Arc<ProwJob>>,
     pub logs: Logs,
     /// The last settings that could be read, with their time: they are needed while the live ones cannot.
     pub settings: Option<(ProwSettings, Timestamp)>,

@@ -176,6 +176,9 @@ fn component(role: &str, config: ConfigFlags, mounts: &[(&str, &str)]) -> Compon
         mounts: mounts.iter().map(mount).collect(),
         pods: Vec::new(),
         rolled_out: None,
+        writers: Vec::new(),
+        tracking: Vec::new(),
+        paused: false,
     }
 }
 

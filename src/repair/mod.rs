@@ -22,18 +22,24 @@ use crate::model::{ClusterIdentity, Snapshot, Source};
 pub enum RepairId {
     SyncConfig,
     Kick,
+    /// All components that moved together, to the tag that they had in common before.
+    Rollback,
+    /// Pods of this Prow's jobs that are where they should not be.
+    DeleteStrays,
     /// Made by `undo RUN`, not offered by findings.
     Undo,
 }
 
 impl RepairId {
     /// Those that a person can ask for by name.
-    pub const ALL: [RepairId; 2] = [RepairId::SyncConfig, RepairId::Kick];
+    pub const ALL: [RepairId; 4] = [RepairId::SyncConfig, RepairId::Kick, RepairId::Rollback, RepairId::DeleteStrays];
 
     pub fn name(self) -> &'static str {
         match self {
             RepairId::SyncConfig => "sync-config",
             RepairId::Kick => "kick",
+            RepairId::Rollback => "rollback",
+            RepairId::DeleteStrays => "delete-strays",
             RepairId::Undo => "undo",
         }
     }
@@ -109,6 +115,10 @@ pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
     match request.repair {
         RepairId::SyncConfig => sync_config::plan(request, snapshot, diagnosis),
         RepairId::Kick => kick::plan(request, snapshot, diagnosis),
+        RepairId::Rollback | RepairId::DeleteStrays => Err(Refusal::new(
+            format!("{} cannot be planned yet", request.repair),
+            "look at `prow-breakglass strays` and `prow-breakglass history`",
+        )),
         RepairId::Undo => Err(Refusal::new(
             "undo needs a run",
             "`prow-breakglass run list` names the runs; `prow-breakglass undo RUN` makes the plan",

@@ -96,7 +96,9 @@ fn judge_pod(repair: RepairId, write: &Write, uid: &str, pod: &LivePod) -> Judge
     match repair {
         // Kicked is what does not come up: a pod that came up by itself is what everybody waits for.
         RepairId::Kick if pod.ready => Judgement::NotNeeded("it is Ready by now; it is left alone".to_owned()),
-        RepairId::Kick | RepairId::SyncConfig | RepairId::Undo => Judgement::Holds(write.clone()),
+        RepairId::Kick | RepairId::SyncConfig | RepairId::Rollback | RepairId::DeleteStrays | RepairId::Undo => {
+            Judgement::Holds(write.clone())
+        }
     }
 }
 
