@@ -398,7 +398,10 @@ impl App {
     pub fn components(&self) -> Vec<&Component> {
         let Some(seen) = self.picture.shown() else { return Vec::new() };
         let views = std::iter::once(&seen.snapshot.service).chain(seen.snapshot.clusters.values());
-        views.filter_map(|view| view.components.seen()).flatten().collect()
+        let mut all: Vec<&Component> = views.filter_map(|view| view.components.seen()).flatten().collect();
+        // On a small screen the one that is down must not be below its edge.
+        all.sort_by_key(|component| component.is_idle_by_intent() || component.ready >= component.desired);
+        all
     }
 
     pub fn maps(&self) -> Vec<&ConfigMapDrift> {

@@ -122,10 +122,11 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Open => open(app),
         Command::Back => back(app),
         Command::Filter => app.modals.push(Modal::Filter),
-        Command::Help => match app.modals.last() {
-            Some(Modal::Help { .. }) => {}
-            _ => app.modals.push(Modal::Help { scroll: 0 }),
-        },
+        Command::Help => {
+            if !matches!(app.modals.last(), Some(Modal::Help { .. })) {
+                app.modals.push(Modal::Help { scroll: 0 });
+            }
+        }
         Command::Log => {
             if let Some(component) = app.overview.component.clone() {
                 app.modals.push(Modal::Log { component, scroll: 0 });
