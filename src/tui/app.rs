@@ -46,7 +46,6 @@ pub enum Mode {
     ReadOnly,
     /// `idle_since`: the last key, or the end of the last run.
     Armed {
-        since: Timestamp,
         idle_since: Timestamp,
     },
 }
@@ -243,7 +242,7 @@ pub struct RunView {
 pub enum Phase {
     Starting,
     Going,
-    Stopping { why: String },
+    Stopping,
     Ended { at: Timestamp, summary: RunSummary },
 }
 
@@ -275,7 +274,7 @@ pub enum Verification {
 impl RunView {
     pub fn is_going(&self) -> bool {
         match self.phase {
-            Phase::Starting | Phase::Going | Phase::Stopping { .. } => true,
+            Phase::Starting | Phase::Going | Phase::Stopping => true,
             Phase::Ended { .. } => false,
         }
     }
