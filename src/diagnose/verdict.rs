@@ -53,12 +53,25 @@ fn is_felt(kind: &FindingKind) -> bool {
         | FindingKind::ConfigAtRiskOnRestart { .. }
         | FindingKind::ConfigMapMissing { .. }
         | FindingKind::ConfigMapDrift { .. }
-        | FindingKind::ConfigMapStaleKeys { .. } => true,
+        | FindingKind::ConfigMapStaleKeys { .. }
+        | FindingKind::StrayPods { .. }
+        | FindingKind::StraysCannotStart { .. }
+        | FindingKind::StraysStillAppearing { .. }
+        | FindingKind::WrongClusterPods { .. }
+        | FindingKind::ProwJobsStuck { .. }
+        | FindingKind::PodNamespaceDisagrees { .. } => true,
         FindingKind::RevisionWouldNotLoad { .. }
         | FindingKind::AccessDenied { .. }
         | FindingKind::SourceLost { .. }
         | FindingKind::NotUnderstood { .. }
-        | FindingKind::InterruptedRun { .. } => false,
+        | FindingKind::InterruptedRun { .. }
+        | FindingKind::ForeignPods { .. }
+        | FindingKind::PodsHeldByFinalizer { .. }
+        | FindingKind::DeployJobStuck { .. }
+        | FindingKind::VersionSkew { .. }
+        | FindingKind::RunningDiffersFromSpec { .. }
+        | FindingKind::CronjobOutdated { .. }
+        | FindingKind::AutomationWillRevert { .. } => false,
     }
 }
 
