@@ -17,10 +17,13 @@ mod gate;
 mod load_failure;
 mod pods;
 mod revision;
+mod stray_pods;
 mod strays;
+mod stuck;
 mod unfinished;
 mod verdict;
 mod verify;
+mod versions;
 
 pub use automation::{Actor, ActorKind, automation};
 pub use choose::choice_candidate;
@@ -56,8 +59,12 @@ impl Context<'_> {
 type Detector = fn(&Context<'_>) -> Vec<Finding>;
 
 /// Causes before symptoms.
-const DETECTORS: [Detector; 12] = [
+const DETECTORS: [Detector; 25] = [
     load_failure::find,
+    stray_pods::find,
+    stray_pods::find_cannot_start,
+    stray_pods::find_still_appearing,
+    stray_pods::find_wrong_cluster,
     pods::find_image_pull,
     pods::find_oom,
     pods::find_crash_looping,
@@ -65,10 +72,19 @@ const DETECTORS: [Detector; 12] = [
     endpoints::find,
     pods::find_not_ready,
     unfinished::find,
+    stray_pods::find_disagreement,
+    stuck::find,
+    stuck::find_deploy_job,
+    automation::find,
+    stray_pods::find_held,
+    versions::find_running,
+    versions::find_skew,
+    versions::find_cron_jobs,
     at_risk::find,
     revision::find,
     drift::find_drift,
     access::find,
+    stray_pods::find_foreign,
 ];
 
 /// Judges a snapshot.

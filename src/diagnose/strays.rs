@@ -4,9 +4,11 @@
 //! and in the wrong place. Everything else with the label is foreign, and no repair touches it. What cannot be judged for want
 //! of sight is unknown, never foreign.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::model::{Alias, ProwJob, ProwPod, Snapshot, Timestamp};
+use crate::model::{Alias, AliasPlace, ClusterView, EventGroup, Key, ProwJob, ProwPod, Snapshot, Source, Timestamp};
+use crate::prow::config::parse_config;
 
 /// Where a pod is, against where it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub enum UnknownPlace {
     PodNamespaceNotKnown,
     /// Git and the live configuration name different pod namespaces: which one is meant, a person must say.
     PodNamespaceDisagrees,
+    /// Its cluster does not answer now; it was there before.
+    ClusterLost,
     /// The cluster is not tied to this Prow.
     ClusterUnproven,
     /// Nobody knows where its ProwJob's alias leads.
@@ -151,7 +155,213 @@ impl Strays {
     }
 }
 
+/// What the rule needs beside the pod.
+struct Rule<'a> {
+    /// By name; `None` while ProwJobs cannot be seen.
+    jobs: Option<BTreeMap<&'a str, &'a Arc<ProwJob>>>,
+    gone: BTreeMap<&'a str, &'a Arc<ProwJob>>,
+    pod_namespace: Result<&'a str, UnknownPlace>,
+    aliases: &'a BTreeMap<Alias, AliasPlace>,
+}
+
 /// Judges all labelled pods of a snapshot.
-pub fn strays(_snapshot: &Snapshot) -> Strays {
-    Strays::default()
+pub fn strays(snapshot: &Snapshot) -> Strays {
+    let rule = Rule {
+        jobs: snapshot.prowjobs.known().map(|jobs| jobs.iter().map(|job| (job.name.as_str(), job)).collect()),
+        gone: snapshot.gone_prowjobs.iter().map(|job| (job.name.as_str(), job)).collect(),
+        pod_namespace: pod_namespace(snapshot),
+        aliases: &snapshot.aliases,
+    };
+    let mut pods = Vec::new();
+    for view in snapshot.views() {
+        let troubles = troubles(view.pod_events.seen().map_or(&[], Vec::as_slice));
+        let lost = !matches!(view.job_pods, Source::Known { .. });
+        for pod in view.job_pods.seen().into_iter().flatten() {
+            let mut judged = rule.judge(pod, view);
+            if lost {
+                judged.place = PodPlace::Unknown { why: UnknownPlace::ClusterLost };
+            }
+            if judged.place == PodPlace::Expected {
+                continue;
+            }
+            if pod.is_waiting() {
+                judged.trouble = troubles.get(pod.uid()).map(|group| format!("{}: {}", group.reason, group.message));
+            }
+            pods.push(judged);
+        }
+    }
+    pods.sort_by(|a, b| a.pod.object.cmp(&b.pod.object));
+    Strays {
+        groups: groups(&pods),
+        pods,
+        pod_namespace: rule.pod_namespace.ok().map(str::to_owned),
+        not_seen: not_seen(snapshot, &rule),
+    }
+}
+
+impl Rule<'_> {
+    fn judge(&self, pod: &Arc<ProwPod>, view: &ClusterView) -> JudgedPod {
+        let judged = |place, job: Option<&Arc<ProwJob>>, job_gone| JudgedPod {
+            pod: pod.clone(),
+            place,
+            job: job.cloned(),
+            job_gone,
+            trouble: None,
+        };
+        let unknown = |why| PodPlace::Unknown { why };
+        let foreign = |why| PodPlace::Foreign { why };
+        let Some(id) = pod.prowjob_id.as_deref().filter(|id| !id.is_empty()) else {
+            return judged(foreign(ForeignReason::NoId), None, false);
+        };
+        let Some(jobs) = &self.jobs else {
+            return judged(unknown(UnknownPlace::ProwJobsNotSeen), None, false);
+        };
+        let live = jobs.get(id).copied();
+        let Some(job) = live.or_else(|| self.gone.get(id).copied()) else {
+            return judged(foreign(ForeignReason::NoSuchProwJob), None, false);
+        };
+        let gone = live.is_none();
+        if pod.object.name != id {
+            return judged(foreign(ForeignReason::OtherName), Some(job), gone);
+        }
+        let place = match self.pod_namespace {
+            Err(why) => unknown(why),
+            Ok(_) if !view.is_plannable() => unknown(UnknownPlace::ClusterUnproven),
+            Ok(namespace) if pod.object.namespace != namespace => {
+                PodPlace::Stray { reason: StrayReason::WrongNamespace }
+            }
+            Ok(_) => match self.aliases.get(&job.alias()) {
+                Some(AliasPlace::At { cluster, .. }) if *cluster != view.alias => {
+                    PodPlace::Stray { reason: StrayReason::WrongCluster { expected: cluster.clone() } }
+                }
+                Some(AliasPlace::At { .. }) if gone => PodPlace::Orphaned,
+                Some(AliasPlace::At { .. }) => PodPlace::Expected,
+                Some(AliasPlace::Ambiguous { .. }) | None => unknown(UnknownPlace::AliasUnknown),
+            },
+        };
+        judged(place, Some(job), gone)
+    }
+}
+
+/// Where pods belong, if the live configuration tells and git does not speak against it.
+fn pod_namespace(snapshot: &Snapshot) -> Result<&str, UnknownPlace> {
+    let settings = snapshot.prow.known().ok_or(UnknownPlace::PodNamespaceNotKnown)?;
+    match git_pod_namespace(snapshot) {
+        Some(git) if git != settings.pod_namespace => Err(UnknownPlace::PodNamespaceDisagrees),
+        Some(_) | None => Ok(&settings.pod_namespace),
+    }
+}
+
+/// `pod_namespace` as git's head asks for it, where that can be read.
+pub(super) fn git_pod_namespace(snapshot: &Snapshot) -> Option<String> {
+    let from: &Key = &snapshot.prow.seen()?.from;
+    let key = snapshot
+        .service
+        .components
+        .seen()?
+        .iter()
+        .filter_map(|component| component.config.config_path.as_ref())
+        .find(|path| path.config_map.as_ref() == Some(from))
+        .and_then(|path| path.key.as_deref())?;
+    let maps = snapshot.desired.seen()?.head.config_maps.as_ref().ok()?;
+    let map = maps.iter().find(|map| map.cluster == snapshot.service.alias && map.key == *from)?;
+    parse_config(&map.entries.get(key)?.bytes).ok().map(|config| config.pod_namespace)
+}
+
+/// What was said last of each pod; that something is missing says more than that something took too long.
+fn troubles(groups: &[EventGroup]) -> BTreeMap<&str, &EventGroup> {
+    let mut troubles: BTreeMap<&str, &EventGroup> = BTreeMap::new();
+    let rank = |group: &EventGroup| (group.missing_secret().is_some(), group.last);
+    for group in groups {
+        for uid in &group.pods {
+            let held = troubles.entry(uid).or_insert(group);
+            if rank(group) > rank(held) {
+                *held = group;
+            }
+        }
+    }
+    troubles
+}
+
+fn groups(pods: &[JudgedPod]) -> Vec<StrayGroup> {
+    let mut groups: BTreeMap<(&Alias, &str, &StrayReason), StrayGroup> = BTreeMap::new();
+    for judged in pods {
+        let PodPlace::Stray { reason } = &judged.place else { continue };
+        let pod = &judged.pod;
+        let group = groups.entry((&pod.object.cluster, &pod.object.namespace, reason)).or_insert_with(|| StrayGroup {
+            cluster: pod.object.cluster.clone(),
+            namespace: pod.object.namespace.clone(),
+            reason: reason.clone(),
+            count: 0,
+            unfinished: 0,
+            cannot_start: 0,
+            running: 0,
+            oldest: None,
+            newest: None,
+            held_by: Vec::new(),
+        });
+        group.count += 1;
+        group.unfinished += usize::from(judged.has_unfinished_job());
+        group.cannot_start += usize::from(pod.is_waiting() && judged.trouble.is_some());
+        group.running += usize::from(pod.phase == "Running");
+        group.oldest = [group.oldest, pod.created].into_iter().flatten().min();
+        group.newest = group.newest.max(pod.created);
+        if pod.deleting {
+            let new: Vec<String> =
+                pod.finalizers.iter().filter(|finalizer| !group.held_by.contains(finalizer)).cloned().collect();
+            group.held_by.extend(new);
+        }
+    }
+    let mut groups: Vec<StrayGroup> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
+    groups
+}
+
+/// Why the list of strays may be too short.
+fn not_seen(snapshot: &Snapshot, rule: &Rule<'_>) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut add = |what: &str, state: Option<String>| words.extend(state.map(|state| format!("{what}: {state}")));
+    add("ProwJobs", unseen(&snapshot.prowjobs));
+    match rule.pod_namespace {
+        Ok(_) => {}
+        Err(UnknownPlace::PodNamespaceDisagrees) => {
+            add("pod_namespace", Some("git and the live configuration disagree".to_owned()));
+        }
+        Err(_) => add("pod_namespace", unseen(&snapshot.prow).or_else(|| Some("not known".to_owned()))),
+    }
+    for view in snapshot.views().filter(|view| view.is_plannable()) {
+        add(&format!("pods of jobs in {}", view.context), unseen(&view.job_pods));
+        add(&format!("pods of the pod namespace in {}", view.context), unseen(&view.census));
+    }
+    let wanted: BTreeSet<&str> = snapshot
+        .prowjobs
+        .known()
+        .into_iter()
+        .flatten()
+        .filter(|job| !job.is_finished() && !job.pod_name.is_empty())
+        .map(|job| job.cluster.as_str())
+        .collect();
+    for alias in wanted {
+        match rule.aliases.get(&Alias(alias.to_owned())) {
+            Some(AliasPlace::At { .. }) => {}
+            Some(AliasPlace::Ambiguous { .. }) => add(
+                &format!("cluster {alias}"),
+                Some(format!("its pods are in several clusters; say which is right: --build-context {alias}=CONTEXT")),
+            ),
+            None => add(
+                &format!("cluster {alias}"),
+                Some(format!("no context is known for it; if you have one: --build-context {alias}=CONTEXT")),
+            ),
+        }
+    }
+    words
+}
+
+fn unseen<T>(source: &Source<T>) -> Option<String> {
+    match source {
+        Source::Known { .. } => None,
+        Source::Loading => Some("no answer yet".to_owned()),
+        Source::Denied { verb } => Some(format!("DENIED {verb}")),
+        Source::Lost { error, .. } => Some(format!("LOST {}", error.summary)),
+    }
 }
