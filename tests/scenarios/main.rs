@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "the screens use more of it")]
 mod support;
 
+mod corners;
+
 use std::collections::BTreeMap;
 
 use prow_breakglass::diagnose::{
