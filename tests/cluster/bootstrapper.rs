@@ -100,7 +100,7 @@ impl<'a> Repo<'a> {
                 "  cluster_groups:\n    all:\n      clusters: [default]\n      namespaces: [{namespace}-a, {namespace}-b]\n"
             );
         }
-        repo.plugins += "  maps:\n";
+        repo.plugins += "  maps:\n    config/prow/config.yaml:\n      name: config\n";
         let maps = 1 + repo.random.below(4);
         for map in 0..maps {
             repo.map(map, groups);
