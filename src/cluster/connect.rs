@@ -284,6 +284,7 @@ impl Cluster {
     /// May we? `resource` may carry a subresource (`pods/log`); `group` is empty for the core group.
     pub async fn can(&self, verb: &str, resource: &str, group: &str, namespace: &str) -> Result<bool, Failure> {
         let reviews: Api<SelfSubjectAccessReview> = Api::all(self.client());
+        let doing = format!("ask whether we may {verb} {resource}");
         let (resource, subresource) = match resource.split_once('/') {
             Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
             None => (resource, None),
@@ -303,7 +304,6 @@ impl Cluster {
             ..SelfSubjectAccessReview::default()
         };
         let dry = PostParams { dry_run: true, ..PostParams::default() };
-        let doing = format!("ask for the right to {verb} {resource} in namespace {namespace}");
         let answer = self.call(&doing, reviews.create(&dry, &review)).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))
     }

@@ -13,6 +13,7 @@ use crate::model::{Failure, FailureKind};
 
 /// Longest message of a server that is quoted, in characters.
 const QUOTED: usize = 400;
+const NOT_ALLOWED: &str = "not allowed to ";
 
 /// What went wrong while `doing` something, such as `list pods in namespace prow`.
 pub fn classify(error: &kube::Error, doing: &str) -> Failure {
@@ -69,7 +70,26 @@ fn in_words(time: Duration) -> String {
     if time.subsec_millis() == 0 { format!("{} s", time.as_secs()) } else { format!("{} ms", time.as_millis()) }
 }
 
+/// What a `Forbidden` failure says is not allowed: `list pods in namespace prow`.
+pub fn denied_verb(failure: &Failure) -> Option<&str> {
+    failure.summary.strip_prefix(NOT_ALLOWED).filter(|_| failure.kind == FailureKind::Forbidden)
+}
+
+/// With `--as`, the server refuses the disguise before it looks at the request: then that is what is not allowed.
+fn impersonation(status: &Status) -> Option<String> {
+    let details = status.details.as_ref().filter(|_| status.code == 403)?;
+    let kind = match details.kind.as_str() {
+        "users" => "user",
+        "groups" => "group",
+        "serviceaccounts" => "service account",
+        _ => return None,
+    };
+    Some(format!("impersonate {kind} {}", sanitize_line(&details.name)))
+}
+
 fn of_status(status: &Status, doing: &str) -> Failure {
+    let disguise = impersonation(status);
+    let doing = disguise.as_deref().unwrap_or(doing);
     let mut failure = failure(kind_of_code(status), doing);
     // Answers that are no Status (a proxy's error page) come without structure: not quoted.
     let is_kubernetes = status.details.is_some() || !status.reason.contains(' ');
@@ -98,7 +118,7 @@ fn kind_of_code(status: &Status) -> FailureKind {
 /// A failure of this kind with its standard words and advice.
 fn failure(kind: FailureKind, doing: &str) -> Failure {
     let summary = match kind {
-        FailureKind::Forbidden => format!("not allowed to {doing}"),
+        FailureKind::Forbidden => format!("{NOT_ALLOWED}{doing}"),
         FailureKind::Unauthenticated => format!("could not {doing}: not signed in"),
         FailureKind::NotFound => format!("could not {doing}: not found"),
         FailureKind::Conflict => format!("could not {doing}: somebody else changed it meanwhile"),
@@ -218,6 +238,17 @@ mod tests {
         assert_eq!(failure.summary, "not allowed to get pods/log in namespace prow");
         let hint = failure.hint.expect("a hint");
         assert!(hint.contains("get pods/log in namespace prow") && hint.contains("assets/rbac/oncall.yaml"), "{hint}");
+    }
+
+    #[test]
+    fn a_refused_disguise_is_told_from_a_missing_right() {
+        let details = serde_json::from_value(serde_json::json!({"kind": "users", "name": "nobody"})).expect("details");
+        let status = Status::failure("users is forbidden", "Forbidden").with_code(403).with_details(details);
+        let failure = classify(&kube::Error::Api(status.boxed()), "list pods in namespace prow");
+        assert_eq!(denied_verb(&failure), Some("impersonate user nobody"));
+        let plain = classify(&api(403, "Forbidden", "no"), "list pods in namespace prow");
+        assert_eq!(denied_verb(&plain), Some("list pods in namespace prow"));
+        assert_eq!(denied_verb(&classify(&api(404, "NotFound", "no"), "list pods")), None);
     }
 
     #[test]

@@ -313,3 +313,114 @@ pub fn prow_job(object: &ProwJob) -> Option<ProwJobTimes> {
         completed: at(object.status.completion_time.as_ref()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
+        serde_json::from_value(value).expect("an object")
+    }
+
+    #[test]
+    fn mounted_config_maps_come_from_volumes_and_projections() {
+        let row = deployment(
+            &Alias::service(),
+            &parse(json!({
+                "metadata": {"name": "hook", "namespace": "prow", "uid": "u", "resourceVersion": "1"},
+                "spec": {"selector": {}, "template": {"spec": {
+                    "containers": [{"name": "hook", "image": "hook", "command": ["/hook"], "args": ["--config-path=/c"],
+                        "volumeMounts": [
+                            {"name": "config", "mountPath": "/etc/config"},
+                            {"name": "config", "mountPath": "/one/config.yaml", "subPath": "config.yaml"},
+                            {"name": "jobs", "mountPath": "/etc/job-config"},
+                            {"name": "token", "mountPath": "/etc/token"}]}],
+                    "volumes": [
+                        {"name": "config", "configMap": {"name": "config"}},
+                        {"name": "jobs", "projected": {"sources": [
+                            {"configMap": {"name": "job-config-1", "optional": true}},
+                            {"secret": {"name": "s"}},
+                            {"configMap": {"name": "job-config-2"}}]}},
+                        {"name": "token", "secret": {"secretName": "s"}}]}}}
+            })),
+        )
+        .expect("a row");
+        assert_eq!((row.desired, row.ready), (1, 0), "one replica is what unset means");
+        let hook = &row.containers[0];
+        assert_eq!(hook.args, ["/hook", "--config-path=/c"]);
+        let mounts: Vec<_> = hook
+            .mounts
+            .iter()
+            .map(|mount| (mount.config_map.to_string(), mount.path.as_str(), mount.sub_path, mount.optional))
+            .collect();
+        assert_eq!(
+            mounts,
+            [
+                ("prow/config".to_owned(), "/etc/config", false, false),
+                ("prow/config".to_owned(), "/one/config.yaml", true, false),
+                ("prow/job-config-1".to_owned(), "/etc/job-config", false, true),
+                ("prow/job-config-2".to_owned(), "/etc/job-config", false, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn values_are_joined_and_the_newest_writer_is_first() {
+        let row = config_map(
+            &Alias::service(),
+            parse(json!({
+                "metadata": {"name": "job-config", "namespace": "prow", "uid": "u", "resourceVersion": "9",
+                    "annotations": {"a": "kept as it is \u{1b}"},
+                    "managedFields": [
+                        {"manager": "hook", "operation": "Update", "time": "2019-01-23T15:00:00Z"},
+                        {"manager": "kubectl-\u{1b}edit", "operation": "Update", "time": "2019-01-23T16:00:00Z"}]},
+                "data": {"a.yaml": "x"},
+                "binaryData": {"b.yaml": "H4s="}
+            })),
+        )
+        .expect("a row");
+        assert_eq!(row.values["a.yaml"], b"x");
+        assert_eq!(row.values["b.yaml"], [0x1f, 0x8b]);
+        assert_eq!(row.bytes(), 3);
+        let writers: Vec<_> = row.writers.iter().map(|writer| writer.manager.as_str()).collect();
+        assert_eq!(writers, ["kubectl-\u{fffd}edit", "hook"]);
+        assert_eq!(row.annotations["a"], "kept as it is \u{1b}", "a repair writes it back");
+    }
+
+    #[test]
+    fn an_address_without_a_condition_is_ready() {
+        let row = endpoints(&parse(json!({
+            "metadata": {"name": "hook-x", "namespace": "prow", "labels": {"kubernetes.io/service-name": "hook"}},
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "hook-1"}, "conditions": {"ready": false}},
+                {"addresses": ["10.0.0.2"]}]
+        })))
+        .expect("a row");
+        assert_eq!(row.service, Key::new("prow", "hook"));
+        assert_eq!(row.endpoints, [("hook-1".to_owned(), false), ("10.0.0.2".to_owned(), true)]);
+        let empty = endpoints(&parse(json!({
+            "metadata": {"name": "hook-x", "namespace": "prow", "labels": {"kubernetes.io/service-name": "hook"}},
+            "addressType": "IPv4", "endpoints": null
+        })));
+        assert_eq!(empty.expect("a row").endpoints, []);
+    }
+
+    #[test]
+    fn a_prowjob_is_its_times() {
+        let row = prow_job(&parse(json!({
+            "metadata": {"name": "id", "namespace": "prow", "creationTimestamp": "2019-01-23T15:00:00Z"},
+            "spec": {"job": "pull-x", "type": "presubmit", "pod_spec": {"containers": [{"name": "test"}]}},
+            "status": {"state": "success", "startTime": "2019-01-23T15:00:01Z",
+                "pendingTime": "2019-01-23T15:00:02Z", "completionTime": "2019-01-23T15:00:03Z"}
+        })))
+        .expect("a row");
+        assert_eq!((row.job.as_str(), row.job_type.as_str(), row.state.as_str()), ("pull-x", "presubmit", "success"));
+        assert!(row.created < row.started && row.started < row.pending && row.pending < row.completed);
+        // Jobs that were only just made have no status at all.
+        let fresh = prow_job(&parse(json!({"metadata": {"name": "id"}, "spec": {"job": "x"}}))).expect("a row");
+        assert_eq!((fresh.state.as_str(), fresh.completed), ("", None));
+    }
+}

@@ -168,7 +168,7 @@ pub async fn keep_listed<L: Listed>(
                     Some(key) => Change::Gone(key),
                     None => continue,
                 },
-                Some(Err(error)) => break cluster.at_server(errors::classify_watch(&error, &doing)),
+                Some(Err(error)) => break explain::<L>(cluster.at_server(errors::classify_watch(&error, &doing))),
                 None => break Failure::new(FailureKind::Server, format!("could not {doing}: the watch ended")),
             };
             if !emit(change) {
@@ -181,20 +181,30 @@ pub async fn keep_listed<L: Listed>(
         if held.is_some_and(|held| held >= HEALTHY) {
             pause = SHORTEST;
         }
-        let denied = failure.kind == FailureKind::Forbidden;
-        if denied || held.is_none() {
-            let change = if denied { Change::Denied { verb: doing.clone() } } else { Change::Lost(failure) };
+        let denied = errors::denied_verb(&failure).map(str::to_owned);
+        let wait = if denied.is_some() { LONGEST } else { jittered(pause) };
+        if denied.is_some() || held.is_none() {
+            let change = denied.map_or(Change::Lost(failure), |verb| Change::Denied { verb });
             if !emit(change) {
                 return;
             }
         }
-        let wait = if denied { LONGEST } else { jittered(pause) };
         pause = (pause * 2).min(LONGEST);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = wake.notified() => {}
         }
     }
+}
+
+/// A list that is not found is of a kind that the server does not know.
+fn explain<L: Listed>(failure: Failure) -> Failure {
+    if failure.kind != FailureKind::NotFound {
+        return failure;
+    }
+    failure
+        .cause(format!("the server knows no {}", L::RESOURCE))
+        .hint("is the CustomResourceDefinition installed, and is this the cluster that Prow's services run in?")
 }
 
 /// Between one and two times as long, so that lists that failed together do not come back together.

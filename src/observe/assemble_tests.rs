@@ -371,7 +371,7 @@ fn a_refusal_older_than_the_last_write_says_nothing() {
 #[test]
 fn denied_logs_are_one_part_a_namespace_and_hide_nothing_else() {
     let mut raw = healthy();
-    let denied = Err(Failure::new(FailureKind::Forbidden, "not allowed"));
+    let denied = Err(Failure::new(FailureKind::Forbidden, "not allowed to get pods/log in namespace prow"));
     read_logs_of(&mut raw, at(0), &denied);
     let view = view(&raw);
     assert!(view.components.known().is_some());

@@ -7,8 +7,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::owner::Message;
-use crate::cluster::Cluster;
-use crate::model::{ClusterIdentity, Failure, FailureKind, Source, Timestamp};
+use crate::cluster::{Cluster, errors};
+use crate::model::{ClusterIdentity, Failure, Source, Timestamp};
 
 /// How often the server is asked.
 const EVERY: Duration = Duration::from_secs(5);
@@ -62,19 +62,8 @@ async fn introduce(cluster: &Cluster) -> Introduction {
 }
 
 fn unidentified<T>(failure: Failure) -> Source<T> {
-    match failure.kind {
-        FailureKind::Forbidden => Source::Denied { verb: "get namespace kube-system".to_owned() },
-        FailureKind::Usage
-        | FailureKind::Tool
-        | FailureKind::Refused
-        | FailureKind::Unauthenticated
-        | FailureKind::Unreachable
-        | FailureKind::NotFound
-        | FailureKind::Conflict
-        | FailureKind::Throttled
-        | FailureKind::Rejected
-        | FailureKind::Server
-        | FailureKind::Interrupted
-        | FailureKind::Partial => Source::Lost { error: failure, last: None },
+    match errors::denied_verb(&failure) {
+        Some(verb) => Source::Denied { verb: verb.to_owned() },
+        None => Source::Lost { error: failure, last: None },
     }
 }

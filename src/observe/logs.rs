@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::cluster::errors;
 use crate::cluster::logs::Life;
 use crate::model::{
     Component, ComponentPod, ConfigMapState, Container, ContainerState, Failure, FailureKind, Key, LogLine, Source,
@@ -166,9 +167,8 @@ impl Logs {
         for (id, entry) in &self.entries {
             let State::Failed(failure) = &entry.state else { continue };
             let namespace = &entry.pod.namespace;
-            if failure.kind == FailureKind::Forbidden {
-                let verb = format!("get pods/log in namespace {namespace}");
-                parts.insert(format!("logs in {namespace}"), Source::Denied { verb });
+            if let Some(verb) = errors::denied_verb(failure) {
+                parts.insert(format!("logs in {namespace}"), Source::Denied { verb: verb.to_owned() });
             } else {
                 let name = format!("logs of {} ({})", entry.pod, id.container);
                 parts.insert(name, Source::Lost { error: failure.clone(), last: None });

@@ -304,7 +304,7 @@ fn openable(app: &App) -> Result<(), &'static str> {
 pub fn undoable(app: &App) -> Result<&RunView, &'static str> {
     let run = app.run.as_ref().ok_or("no run yet")?;
     match &run.phase {
-        Phase::Starting | Phase::Going | Phase::Stopping { .. } => Err("the run goes on"),
+        Phase::Starting | Phase::Going | Phase::Stopping => Err("the run goes on"),
         Phase::Ended { summary, .. } if summary.done + summary.unknown == 0 => Err("nothing was done"),
         Phase::Ended { .. } => Ok(run),
     }

@@ -10,3 +10,4 @@ mod hands;
 mod keys;
 mod pictures;
 mod runs;
+mod terminal;

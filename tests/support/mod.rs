@@ -9,8 +9,8 @@ use std::sync::Arc;
 use prow_breakglass::model::{
     Alias, Candidate, ClusterIdentity, ClusterView, Component, ComponentPod, ConfigFlags, ConfigMapState, ConfigMount,
     ConfigPath, Container, ContainerState, Desired, DesiredConfigMap, DesiredEntry, EndpointCount, Endpoints, Exit,
-    Key, Kind, LogLine, ObjectRef, Objection, ProwJobTimes, ProwSettings, Revision, Snapshot, Source, SourceStatus,
-    Timestamp, Values, Writer,
+    FIELD_MANAGER, Key, Kind, LogLine, ObjectRef, Objection, ProwJobTimes, ProwSettings, Revision, Snapshot, Source,
+    SourceStatus, Timestamp, Values, Writer,
 };
 
 pub const NOW: &str = "2019-01-23T16:10:02Z";
@@ -329,7 +329,9 @@ pub fn written() -> Snapshot {
     snapshot.taken_at = at("2019-01-23T16:12:39Z");
     if let Source::Known { value, at: seen } = &mut snapshot.service.config_maps {
         *seen = at("2019-01-23T16:12:38Z");
-        let map = config_map("job-config", "88412999", &good_job_config(), "2019-01-23T16:12:00Z");
+        let mut map = config_map("job-config", "88412999", &good_job_config(), UPLOADED);
+        let own = Writer { manager: FIELD_MANAGER.to_owned(), at: Some(at("2019-01-23T16:12:00Z")) };
+        map.writers.insert(0, own);
         value.insert(map.key.clone(), map);
     }
     if let Source::Known { at: seen, .. } = &mut snapshot.service.components {

@@ -108,24 +108,16 @@ pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
         // The hook has given the terminal back and printed the panic.
         Ok(None) | Err(_) => {
             runtime.stop.stop("the program panicked");
-            runtime.await_run(timeout * 2 + GRACE).await;
             let hint = "what was done is in the journal: prow-breakglass run list; please report the panic above";
             Err(Failure::new(FailureKind::Tool, "the program panicked; nothing more was sent").hint(hint))
         }
     };
+    runtime.await_run(timeout * 2 + GRACE).await;
     terminal::give_back();
-    match ended {
-        Ok(exit) => {
-            let summary = ExitSummary { exit, run: runtime.last_run };
-            terminal::say(&summary.lines());
-            Ok(summary)
-        }
-        Err(failure) => {
-            let summary = ExitSummary { exit: Exit::Quit, run: runtime.last_run };
-            terminal::say(&summary.lines());
-            Err(failure)
-        }
-    }
+    let exit = ended.as_ref().map_or(Exit::Quit, |exit| *exit);
+    let summary = ExitSummary { exit, run: runtime.last_run };
+    terminal::say(&summary.lines());
+    ended.map(|_| summary)
 }
 
 struct Runtime {
@@ -220,7 +212,7 @@ impl Runtime {
         None
     }
 
-    /// Waits for a run that was asked to stop: its request in flight, and its journal.
+    /// Waits for a run that has ended or was asked to stop: its request in flight, and its journal.
     async fn await_run(&mut self, at_most: Duration) {
         if let Some(running) = self.running.take()
             && let Ok(Ok(summary)) = tokio::time::timeout(at_most, running).await

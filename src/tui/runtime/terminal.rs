@@ -16,6 +16,7 @@ use crossterm::{Command, cursor};
 use ratatui::Frame;
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::input::Input;
@@ -111,9 +112,12 @@ impl Screen {
 
     /// Takes the terminal again, after the shell had it.
     pub fn enter_again(&mut self) {
-        if take().is_ok() {
-            // What the shell left on it is not what we drew.
-            let _ = self.terminal.clear();
+        if take().is_ok()
+            && let Ok(size) = self.terminal.size()
+        {
+            // What the shell left on it is not what we drew. Not `clear`, which asks the terminal where its cursor is and
+            // waits for the answer.
+            let _ = self.terminal.resize(Rect::new(0, 0, size.width, size.height));
         }
     }
 }

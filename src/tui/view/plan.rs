@@ -145,7 +145,7 @@ fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
         let start = format!(
             "{} {} {} ",
             text::right(&step.n.to_string(), 4),
-            text::fit(&words.verb, 8),
+            text::fit(words.verb, 8),
             text::fit(&words.object, object_room)
         );
         let cell = |room| Span::styled(text::fit(&answer, room), app.theme.style(role));
@@ -155,7 +155,7 @@ fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
                 Span::raw(start),
                 Span::raw(text::fit(&words.guard, 32)),
                 cell(18),
-                Span::raw(text::cut(&words.undo, 30)),
+                Span::raw(text::cut(words.undo, 30)),
             ]));
         } else {
             lines.push(Line::from(vec![Span::raw(start), cell(15)]));

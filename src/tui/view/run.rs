@@ -62,7 +62,7 @@ fn phase(run: &RunView) -> (&'static str, Role) {
     match &run.phase {
         Phase::Starting => ("STARTING", Role::Title),
         Phase::Going => ("RUNNING", Role::Title),
-        Phase::Stopping { .. } => ("STOPPING after the object in flight", Role::Warn),
+        Phase::Stopping => ("STOPPING after the object in flight", Role::Warn),
         Phase::Ended { summary, .. } => {
             if summary.run.is_empty() {
                 ("DID NOT START", Role::Bad)
@@ -85,7 +85,7 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
     let took = run.started.map(|started| {
         let until = match &run.phase {
             Phase::Ended { at, .. } => *at,
-            Phase::Starting | Phase::Going | Phase::Stopping { .. } => app.now,
+            Phase::Starting | Phase::Going | Phase::Stopping => app.now,
         };
         format!("  {}  +{}", present::clock(started, app.now), present::age(started, until))
     });
@@ -117,7 +117,7 @@ fn bar(run: &RunView, columns: usize) -> String {
     let all = run.steps.len();
     let ended = all - counts.left;
     let room = columns.saturating_sub(60).clamp(10, 50);
-    let full = if all == 0 { 0 } else { ended * room / all };
+    let full = (ended * room).checked_div(all).unwrap_or(0);
     format!(
         "[{}{}] {ended} of {all}  done {}  failed {}  skipped {}  unknown {}",
         "#".repeat(full),

@@ -12,6 +12,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -22,6 +23,40 @@ use super::audit;
 const READY_WITHIN: Duration = Duration::from_secs(45 * 60);
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// Beds of one test binary at a time: each takes 400 MiB, and more of them make two cores miss their probes.
+const AT_ONCE: usize = 2;
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+/// The right to run a number of beds, until dropped.
+struct Places(usize);
+
+impl Places {
+    /// Waits until there are so many. All at once: who waits for a second one while holding the first may wait forever.
+    fn take(wanted: usize) -> Self {
+        let running = ENDED.wait_while(running(), |running| *running + wanted > AT_ONCE);
+        *running.unwrap_or_else(PoisonError::into_inner) += wanted;
+        Places(wanted)
+    }
+
+    /// Half of two places.
+    fn split(mut self) -> (Self, Self) {
+        self.0 -= 1;
+        (self, Places(1))
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        *running() -= self.0;
+        ENDED.notify_all();
+    }
+}
+
+fn running() -> MutexGuard<'static, usize> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How a bed is started.
 pub struct Options<'a> {
@@ -37,6 +72,8 @@ pub struct Bed {
     lines: Receiver<String>,
     /// The line of readiness: see `Bed::describe` in `bed.rs`.
     pub facts: Value,
+    /// Dropped after the process has ended.
+    _places: Places,
 }
 
 impl Bed {
@@ -46,11 +83,22 @@ impl Bed {
         Self::start_with(&Options { incident, back_off_factor: 0.1 })
     }
 
-    /// As [`Bed::start`], with other options.
+    /// Two beds, for tests that confuse them.
+    pub fn start_pair(first: &str, second: &str) -> Option<(Self, Self)> {
+        let (one, other) = Places::take(2).split();
+        let options = |incident| Options { incident, back_off_factor: 0.1 };
+        Some((Self::start_in(one, &options(first))?, Self::start_in(other, &options(second))?))
+    }
+
+    /// As [`Bed::start`], with other options. Waits while two others run in this test binary.
     ///
     /// # Panics
     /// When the bed does not come up.
     pub fn start_with(options: &Options<'_>) -> Option<Self> {
+        Self::start_in(Places::take(1), options)
+    }
+
+    fn start_in(places: Places, options: &Options<'_>) -> Option<Self> {
         let program = example();
         let mut child = Command::new(&program)
             .arg(options.incident)
@@ -70,7 +118,7 @@ impl Bed {
                 }
             }
         });
-        let mut bed = Self { child, input, lines, facts: Value::Null };
+        let mut bed = Self { child, input, lines, facts: Value::Null, _places: places };
         let facts = bed.line(READY_WITHIN);
         if let Some(reason) = facts["cannotBuild"].as_str() {
             assert!(std::env::var_os("CI").is_none(), "the bed's programs cannot be built: {reason}");
