@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{ContainerState, Key, ObjectRef, config_map_ref};
 
-use super::load_failure::{CrashContent, config_maps_of};
+use super::compare::digests;
+use super::load_failure::{CrashContent, config_maps_of, fault_in_live};
 use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
 
 /// One finding a ConfigMap: the cause is one.
@@ -12,8 +13,8 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let service = &context.snapshot.service;
     let Some(live) = service.config_maps.seen() else { return Vec::new() };
 
-    // A map is bad as a FACT where a component refused the live content, and as a GUESS where a reload was refused:
-    // the log of a running component tells that, but not of which file.
+    // A map is bad as a FACT where a component refused the live content, when it started, when it reloaded, or in an
+    // earlier incident; as a GUESS where nobody can tell which of its maps it refused.
     let mut bad: BTreeMap<&Key, (Basis, String)> = BTreeMap::new();
     for failure in context.failures.iter().filter(|failure| failure.content == CrashContent::Live) {
         let (basis, key) = match failure.culprits.first() {
@@ -30,6 +31,21 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         if let Some(key) = key {
             bad.entry(key)
                 .or_insert((basis, format!("{} refuses it: {}", failure.component.object.name, failure.line.error)));
+        }
+    }
+    for (key, component, error) in refused_reloads(context) {
+        if let Some((key, _)) = live.get_key_value(&key) {
+            bad.entry(key).or_insert((Basis::Fact, format!("{component} refused to reload it: {error}")));
+        }
+    }
+    for content in &context.refused {
+        if let Some((key, state)) = live.get_key_value(&content.config_map)
+            && content.keys == digests(&state.values)
+        {
+            let images = content.images.join(", ");
+            bad.entry(key).or_insert_with(|| {
+                (Basis::Fact, format!("{images} refused this very content at {}: {}", content.at, content.error))
+            });
         }
     }
 
@@ -86,4 +102,19 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// Live ConfigMaps that hold the fault for which a running component refused to reload, with its name and the error. A
+/// line whose fault is not found may be of an older content: the kubelet brings a new one in only after a while.
+fn refused_reloads(context: &Context<'_>) -> Vec<(Key, String, String)> {
+    let mut found = Vec::new();
+    for component in context.components() {
+        let containers = component.pods.iter().flat_map(|pod| &pod.containers);
+        for line in containers.filter_map(|container| container.reload_error.as_ref()) {
+            let faults = fault_in_live(context.snapshot, context.components(), &line.error);
+            let places = faults.into_iter().map(|(key, _)| key);
+            found.extend(places.map(|key| (key, component.object.name.clone(), line.error.clone())));
+        }
+    }
+    found
 }

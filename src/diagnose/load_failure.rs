@@ -102,7 +102,7 @@ fn live_maps<'a>(snapshot: &'a Snapshot, component: &Component) -> Vec<&'a Confi
 }
 
 /// Where the live content still holds the very fault that a component complained of, as far as our rules can tell.
-fn fault_in_live(snapshot: &Snapshot, components: &[Component], error: &str) -> Vec<(Key, String)> {
+pub(super) fn fault_in_live(snapshot: &Snapshot, components: &[Component], error: &str) -> Vec<(Key, String)> {
     let Some(live) = snapshot.service.config_maps.seen() else { return Vec::new() };
     let files = prow::ConfigFiles::of_components(components.iter());
     let rule = prow::PresetRule::of_error(error).unwrap_or_default();
