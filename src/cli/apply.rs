@@ -181,6 +181,11 @@ pub async fn conclude(
         }
     };
     output::words(&detail);
+    if ok {
+        for lost in &plan.afterwards {
+            output::words(&format!("not brought back: {lost}"));
+        }
+    }
     if global.output != Format::Text {
         output::data(&serde_json::json!({ "run": summary.run, "verified": ok, "detail": detail }).to_string());
     }

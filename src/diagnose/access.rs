@@ -1,6 +1,6 @@
 //! `access-denied`, `source-lost`, `not-understood`: what could not be seen or judged. Unknown is not empty.
 
-use crate::model::{FailureKind, Kind, ObjectRef, Source};
+use crate::model::{Failure, FailureKind, Kind, ObjectRef, Source};
 
 use super::{Basis, Context, Finding, FindingKind, Severity, id};
 
@@ -20,8 +20,10 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             repairs: Vec::new(),
         });
     };
+    // A silent server takes all its lists with it: one cause, one finding.
+    let mut lost: Vec<(Failure, Vec<String>)> = Vec::new();
     for status in snapshot.sources() {
-        match &status.source {
+        match status.source {
             Source::Loading | Source::Known { .. } => {}
             Source::Denied { verb } => push(
                 Severity::Warn,
@@ -29,24 +31,23 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                 &status.name,
                 vec![format!("the API server forbids: {verb}")],
             ),
-            Source::Lost { error, .. } => {
-                // Not having been given a repository is a choice, not a fault.
-                let severity = if status.name == "git" && error.kind == FailureKind::Usage {
-                    Severity::Info
-                } else {
-                    Severity::Warn
-                };
-                let mut evidence = vec![error.summary.clone()];
-                evidence.extend(error.causes.iter().cloned());
-                evidence.extend(error.hint.iter().map(|hint| format!("hint: {hint}")));
-                push(
-                    severity,
-                    FindingKind::SourceLost { source: status.name.clone(), error: error.summary.clone() },
-                    &status.name,
-                    evidence,
-                );
-            }
+            Source::Lost { error, .. } => match lost.iter_mut().find(|(known, _)| *known == error) {
+                Some((_, sources)) => sources.push(status.name),
+                None => lost.push((error, vec![status.name])),
+            },
         }
+    }
+    for (error, sources) in lost {
+        // Not having been given a repository is a choice, not a fault.
+        let severity =
+            if sources == ["git"] && error.kind == FailureKind::Usage { Severity::Info } else { Severity::Warn };
+        let mut evidence: Vec<String> = error.causes.clone();
+        evidence.extend(error.hint.iter().map(|hint| format!("hint: {hint}")));
+        if sources.len() > 1 {
+            evidence.push(format!("not seen: {}", sources.join(", ")));
+        }
+        let about = sources[0].clone();
+        push(severity, FindingKind::SourceLost { sources, error: error.summary.clone() }, &about, evidence);
     }
     if let Some(desired) = snapshot.desired.seen() {
         for what in &desired.not_understood {

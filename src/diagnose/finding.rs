@@ -107,9 +107,9 @@ pub enum FindingKind {
         source: String,
         verb: String,
     },
-    /// A part could not be read: no answer, or no such thing.
+    /// Parts could not be read, all for the same reason: no answer, or no such thing. Never empty.
     SourceLost {
-        source: String,
+        sources: Vec<String>,
         error: String,
     },
     /// Something of the configuration repository is not understood, and so not judged.

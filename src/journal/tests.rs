@@ -42,6 +42,7 @@ fn plan(undoes: Option<&str>) -> Plan {
         warnings: Vec::new(),
         confirmation: Confirmation::Count(2),
         verify: Verify::Written,
+        afterwards: Vec::new(),
         digest: String::new(),
     }
     .sealed()

@@ -15,7 +15,9 @@ pub fn finding(finding: &Finding) -> String {
         }
         FindingKind::CrashLooping { component, restarts, line } => match line {
             Some(line) => format!("{component} crash-loops, {restarts} restart(s): {}", said(line)),
-            None => format!("{component} crash-loops, {restarts} restart(s); its log tells no reason"),
+            None => {
+                format!("{component} crash-loops, {restarts} restart(s); its log was not read yet, or tells no reason")
+            }
         },
         FindingKind::NotReady { component, ready, desired } => format!("{component}: {ready} of {desired} pods ready"),
         FindingKind::ImagePullFailure { component, image } => format!("{component}: image {image} cannot be pulled"),
@@ -50,7 +52,10 @@ pub fn finding(finding: &Finding) -> String {
             )
         }
         FindingKind::AccessDenied { source, verb } => format!("DENIED {verb}: {source} cannot be judged"),
-        FindingKind::SourceLost { source, error } => format!("LOST {source}: {error}"),
+        FindingKind::SourceLost { sources, error } => match sources.as_slice() {
+            [source] => format!("LOST {source}: {error}"),
+            many => format!("LOST {} and {} more: {error}", many[0], many.len() - 1),
+        },
         FindingKind::NotUnderstood { what } => format!("not judged: {what}"),
         FindingKind::InterruptedRun { run, unknown } => match unknown.len() {
             0 => format!("run {run} was interrupted; no write of it is in doubt"),

@@ -6,6 +6,7 @@ use crate::model::{Component, ComponentPod, ConfigMapState, Snapshot, Timestamp,
 
 use super::{
     Confirmation, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required,
+    what_was_lost,
 };
 
 /// A new pod needs scheduling, mounting, starting and a first probe.
@@ -75,6 +76,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         warnings,
         confirmation: Confirmation::Count(count),
         verify: Verify::ComponentsReady { components: watched, within_seconds: READY_WITHIN_SECONDS },
+        afterwards: what_was_lost(snapshot),
         digest: String::new(),
     }
     .sealed())

@@ -138,3 +138,21 @@ fn required<'a, T>(source: &'a Source<T>, what: &str) -> Result<&'a T, Refusal> 
 fn identity(snapshot: &Snapshot) -> Result<ClusterIdentity, Refusal> {
     required(&snapshot.service.identity, "the identity of the cluster").cloned()
 }
+
+/// What was lost while hook was down and what nobody retries: the screen must not go silent at green.
+fn what_was_lost(snapshot: &Snapshot) -> Vec<String> {
+    let components = snapshot.service.components.known().map_or(&[][..], Vec::as_slice);
+    let hook = components.iter().find(|component| component.role == "hook" && component.desired > 0);
+    match hook {
+        Some(hook) if hook.ready == 0 => {
+            let since = hook.pods.iter().filter(|pod| !pod.ready).filter_map(|pod| pod.ready_changed).max();
+            let since = since.map_or("a time unknown".to_owned(), |since| since.to_string());
+            vec![
+                format!("GitHub's webhooks since {since} were not answered, and GitHub does not send them again by itself"),
+                "comments such as /test and /lgtm of that time must be repeated; pushes of that time have no presubmits".to_owned(),
+                "what was merged meanwhile updated no ConfigMap, and nothing retries that: look at `config diff`".to_owned(),
+            ]
+        }
+        Some(_) | None => Vec::new(),
+    }
+}

@@ -28,6 +28,9 @@ pub struct Plan {
     pub confirmation: Confirmation,
     /// What proves that it worked, watched after the last step.
     pub verify: Verify,
+    /// What the repair does not bring back, to be said when all is green again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub afterwards: Vec<String>,
     /// sha256 over everything above but `id`.
     pub digest: String,
 }
@@ -237,6 +240,9 @@ pub fn approve(plan: &Plan, preview: &Preview, approval: &Approval) -> Result<Ap
     }
     if plan.steps.is_empty() {
         return Err(Refusal::new("the plan has no steps", "nothing is left to do; look at `prow-breakglass status`"));
+    }
+    if let Some(step) = plan.steps.iter().find(|step| !preview.steps.iter().any(|answered| answered.n == step.n)) {
+        return Err(Refusal::new(format!("the server was not asked about step {}", step.n), "preview this plan again"));
     }
     if let Some(step) = preview.steps.iter().find(|step| !matches!(step.answer, Answer::Accepted | Answer::Gone)) {
         let why = match &step.answer {

@@ -15,6 +15,7 @@ use crate::model::{
 
 use super::{
     Confirmation, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required,
+    what_was_lost,
 };
 
 /// The API server's limit on a ConfigMap's values, in bytes; keys are not counted.
@@ -127,6 +128,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             components: components_to_watch(snapshot, &steps),
             within_seconds: READY_WITHIN_SECONDS,
         },
+        afterwards: what_was_lost(snapshot),
         steps,
         refusals,
         warnings,

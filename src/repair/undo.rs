@@ -96,6 +96,7 @@ pub fn plan(
         )],
         confirmation: Confirmation::MapName(first.name),
         verify: Verify::Written,
+        afterwards: Vec::new(),
         digest: String::new(),
         steps,
     }

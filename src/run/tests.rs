@@ -133,6 +133,7 @@ fn plan_of(repair: RepairId, server: &FakeServer, writes: Vec<Write>) -> Plan {
         warnings: Vec::new(),
         confirmation: Confirmation::Yes,
         verify: Verify::Written,
+        afterwards: Vec::new(),
         digest: String::new(),
     }
     .sealed()

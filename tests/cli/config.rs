@@ -45,10 +45,12 @@ fn what_prow_would_refuse_is_said_and_rendered_all_the_same() {
 fn the_work_tree_is_read_only_when_asked_for() {
     let place = place();
     place.write("repo/config/jobs/new.yaml", "presets: []\n");
-    insta::assert_snapshot!(place.run_all(&[
-        &["config", "render", "--repo", "repo"],
-        &["config", "render", "--repo", "repo", "--worktree"],
-    ]));
+    insta::assert_snapshot!(
+        place
+            .run_all(
+                &[&["config", "render", "--repo", "repo"], &["config", "render", "--repo", "repo", "--worktree"],]
+            )
+    );
 }
 
 #[test]
@@ -61,16 +63,18 @@ fn repositories_that_cannot_be_rendered_say_why() {
     let bare = Place::new();
     bare.repository(&[("README.md", "nothing of Prow's\n")]);
     bare.write("folder/file", "");
-    insta::assert_snapshot!([
-        broken.run(&["config", "render"]),
-        broken.run(&["config", "render", "--repo", "repo"]),
-        broken.run(&["config", "render", "--repo", "repo", "--revision", "v0.0.1"]),
-        broken.run(&["config", "render", "--repo", "repo", "--revision", "--help"]),
-        empty.run(&["config", "render", "--repo", "repo"]),
-        bare.run(&["config", "render", "--repo", "repo"]),
-        bare.run(&["config", "render", "--repo", "folder"]),
-        bare.run(&["config", "render", "--repo", "folder/file"]),
-        bare.run(&["config", "render", "--repo", "missing"]),
-    ]
-    .join("\n"));
+    insta::assert_snapshot!(
+        [
+            broken.run(&["config", "render"]),
+            broken.run(&["config", "render", "--repo", "repo"]),
+            broken.run(&["config", "render", "--repo", "repo", "--revision", "v0.0.1"]),
+            broken.run(&["config", "render", "--repo", "repo", "--revision", "--help"]),
+            empty.run(&["config", "render", "--repo", "repo"]),
+            bare.run(&["config", "render", "--repo", "repo"]),
+            bare.run(&["config", "render", "--repo", "folder"]),
+            bare.run(&["config", "render", "--repo", "folder/file"]),
+            bare.run(&["config", "render", "--repo", "missing"]),
+        ]
+        .join("\n")
+    );
 }

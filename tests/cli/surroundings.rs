@@ -51,7 +51,10 @@ fn an_environment_that_redirects_requests_is_refused() {
 fn without_a_terminal_the_screens_are_words() {
     let place = Place::new();
     insta::assert_snapshot!(place.run(&["--plain"]));
-    assert_eq!(place.run(&["--plain"]).replace(" --plain", ""), place.run(&[]).replace("breakglass \n", "breakglass\n"));
+    assert_eq!(
+        place.run(&["--plain"]).replace(" --plain", ""),
+        place.run(&[]).replace("breakglass \n", "breakglass\n")
+    );
 }
 
 #[test]
