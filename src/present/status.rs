@@ -140,7 +140,9 @@ pub fn component_note(component: &Component, now: Timestamp) -> String {
         }
         if let Some(line) = &container.last_fatal {
             let at = line.at.map_or(String::new(), |at| format!(" ({} ago)", age(at, now)));
-            return format!("{} {}{at}", line.msg, line.error);
+            // The message names what failed, the error why; where one must be cut, why is worth more.
+            let words = if line.error.is_empty() { &line.msg } else { &line.error };
+            return format!("{words}{at}");
         }
     }
     let reload = component.pods.iter().flat_map(|pod| &pod.containers).find_map(|c| c.reload_error.as_ref());

@@ -162,8 +162,19 @@ impl<'a> Repo<'a> {
         for _ in 0..self.random.below(12) + 1 {
             let folder = self.random.of(&["", "", "a/", "b/", "a/b/", "a-b/", "ab/c/", "x/", "a/b/c/", ".hidden/"]);
             let name = self.random.of(&[
-                "a.yaml", "b.yaml", "b-2.yaml", "bin.yaml", "c.yml", "d.txt", "VERSION", ".e.yaml", "UP_1.yaml",
-                "no-extension", "a", "c.yaml", "d.yaml",
+                "a.yaml",
+                "b.yaml",
+                "b-2.yaml",
+                "bin.yaml",
+                "c.yml",
+                "d.txt",
+                "VERSION",
+                ".e.yaml",
+                "UP_1.yaml",
+                "no-extension",
+                "a",
+                "c.yaml",
+                "d.yaml",
             ]);
             // Rare: a key of which the API server will hear nothing.
             let odd = self.random.one_in(60);

@@ -21,5 +21,7 @@ mod outage;
 mod preview;
 #[cfg(debug_assertions)]
 mod race;
+mod screens;
 mod smoke;
 mod support;
+mod terminal;
