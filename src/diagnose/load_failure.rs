@@ -110,7 +110,11 @@ fn fault_in_live(snapshot: &Snapshot, components: &[Component], error: &str) -> 
         .into_iter()
         .find(|objection| !objection.message.is_empty() && error.contains(&objection.message));
     match fault {
-        Some(fault) => fault.config_map.zip(fault.config_key).into_iter().chain(fault.repeats).collect(),
+        Some(fault) => {
+            let place = fault.config_map.zip(fault.config_key);
+            let first = fault.repeats.filter(|first| place.as_ref() != Some(first));
+            place.into_iter().chain(first).collect()
+        }
         None => Vec::new(),
     }
 }

@@ -49,7 +49,6 @@ pub enum Mode {
     ReadOnly,
     /// `idle_since`: the last key, or the end of the last run.
     Armed {
-        since: Timestamp,
         idle_since: Timestamp,
     },
 }
@@ -253,7 +252,7 @@ pub struct RunView {
 pub enum Phase {
     Starting,
     Going,
-    Stopping { why: String },
+    Stopping,
     Ended { at: Timestamp, summary: RunSummary },
 }
 
@@ -285,7 +284,7 @@ pub enum Verification {
 impl RunView {
     pub fn is_going(&self) -> bool {
         match self.phase {
-            Phase::Starting | Phase::Going | Phase::Stopping { .. } => true,
+            Phase::Starting | Phase::Going | Phase::Stopping => true,
             Phase::Ended { .. } => false,
         }
     }
@@ -417,7 +416,10 @@ impl App {
     pub fn components(&self) -> Vec<&Component> {
         let Some(seen) = self.picture.shown() else { return Vec::new() };
         let views = std::iter::once(&seen.snapshot.service).chain(seen.snapshot.clusters.values());
-        views.filter_map(|view| view.components.seen()).flatten().collect()
+        let mut all: Vec<&Component> = views.filter_map(|view| view.components.seen()).flatten().collect();
+        // On a small screen the one that is down must not be below its edge.
+        all.sort_by_key(|component| component.is_idle_by_intent() || component.ready >= component.desired);
+        all
     }
 
     pub fn maps(&self) -> Vec<&ConfigMapDrift> {

@@ -83,6 +83,7 @@ impl Theme {
             if !cell.symbol().is_ascii() {
                 let stand_in = match cell.symbol() {
                     "─" | "—" | "–" => "-",
+                    "═" => "=",
                     "│" => "|",
                     "┌" | "┐" | "└" | "┘" => "+",
                     "…" => "~",

@@ -77,7 +77,7 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
 fn touched(app: &mut App) {
     app.notice = None;
     app.attention = Attention::Paid;
-    if let Mode::Armed { idle_since, .. } = &mut app.mode {
+    if let Mode::Armed { idle_since } = &mut app.mode {
         *idle_since = app.now;
     }
 }
@@ -86,7 +86,7 @@ fn disarm_when_idle(app: &mut App) {
     if app.run_is_going() {
         return;
     }
-    if let Mode::Armed { idle_since, .. } = app.mode
+    if let Mode::Armed { idle_since } = app.mode
         && app.now.as_second() - idle_since.as_second() >= ARMED_IDLE_SECONDS
     {
         app.mode = Mode::ReadOnly;
@@ -123,10 +123,11 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Open => open(app),
         Command::Back => back(app),
         Command::Filter => app.modals.push(Modal::Filter),
-        Command::Help => match app.modals.last() {
-            Some(Modal::Help { .. }) => {}
-            _ => app.modals.push(Modal::Help { scroll: 0 }),
-        },
+        Command::Help => {
+            if !matches!(app.modals.last(), Some(Modal::Help { .. })) {
+                app.modals.push(Modal::Help { scroll: 0 });
+            }
+        }
         Command::Log => {
             if let Some(component) = app.overview.component.clone() {
                 app.modals.push(Modal::Log { component, scroll: 0 });
@@ -292,7 +293,7 @@ fn arm(app: &mut App) {
     }
     if Some(typed.trim()) == word.as_deref() {
         app.modals.pop();
-        app.mode = Mode::Armed { since: app.now, idle_since: app.now };
+        app.mode = Mode::Armed { idle_since: app.now };
         app.notice = Some("armed: a plan runs once its words are typed; A ends it".to_owned());
     } else {
         *reply = Some(format!("that is not it: `{}`", typed.trim()));

@@ -100,11 +100,10 @@ fn a_healthy_prow_is_called_healthy_in_words() {
     terminal.press("?").see("Help");
     terminal.resize(LARGE);
     terminal.see("Help");
-    terminal.press(ESC).press("2").see_all(&["[2 Config]", "prow/job-config", "same"]);
-    terminal.press(DOWN).press("1").see("[1 Overview]");
-
-    // Esc never quits, Ctrl-C does where no run goes on.
-    terminal.press(ESC).press(ESC).press(ESC).press("3").see("[3 Plan]");
+    // A key that comes at once after Esc would be Alt and that key.
+    terminal.press(ESC).see_that("no help", |screen| !screen.contains("Help"));
+    terminal.press("2").see_all(&["[2 Config]", "prow/job-config", "same"]);
+    terminal.press(DOWN).press(ESC).see("[1 Overview]");
     terminal.press(CTRL_C);
     let ended = terminal.end();
     ended.is_clean();

@@ -80,7 +80,7 @@ pub fn event(app: &mut App, event: RunEvent) -> Vec<Effect> {
 fn ended(app: &mut App, at: Timestamp) -> Vec<Effect> {
     // Its questions answered themselves.
     app.modals.retain(|modal| !matches!(modal, Modal::AskQuit | Modal::AskStop));
-    if let Mode::Armed { idle_since, .. } = &mut app.mode {
+    if let Mode::Armed { idle_since } = &mut app.mode {
         *idle_since = (*idle_since).max(at);
     }
     match app.leaving {
@@ -93,14 +93,14 @@ fn ended(app: &mut App, at: Timestamp) -> Vec<Effect> {
 /// Asks the run to stop after the object in flight.
 pub fn stop(app: &mut App, why: &str) -> Vec<Effect> {
     if let Some(view) = &mut app.run {
-        view.phase = Phase::Stopping { why: why.to_owned() };
+        view.phase = Phase::Stopping;
     }
     vec![Effect::StopRun { why: why.to_owned() }]
 }
 
 pub fn is_stopping(app: &App) -> bool {
     app.run.as_ref().is_some_and(|view| match view.phase {
-        Phase::Stopping { .. } => true,
+        Phase::Stopping => true,
         Phase::Starting | Phase::Going | Phase::Ended { .. } => false,
     })
 }

@@ -92,7 +92,7 @@ fn mode(app: &App) -> (String, Role) {
     match app.mode {
         Mode::ReadOnly => ("READ-ONLY".to_owned(), Role::ReadOnly),
         Mode::Armed { .. } if app.run_is_going() => ("ARMED, RUNNING".to_owned(), Role::Armed),
-        Mode::Armed { idle_since, .. } => {
+        Mode::Armed { idle_since } => {
             let left =
                 (ARMED_IDLE_SECONDS - (app.now.as_second() - idle_since.as_second())).clamp(0, ARMED_IDLE_SECONDS);
             (format!("ARMED {}m", (left + 59) / 60), Role::Armed)

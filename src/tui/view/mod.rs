@@ -105,19 +105,20 @@ fn take(area: &mut Rect, rows: usize) -> Rect {
     top
 }
 
-/// A rule with a title in it.
+/// A rule with a title in it; that of the focused pane is double.
 fn rule(theme: Theme, title: &str, focused: bool, columns: usize) -> Line<'static> {
     let title = text::cut(title, columns.saturating_sub(4));
     let rest = columns.saturating_sub(text::width(&title) + 4);
     let style = theme.style(if focused { Role::Title } else { Role::Text });
     let line = theme.style(Role::Dim);
+    let stroke = if focused { "═" } else { "─" };
     if title.is_empty() {
-        return Line::from(Span::styled("─".repeat(columns), line));
+        return Line::from(Span::styled(stroke.repeat(columns), line));
     }
     Line::from(vec![
-        Span::styled("─ ", line),
+        Span::styled(format!("{stroke} "), line),
         Span::styled(title, style),
-        Span::styled(format!(" {}", "─".repeat(rest + 1)), line),
+        Span::styled(format!(" {}", stroke.repeat(rest + 1)), line),
     ])
 }
 

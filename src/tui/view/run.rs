@@ -62,7 +62,7 @@ fn phase(run: &RunView) -> (&'static str, Role) {
     match &run.phase {
         Phase::Starting => ("STARTING", Role::Title),
         Phase::Going => ("RUNNING", Role::Title),
-        Phase::Stopping { .. } => ("STOPPING after the object in flight", Role::Warn),
+        Phase::Stopping => ("STOPPING after the object in flight", Role::Warn),
         Phase::Ended { summary, .. } => {
             if summary.run.is_empty() {
                 ("DID NOT START", Role::Bad)
@@ -85,7 +85,7 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
     let took = run.started.map(|started| {
         let until = match &run.phase {
             Phase::Ended { at, .. } => *at,
-            Phase::Starting | Phase::Going | Phase::Stopping { .. } => app.now,
+            Phase::Starting | Phase::Going | Phase::Stopping => app.now,
         };
         format!("  {}  +{}", present::clock(started, app.now), present::age(started, until))
     });
