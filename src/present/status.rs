@@ -4,6 +4,7 @@ use crate::diagnose::{
     ChangeKind, Choice, ChoiceReason, Diagnosis, DriftState, FindingKind, Flow, Health, KeyChange, NextStep,
 };
 use crate::model::{Component, ContainerState, Snapshot, Source, SourceStatus, Timestamp};
+use crate::repair::RepairId;
 
 use super::{age, basis, clock, clock_seconds, severity};
 
@@ -51,9 +52,13 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
         (Health::Unknown, _) => "Too little can be seen to say how Prow is; see what is DENIED or LOST".to_owned(),
         (Health::Healthy, _) => "All components are ready and nothing speaks against their configuration".to_owned(),
         (Health::Degraded | Health::Broken, Some(cause)) => match &cause.kind {
-            FindingKind::ConfigLoadFailure { component, config_map, .. } => match config_map {
-                Some(map) => format!("{component} cannot start: it refuses the configuration in ConfigMap {map}"),
-                None => format!("{component} cannot start: it refuses its configuration"),
+            FindingKind::ConfigLoadFailure { component, config_map, .. } => match (config_map, &verdict.next) {
+                // These come next only where what it refused is not what is there now.
+                (_, NextStep::Repair { repair: RepairId::Kick, .. } | NextStep::Wait { .. }) => {
+                    format!("{component} is not up yet: the configuration that it refused has been replaced since")
+                }
+                (Some(map), _) => format!("{component} cannot start: it refuses the configuration in ConfigMap {map}"),
+                (None, _) => format!("{component} cannot start: it refuses its configuration"),
             },
             FindingKind::ConfigMapDrift { .. } | FindingKind::ConfigMapStaleKeys { .. } => {
                 format!("Prow works, but not on what git asks for: {}", super::finding(cause))

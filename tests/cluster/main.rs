@@ -17,6 +17,7 @@ mod bootstrapper;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]
 mod crash;
+mod failures;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
