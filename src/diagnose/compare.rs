@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::{DesiredConfigMap, RefusedContent, Values, sha256_hex};
 use crate::prow;
 
+use super::Basis;
+
 /// Prow's updater keeps the merge commit here; it differs between ConfigMaps and is never drift.
 pub(crate) const VERSION_KEY: &str = "VERSION";
 
@@ -28,12 +30,21 @@ pub(crate) fn digests(values: &Values) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// True when a revision asks for exactly the content that was refused.
-pub(crate) fn is_refused_content(desired: &DesiredConfigMap, refused: &RefusedContent) -> bool {
-    desired.key == refused.config_map
-        && desired.entries.len() == refused.keys.len()
-        && desired
-            .entries
-            .iter()
-            .all(|(key, entry)| refused.keys.get(key).is_some_and(|sha| *sha == sha256_hex(&inflated(&entry.bytes))))
+/// Whether a revision asks for a content that was refused.
+///
+/// FACT where what would be written is that very content (keys that git does not know are kept, so they count as its own).
+/// GUESS where it still holds the values that the refusal was about, and other keys differ.
+pub(crate) fn is_refused_content(desired: &DesiredConfigMap, refused: &RefusedContent) -> Option<Basis> {
+    if desired.key != refused.config_map {
+        return None;
+    }
+    let same = |key: &str| {
+        let wanted = desired.entries.get(key).map(|entry| sha256_hex(&inflated(&entry.bytes)));
+        wanted.is_some() && wanted.as_ref() == refused.keys.get(key)
+    };
+    if desired.entries.keys().all(|key| same(key)) {
+        return Some(Basis::Fact);
+    }
+    let still_there = !refused.culprits.is_empty() && refused.culprits.iter().all(|key| same(key));
+    still_there.then_some(Basis::Guess)
 }
