@@ -9,7 +9,7 @@ use crate::diagnose::{NextStep, VerifyState, diagnose, verify};
 use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Verify, approve};
+use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, approve};
 use crate::run::{self, Clusters, Operator};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
@@ -170,7 +170,7 @@ pub async fn conclude(
     if plan.repair != RepairId::Kick {
         output::words(&format!("to take it back: prow-breakglass undo {}", summary.run));
     }
-    let Verify::ComponentsReady { within_seconds, .. } = plan.verify else { return Ok(0) };
+    let Some(within_seconds) = plan.verify.within_seconds() else { return Ok(0) };
     let within = wait.unwrap_or(Duration::from_secs(within_seconds.into()));
     let proof = watch_for_proof(global, plan, clusters, within).await?;
     let (ok, detail, code) = match proof {

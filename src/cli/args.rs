@@ -127,6 +127,18 @@ pub struct PlanArgs {
     /// Also remove keys that no file in git stands for
     #[arg(long)]
     pub prune: bool,
+    /// rollback: lead to this tag [default: the one that all had in common before]
+    #[arg(long, value_name = "TAG")]
+    pub to: Option<String>,
+    /// rollback: only this component, by name (repeatable) [default: all that moved together]
+    #[arg(long = "component", value_name = "NAME")]
+    pub components: Vec<String>,
+    /// delete-strays: only in this cluster, by alias or context (repeatable)
+    #[arg(long = "cluster", value_name = "ALIAS")]
+    pub clusters: Vec<String>,
+    /// delete-strays: also those that run
+    #[arg(long)]
+    pub include_running: bool,
     /// Set a guard aside; needs --reason
     #[arg(long = "override", value_name = "GUARD", value_parser = one_of(&OverrideId::ALL, OverrideId::name), requires = "reason")]
     pub overrides: Vec<OverrideId>,

@@ -26,6 +26,10 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     let request = Request {
         maps: args.maps.clone(),
         prune: args.prune,
+        to: args.to.clone(),
+        components: args.components.clone(),
+        clusters: args.clusters.clone(),
+        include_running: args.include_running,
         overrides: args.overrides.iter().map(|id| Override { id: *id, reason: reason.clone() }).collect(),
         ..Request::new(args.repair)
     };

@@ -35,6 +35,8 @@ pub struct Workload {
     pub ready: u32,
     /// A CronJob's `suspend`.
     pub suspended: bool,
+    /// What hinders a Deployment, in the words of its conditions.
+    pub trouble: Option<String>,
     pub containers: Vec<TemplateContainer>,
 }
 
@@ -111,6 +113,7 @@ fn workload(alias: &Alias, kind: Kind, meta: &ObjectMeta, template: Option<&core
         desired: 0,
         ready: 0,
         suspended: false,
+        trouble: None,
         containers,
     })
 }
@@ -120,6 +123,14 @@ pub fn deployment(alias: &Alias, object: &Deployment) -> Option<Workload> {
     let mut row = workload(alias, Kind::Deployment, &object.metadata, spec.template.spec.as_ref())?;
     row.desired = count(spec.replicas.or(Some(1)));
     row.ready = count(object.status.as_ref().and_then(|status| status.ready_replicas));
+    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_ref());
+    row.trouble = conditions.into_iter().flatten().find_map(|condition| {
+        let hinders = matches!(
+            (condition.type_.as_str(), condition.status.as_str()),
+            ("ReplicaFailure", "True") | ("Progressing", "False")
+        );
+        hinders.then(|| sanitize_line(condition.message.as_deref().unwrap_or(&condition.type_)))
+    });
     Some(row)
 }
 

@@ -45,7 +45,7 @@ pub enum ActorKind {
 
 impl ActorKind {
     /// True for what puts other images into components that were rolled back.
-    fn reverts_images(self) -> bool {
+    pub fn reverts_images(self) -> bool {
         match self {
             ActorKind::DeployJob | ActorKind::Autobump | ActorKind::GitOps => true,
             ActorKind::ConfigUpdater | ActorKind::Bootstrapper | ActorKind::CronJob => false,

@@ -10,7 +10,7 @@ use super::Strays;
 /// So many good pods since the repaired prow-controller-manager is ready make the proof.
 pub const GOOD_PODS: usize = 3;
 /// Role of the component that makes pods.
-pub(super) const MAKER: &str = "prow-controller-manager";
+pub const MAKER: &str = "prow-controller-manager";
 /// While a rollout hands over, the old pod holds the leader's lease and may make pods a little longer.
 const HANDOVER_SECONDS: i64 = 60;
 

@@ -27,12 +27,15 @@ mod versions;
 
 pub use automation::{Actor, ActorKind, automation};
 pub use choose::{choice_candidate, stale_checkout};
+pub(crate) use compare::digests;
 pub use compare::same_value;
 pub use finding::*;
-pub use gate::{GOOD_PODS, GateFacts, GateState, delete_gate};
+pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
+pub use stray_pods::{context_of, finalizer_owner};
 pub use strays::{ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, strays};
 pub use verify::{VerifyState, verify};
+pub use versions::{role_image, role_tag};
 
 use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};
 

@@ -16,11 +16,17 @@ use super::{
 const YOUNG_SECONDS: i64 = 300;
 /// crier's finalizer: it goes when the result is reported.
 const CRIER_FINALIZER: &str = "prow.x-k8s.io/gcsk8sreporter";
+
+/// Who removes a finalizer of a job's pod, where that is known.
+pub fn finalizer_owner(finalizer: &str) -> Option<&'static str> {
+    (finalizer == CRIER_FINALIZER).then_some("crier")
+}
+
 /// Names of pods that evidence quotes.
 const EXAMPLES: usize = 3;
 
 /// The kubeconfig context of a cluster: what people know it by.
-pub(super) fn context_of(snapshot: &Snapshot, cluster: &Alias) -> String {
+pub fn context_of(snapshot: &Snapshot, cluster: &Alias) -> String {
     snapshot.view(cluster).map_or_else(|| cluster.to_string(), |view| view.context.clone())
 }
 
@@ -298,7 +304,7 @@ pub(super) fn find_held(context: &Context<'_>) -> Vec<Finding> {
     }
     held.into_iter()
         .map(|(finalizer, pods)| {
-            let owner = (finalizer == CRIER_FINALIZER).then(|| "crier".to_owned());
+            let owner = finalizer_owner(finalizer).map(str::to_owned);
             let kind =
                 FindingKind::PodsHeldByFinalizer { finalizer: finalizer.to_owned(), count: pods.len(), owner: owner.clone() };
             let mut evidence: Vec<String> =

@@ -9,8 +9,8 @@ use super::choose::{choice_candidate, stale_checkout};
 use super::gate::MAKER;
 use super::load_failure::{CrashContent, config_maps_of};
 use super::{
-    Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, GateState, Health, KeyChange, NextStep, Severity,
-    Verdict,
+    Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, GateState, Health, KeyChange, NextStep,
+    Severity, Verdict,
 };
 
 /// A change this many seconds after the first sign of trouble may still be its cause: clocks and status updates lag.

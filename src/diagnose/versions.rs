@@ -13,12 +13,13 @@ const ROLLOUT_SECONDS: i64 = 600;
 const NEWS_SECONDS: i64 = 86_400;
 
 /// The image that carries the role.
-pub(super) fn role_image(component: &Component) -> Option<&str> {
+pub fn role_image(component: &Component) -> Option<&str> {
     let catalogue = Catalogue::embedded();
     component.spec_images.iter().map(String::as_str).find(|image| catalogue.role_of(image).is_some())
 }
 
-fn role_tag(component: &Component) -> Option<&str> {
+/// Its tag.
+pub fn role_tag(component: &Component) -> Option<&str> {
     image::tag(role_image(component)?)
 }
 

@@ -21,6 +21,8 @@ pub struct Component {
     pub suspended: bool,
     /// Images of the containers in the pod template, in order.
     pub spec_images: Vec<String>,
+    /// Name of the container that carries the role.
+    pub container: String,
     /// What the container that carries the role reads its configuration from.
     pub config: ConfigFlags,
     /// Its ConfigMap mounts, by mount path.
@@ -32,6 +34,8 @@ pub struct Component {
     pub writers: Vec<Writer>,
     /// Labels and annotations of Argo CD, Flux and Helm: whose hand it is in.
     pub tracking: Vec<Tracking>,
+    /// What hinders its controller, in its own words: a quota, a webhook, a deadline.
+    pub trouble: Option<String>,
     /// A Deployment's `paused`: changes of its template are not rolled out.
     pub paused: bool,
 }

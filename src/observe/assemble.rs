@@ -161,6 +161,7 @@ fn component(raw: &Raw, workload: &Workload) -> Option<Component> {
         ready: workload.ready,
         suspended: workload.suspended,
         spec_images: workload.containers.iter().map(|container| container.image.clone()).collect(),
+        container: role.name.clone(),
         config: config_flags(&role.args, &role.mounts),
         mounts,
         pods: pods_of(workload, pods, replica_sets),
@@ -168,6 +169,7 @@ fn component(raw: &Raw, workload: &Workload) -> Option<Component> {
         writers: Vec::new(),
         tracking: Vec::new(),
         paused: false,
+        trouble: workload.trouble.clone(),
     })
 }
 

@@ -29,6 +29,7 @@ fn deployment(namespace: &str, name: &str) -> Workload {
         desired: 2,
         ready: 1,
         suspended: false,
+        trouble: None,
         containers: vec![
             TemplateContainer { name: "proxy".to_owned(), image: "envoy:v1".to_owned(), ..Default::default() },
             TemplateContainer {

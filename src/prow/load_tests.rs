@@ -172,6 +172,7 @@ fn component(role: &str, config: ConfigFlags, mounts: &[(&str, &str)]) -> Compon
         ready: 1,
         suspended: false,
         spec_images: Vec::new(),
+        container: String::new(),
         config,
         mounts: mounts.iter().map(mount).collect(),
         pods: Vec::new(),
@@ -179,6 +180,7 @@ fn component(role: &str, config: ConfigFlags, mounts: &[(&str, &str)]) -> Compon
         writers: Vec::new(),
         tracking: Vec::new(),
         paused: false,
+        trouble: None,
     }
 }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use crate::cluster::Cluster;
 use crate::journal::Mode;
 use crate::model::{Alias, ClusterIdentity, Failure, FailureKind, Key};
-use crate::repair::undo::{LiveConfigMaps, UndoSource};
+use crate::repair::undo::{LiveObjects, UndoSource};
 
 pub use execute::start;
 pub use preview::preview;
@@ -41,16 +41,20 @@ pub struct Operator {
     pub mode: Mode,
 }
 
-/// Reads what [`undo::plan`](crate::repair::undo::plan) needs: the ConfigMaps that a run wrote, as they are now.
+/// Reads what [`undo::plan`](crate::repair::undo::plan) needs: what a run wrote, as it is now.
 ///
 /// # Errors
 /// One of them could not be read.
-pub async fn read_for_undo(source: &UndoSource, clusters: &Clusters) -> Result<LiveConfigMaps, Failure> {
-    let mut live = LiveConfigMaps::new();
+pub async fn read_for_undo(source: &UndoSource, clusters: &Clusters) -> Result<LiveObjects, Failure> {
+    let mut live = LiveObjects::default();
     for object in source.config_maps() {
         let key = Key::new(object.namespace.clone(), object.name.clone());
         let state = cluster_of(clusters, &object.cluster)?.config_map(&key).await?;
-        live.insert((object.cluster.clone(), key), state);
+        live.config_maps.insert((object.cluster.clone(), key), state);
+    }
+    for object in source.workloads() {
+        let found = cluster_of(clusters, &object.cluster)?.live_workload(object).await?;
+        live.workloads.insert(object.clone(), found.map(|found| found.state));
     }
     Ok(live)
 }

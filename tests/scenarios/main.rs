@@ -50,6 +50,7 @@ fn after(plan: &Plan, mut snapshot: Snapshot, now: &str) -> Snapshot {
                     component.pods.retain(|pod| pod.object.uid != object.uid);
                 }
             }
+            Write::PatchImage { .. } => panic!("no images change in these incidents"),
         }
     }
     snapshot

@@ -57,6 +57,7 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         ready: desired,
         suspended: false,
         spec_images: vec![image(role)],
+        container: role.to_owned(),
         config: ConfigFlags {
             config_path: path("/etc/config/config.yaml", "config", Some("config.yaml")),
             job_config_path: path("/etc/job-config", "job-config", None),
@@ -72,6 +73,7 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         writers: Vec::new(),
         tracking: Vec::new(),
         paused: false,
+        trouble: None,
     }
 }
 

@@ -235,7 +235,9 @@ fn verification(
             let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
             format!("{} Ready", names.join(", "))
         }
-        Verify::Written => "the ConfigMaps hold what was written".to_owned(),
+        Verify::RolloutDone { components, tag, .. } => format!("{} component(s) Ready on {tag}", components.len()),
+        Verify::NoStrays { .. } => "the strays are gone, none came again, no ProwJob is worse off".to_owned(),
+        Verify::Written => "what was written is there".to_owned(),
     };
     let (words, role) = match &run.verification {
         Verification::NotBegun if summary.done == 0 => {
@@ -248,12 +250,8 @@ fn verification(
             (format!("verified {}: {promised}", present::clock(*at, app.now)), Role::Ok)
         }
         Verification::Seen { state: VerifyState::NotYet { what }, .. } => {
-            let late = match &run.plan.verify {
-                Verify::ComponentsReady { within_seconds, .. } => {
-                    app.now.as_second() - ended.as_second() > i64::from(*within_seconds)
-                }
-                Verify::Written => false,
-            };
+            let so_far = app.now.as_second() - ended.as_second();
+            let late = run.plan.verify.within_seconds().is_some_and(|within| so_far > i64::from(within));
             let age = present::age(ended, app.now);
             if late {
                 (format!("NOT VERIFIED after {age}: still waiting for {what}"), Role::Bad)
