@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::model::Alias;
 use crate::repair::{OverrideId, RepairId};
 
 /// See and repair a broken Prow. Without a command: the terminal screens. Nothing writes without --execute.
@@ -25,6 +26,15 @@ pub struct Global {
     /// Context of the service cluster [default: the current one; writes demand it]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub context: Option<String>,
+    /// Context of a build cluster by Prow's name for it (repeatable) [default: other contexts whose pods are this Prow's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ALIAS=CONTEXT",
+        value_parser = build_context,
+        help_heading = "Cluster"
+    )]
+    pub build_context: Vec<(Alias, String)>,
     /// User to impersonate
     #[arg(long = "as", global = true, value_name = "USER", help_heading = "Cluster")]
     pub as_user: Option<String>,
@@ -193,6 +203,16 @@ fn override_id(text: &str) -> Result<OverrideId, String> {
         .into_iter()
         .find(|id| id.name() == text)
         .ok_or_else(|| format!("guards are {}", OverrideId::ALL.map(OverrideId::name).join(", ")))
+}
+
+/// `default=prow-build`.
+fn build_context(text: &str) -> Result<(Alias, String), String> {
+    match text.split_once('=') {
+        Some((alias, context)) if !alias.is_empty() && !context.is_empty() => {
+            Ok((Alias(alias.to_owned()), context.to_owned()))
+        }
+        Some(_) | None => Err("ALIAS=CONTEXT, such as default=prow-build".to_owned()),
+    }
 }
 
 /// `10s`, `1m`, `500ms`, or seconds.

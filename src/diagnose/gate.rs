@@ -159,6 +159,6 @@ fn good_pods(snapshot: &Snapshot, since: Timestamp) -> usize {
         .views()
         .filter_map(|view| Some((&view.alias, view.census.known()?)))
         .flat_map(|(alias, census)| census.pods.iter().map(move |row| (alias, row)))
-        .filter(|(alias, row)| row.created_after.is_some_and(|at| at > since) && belongs(alias, &row.name))
+        .filter(|(alias, row)| row.created.is_some_and(|at| at > since) && belongs(alias, &row.name))
         .count()
 }

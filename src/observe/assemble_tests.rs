@@ -143,7 +143,7 @@ fn healthy() -> Raw {
 }
 
 fn view(raw: &Raw) -> ClusterView {
-    assemble(&names(), raw).view
+    assemble(&names(), raw, &BTreeMap::new()).view
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_silent_server_makes_everything_lost_with_its_age_and_comes_back() {
     let mut raw = healthy();
     raw.identity = Source::Loading;
     raw.contact.failed(failure());
-    let silent = assemble(&names(), &raw);
+    let silent = assemble(&names(), &raw, &BTreeMap::new());
     assert!(raw.is_settled(), "nobody will answer for what still loads");
     assert_eq!(silent.view.components.at(), Some(at(0)));
     for state in [
@@ -250,7 +250,7 @@ fn nothing_is_known_before_it_was_answered_for() {
     raw.opening = true;
     raw.pods.insert("prow".to_owned(), List::default());
     assert_eq!(view(&raw).components, Source::Loading);
-    assert_eq!(assemble(&names(), &raw).prow, Source::Loading);
+    assert_eq!(assemble(&names(), &raw, &BTreeMap::new()).prow, Source::Loading);
     assert!(!raw.is_settled());
     // Later, only the newcomer is left out.
     raw.opening = false;
@@ -266,7 +266,7 @@ fn nothing_is_known_before_it_was_answered_for() {
 #[test]
 fn an_unreadable_configuration_leaves_the_settings_remembered() {
     let mut raw = healthy();
-    let settings = assemble(&names(), &raw).prow.known().cloned().expect("settings");
+    let settings = assemble(&names(), &raw, &BTreeMap::new()).prow.known().cloned().expect("settings");
     raw.settings = Some((settings.clone(), at(0)));
     let broken = config_map("prow", "config", "config.yaml", "prowjob_namespace: [");
     for (change, word) in [
@@ -274,7 +274,7 @@ fn an_unreadable_configuration_leaves_the_settings_remembered() {
         (Change::Gone(Key::new("prow", "config")), "is not there"),
     ] {
         raw.config_maps.get_mut("prow").expect("maps").apply(change, None);
-        let assembled = assemble(&names(), &raw);
+        let assembled = assemble(&names(), &raw, &BTreeMap::new());
         match &assembled.prow {
             Source::Lost { error, last } => {
                 assert!(error.summary.contains(word), "{}", error.summary);
@@ -285,7 +285,7 @@ fn an_unreadable_configuration_leaves_the_settings_remembered() {
         assert!(assembled.prowjobs.known().is_some(), "the flows are still there to be seen");
     }
     raw.settings = None;
-    match assemble(&names(), &raw).prowjobs {
+    match assemble(&names(), &raw, &BTreeMap::new()).prowjobs {
         Source::Lost { error, .. } => assert_eq!(error.summary, "prowjob_namespace is not known"),
         other => panic!("{other:?}"),
     }
