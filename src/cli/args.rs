@@ -98,6 +98,12 @@ pub enum Command {
     /// The configuration, live and in git
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Pods of jobs that are where they should not be, over all clusters
+    Strays,
+    /// What ran when: images and tags over all components
+    History,
+    /// What would undo a manual repair
+    Automation,
     /// Make a plan, preview it on the server (writing nothing), save it
     Plan(PlanArgs),
     /// Preview a saved plan again, and with --execute run it

@@ -29,6 +29,9 @@ fn deployment(namespace: &str, name: &str) -> Workload {
         desired: 2,
         ready: 1,
         suspended: false,
+        paused: false,
+        writers: Vec::new(),
+        tracking: Vec::new(),
         containers: vec![
             TemplateContainer { name: "proxy".to_owned(), image: "envoy:v1".to_owned(), ..Default::default() },
             TemplateContainer {
@@ -120,7 +123,11 @@ fn healthy() -> Raw {
         ]),
     );
     let owner = Owner { kind: "Deployment".to_owned(), name: "hook".to_owned(), uid: "uid-hook".to_owned() };
-    let set = |uid: &str, owner: Owner, second| ReplicaSetRow {
+    let set = |uid: &str, owner: Owner, second: i64| ReplicaSetRow {
+        name: format!("set-{uid}"),
+        revision: u64::try_from(second).unwrap_or(0),
+        containers: vec![("hook".to_owned(), format!("gcr.io/k8s-prow/hook:v2019010{second}-abc"))],
+        desired: 1,
         uid: uid.to_owned(),
         owner: Some(owner),
         created: Some(at(second)),
@@ -148,7 +155,7 @@ fn view(raw: &Raw) -> ClusterView {
 
 #[test]
 fn a_component_is_joined_by_owners() {
-    let assembled = assemble(&names(), &healthy());
+    let assembled = assemble(&names(), &healthy(), &BTreeMap::new());
     let components = assembled.view.components.known().expect("known");
     let hook = &components[0];
     assert_eq!((hook.role.as_str(), hook.desired, hook.ready), ("hook", 2, 1));
