@@ -206,8 +206,8 @@ fn fatal_error(bed: &Bed) -> String {
         let name = hooks.items[0].metadata.name.clone().expect("a name");
         let previous = LogParams { previous: true, ..LogParams::default() };
         let log = pods.logs(&name, &previous).await.expect("the previous log");
-        let fatal = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let fatal = fatal.filter(|line| line["level"] == "fatal").last().expect("a fatal line");
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let fatal = lines.rfind(|line| line["level"] == "fatal").expect("a fatal line");
         fatal["error"].as_str().expect("an error").to_owned()
     })
 }
