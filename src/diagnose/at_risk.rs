@@ -6,6 +6,7 @@ use crate::model::{ConfigMapState, ContainerState, Key, ObjectRef, Objection, co
 use crate::prow;
 
 use super::choose::started_on;
+use super::compare::digests;
 use super::load_failure::{CrashContent, config_maps_of, suspect};
 use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
 
@@ -32,6 +33,16 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             };
             let why = format!("Prow's rules, as this tool knows them: {}", objection.message);
             bad.entry(map).or_insert((Basis::Guess, why));
+        }
+    }
+    for content in &context.refused {
+        if let Some((key, state)) = live.get_key_value(&content.config_map)
+            && content.keys == digests(&state.values)
+        {
+            let images = content.images.join(", ");
+            bad.entry(key.clone()).or_insert_with(|| {
+                (Basis::Fact, format!("{images} refused this very content at {}: {}", content.at, content.error))
+            });
         }
     }
 

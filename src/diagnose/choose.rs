@@ -7,7 +7,7 @@ use crate::model::{
     Candidate, Component, ConfigMapState, ContainerState, Desired, DesiredConfigMap, Key, RefusedContent, Snapshot,
 };
 
-use super::compare::{is_refused_content, same_value};
+use super::compare::{is_refused_content, known_keys, same_value};
 use super::load_failure::{CrashContent, LoadFailure, UPLOADERS, config_maps_of};
 use super::{Basis, Choice, ChoiceReason, ConfigMapDrift, DriftState};
 
@@ -21,14 +21,19 @@ pub(super) fn choose(snapshot: &Snapshot, failures: &[LoadFailure<'_>], refused:
         return Some(choice(asked, basis(asked), ChoiceReason::Asked));
     }
     // That it runs beats any memory of a refusal and any rule of ours.
-    let acceptable = |candidate: &&Candidate| nothing_against(candidate, refused) || known(candidate);
+    let acceptable = |candidate: &&Candidate| nothing_against(candidate, desired, refused) || known(candidate);
     if acceptable(&&desired.head) {
         return Some(choice(&desired.head, basis(&desired.head), ChoiceReason::Head));
     }
     if let Some(loaded) = desired.candidates.iter().filter(acceptable).find(|candidate| known(candidate)) {
         return Some(choice(loaded, Basis::Fact, ChoiceReason::NewestKnownToLoad));
     }
-    let newest = desired.candidates.iter().find(acceptable)?;
+    // Where a key that was only guessed to be at fault stands in every revision, that guess speaks against none of them.
+    let at_least = |candidate: &&Candidate| {
+        let refused_as_fact = matches!(refusal(candidate, desired, refused), Some((_, Basis::Fact)));
+        candidate.objections.is_empty() && candidate.config_maps.is_ok() && !refused_as_fact
+    };
+    let newest = desired.candidates.iter().find(acceptable).or_else(|| desired.candidates.iter().find(at_least))?;
     Some(choice(newest, Basis::Guess, ChoiceReason::NewestWithoutObjection))
 }
 
@@ -41,15 +46,20 @@ pub fn choice_candidate<'a>(desired: &'a Desired, choice: &Choice) -> Option<&'a
 }
 
 /// True when the revision can be rendered, our rules accept it and no component refused its content.
-fn nothing_against(candidate: &Candidate, refused: &[RefusedContent]) -> bool {
-    candidate.objections.is_empty() && candidate.config_maps.is_ok() && refusal(candidate, refused).is_none()
+fn nothing_against(candidate: &Candidate, desired: &Desired, refused: &[RefusedContent]) -> bool {
+    candidate.objections.is_empty() && candidate.config_maps.is_ok() && refusal(candidate, desired, refused).is_none()
 }
 
 /// The refused content that a revision asks for again.
-pub(super) fn refusal<'a>(candidate: &Candidate, refused: &'a [RefusedContent]) -> Option<(&'a RefusedContent, Basis)> {
+pub(super) fn refusal<'a>(
+    candidate: &Candidate,
+    desired: &Desired,
+    refused: &'a [RefusedContent],
+) -> Option<(&'a RefusedContent, Basis)> {
     let maps = candidate.config_maps.as_ref().ok()?;
     let found = refused.iter().filter_map(|content| {
-        let basis = maps.iter().filter_map(|map| is_refused_content(map, content)).min()?;
+        let known = known_keys(desired, &content.config_map);
+        let basis = maps.iter().filter_map(|map| is_refused_content(map, content, &known)).min()?;
         Some((content, basis))
     });
     found.min_by_key(|(_, basis)| *basis)

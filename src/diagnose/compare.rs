@@ -1,8 +1,8 @@
 //! When two values are the same: after gunzip, whatever packed them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{DesiredConfigMap, RefusedContent, Values, sha256_hex};
+use crate::model::{Desired, DesiredConfigMap, Key, RefusedContent, Values, sha256_hex};
 use crate::prow;
 
 use super::Basis;
@@ -32,9 +32,13 @@ pub(crate) fn digests(values: &Values) -> BTreeMap<String, String> {
 
 /// Whether a revision asks for a content that was refused.
 ///
-/// FACT where what would be written is that very content (keys that git does not know are kept, so they count as its own).
+/// FACT where it is that very content; keys that no revision knows do not count, because they are kept whatever is written.
 /// GUESS where it still holds the values that the refusal was about, and other keys differ.
-pub(crate) fn is_refused_content(desired: &DesiredConfigMap, refused: &RefusedContent) -> Option<Basis> {
+pub(crate) fn is_refused_content(
+    desired: &DesiredConfigMap,
+    refused: &RefusedContent,
+    known: &BTreeSet<&str>,
+) -> Option<Basis> {
     if desired.key != refused.config_map {
         return None;
     }
@@ -42,9 +46,22 @@ pub(crate) fn is_refused_content(desired: &DesiredConfigMap, refused: &RefusedCo
         let wanted = desired.entries.get(key).map(|entry| sha256_hex(&inflated(&entry.bytes)));
         wanted.is_some() && wanted.as_ref() == refused.keys.get(key)
     };
-    if desired.entries.keys().all(|key| same(key)) {
+    let no_more = refused.keys.keys().all(|key| desired.entries.contains_key(key) || !known.contains(key.as_str()));
+    if no_more && desired.entries.keys().all(|key| same(key)) {
         return Some(Basis::Fact);
     }
     let still_there = !refused.culprits.is_empty() && refused.culprits.iter().all(|key| same(key));
     still_there.then_some(Basis::Guess)
+}
+
+/// The keys of a ConfigMap that any revision asks for.
+pub(crate) fn known_keys<'a>(desired: &'a Desired, map: &Key) -> BTreeSet<&'a str> {
+    std::iter::once(&desired.head)
+        .chain(&desired.asked)
+        .chain(&desired.candidates)
+        .filter_map(|candidate| candidate.config_maps.as_ref().ok())
+        .flat_map(|maps| maps.iter())
+        .filter(|wanted| wanted.key == *map)
+        .flat_map(|wanted| wanted.entries.keys().map(String::as_str))
+        .collect()
 }

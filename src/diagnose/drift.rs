@@ -92,13 +92,12 @@ fn compare_one(snapshot: &Snapshot, desired: &DesiredConfigMap) -> ConfigMapDrif
 fn blamed(snapshot: &Snapshot, failures: &[LoadFailure<'_>], drift: &ConfigMapDrift) -> Vec<String> {
     let key = Key::new(&drift.object.namespace, &drift.object.name);
     let stale = drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| key.key.clone());
-    let live = failures.iter().filter(|failure| failure.content == CrashContent::Live);
-    let (named, unnamed): (Vec<_>, Vec<_>) = live.partition(|failure| !failure.culprits.is_empty());
+    let live = || failures.iter().filter(|failure| failure.content == CrashContent::Live);
     let only_stale = drift.count(KeyChange::Added) + drift.count(KeyChange::Changed) == 0;
-    let suspected = unnamed.iter().any(|failure| suspect(snapshot, failure).is_some_and(|map| map.key == key));
+    let suspected = live().any(|failure| suspect(snapshot, failure).is_some_and(|map| map.key == key));
     stale
         .filter(|stale| {
-            named.iter().any(|failure| failure.culprits.iter().any(|(map, name)| *map == key && name == stale))
+            live().any(|failure| failure.culprits.iter().any(|(map, name)| *map == key && name == stale))
                 || (suspected && only_stale)
         })
         .collect()

@@ -79,11 +79,11 @@ pub fn load_failures(snapshot: &Snapshot) -> Vec<LoadFailure<'_>> {
                 let at = line.at.or_else(|| container.last_exit.as_ref().and_then(|exit| exit.finished));
                 let live = live_maps(snapshot, component);
                 let fault = fault_in_live(snapshot, components, &line.error);
-                let content = match how {
-                    // The observer drops a refusal to reload that is older than the newest write.
-                    Refusing::KeptOld => CrashContent::Live,
-                    Refusing::Crashed => crash_content(!fault.is_empty(), at, &live),
-                };
+                let content = crash_content(!fault.is_empty(), at, &live);
+                // What was refused is replaced: nothing speaks against a component that runs any more.
+                if how == Refusing::KeptOld && content == CrashContent::Replaced {
+                    continue;
+                }
                 let culprits = match content {
                     CrashContent::Live if !fault.is_empty() => fault,
                     // By what the message names: only while it speaks of what is there.

@@ -25,7 +25,7 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
     }
     let mut objections = candidate.objections.clone();
     let mut evidence: Vec<String> = Vec::new();
-    let refused = refusal(candidate, &context.refused);
+    let refused = context.snapshot.desired.seen().and_then(|desired| refusal(candidate, desired, &context.refused));
     if let Some((content, basis)) = refused {
         let what = match basis {
             Basis::Fact => "its ConfigMap",

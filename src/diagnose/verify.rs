@@ -3,6 +3,8 @@
 use crate::model::{ContainerState, Key, Snapshot, Write, content_digest};
 use crate::repair::{Plan, Verify};
 
+use super::load_failure::load_failures;
+
 /// What the newest snapshot says of a plan's promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerifyState {
@@ -28,6 +30,7 @@ pub fn verify(plan: &Plan, snapshot: &Snapshot) -> VerifyState {
     let Some(seen) = snapshot.service.components.known() else {
         return not_yet("the components cannot be seen".to_owned());
     };
+    let failures = load_failures(snapshot);
     for wanted in wanted {
         let Some(component) = seen.iter().find(|component| component.object.uid == wanted.uid) else {
             return not_yet(format!("{wanted} is not there"));
@@ -44,8 +47,12 @@ pub fn verify(plan: &Plan, snapshot: &Snapshot) -> VerifyState {
                 component.object.name, component.ready, component.desired
             ));
         }
-        if let Some(line) = containers().find_map(|container| container.reload_error.as_ref()) {
-            return not_yet(format!("{} refuses to load what was written: {}", component.object.name, line.error));
+        let refused = failures.iter().find(|failure| failure.component.object == component.object);
+        if let Some(failure) = refused {
+            return not_yet(format!(
+                "{} refuses to load what was written: {}",
+                component.object.name, failure.line.error
+            ));
         }
     }
     VerifyState::Holds

@@ -70,6 +70,10 @@ fn the_outage_is_seen_repaired_and_undone() {
     let status = tool.status(1);
     assert_eq!(status["verdict"]["next"], next_sync(&status), "{status}");
     assert_eq!(component(&status, "hook")["ready"], 2, "hook runs on what it loaded");
+    let at_risk = findings(&status, "config-at-risk-on-restart");
+    assert_eq!(at_risk.len(), 1, "{status}");
+    assert_eq!(at_risk[0]["basis"], "fact", "the journal remembers: {status}");
+    assert_eq!(at_risk[0]["subjects"].as_array().map(Vec::len), Some(RUNNING.len() + 2), "hook too, and the map");
     let again = tool.undo("r-0003");
     tool.apply(&again, "1").ended(0);
     assert_eq!(admin.config_map(JOB_CONFIG), repaired);

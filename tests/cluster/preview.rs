@@ -3,11 +3,11 @@
 use crate::bed::Bed;
 use crate::support::{Admin, JOB_CONFIG, Tool, but_for_dry_run, outage_in_long_back_off, written_since};
 
-/// Everything that can be looked at and previewed; `then` is what ends with another code once the configuration is repaired.
-fn preview_everything(tool: &Tool, plans: &[(&str, i32)], status: i32) {
-    tool.run(&["status", "-o", "json"]).ended(status);
-    tool.run(&["status"]).ended(status);
-    tool.run(&["config", "diff"]).ended(status);
+/// Everything that can be looked at and previewed, with the exit codes of what differs before and after the repair.
+fn preview_everything(tool: &Tool, plans: &[(&str, i32)], diff: i32) {
+    tool.run(&["status", "-o", "json"]).ended(1);
+    tool.run(&["status"]).ended(1);
+    tool.run(&["config", "diff"]).ended(diff);
     tool.run(&["config", "render"]).ended(0);
     for (repair, code) in plans {
         let file = tool.file(&format!("preview-{repair}.json"));
@@ -39,7 +39,7 @@ fn previews_write_nothing_and_runs_equal_them() {
     assert_same(&untouched, &repaired, &[&format!("/api/v1/configmaps \"prow\" \"{JOB_CONFIG}\"")]);
 
     let before = bed.audit_of_oncall().len();
-    preview_everything(&tool, &[("sync-config", 3), ("kick", 0)], 1);
+    preview_everything(&tool, &[("sync-config", 3), ("kick", 0)], 0);
     tool.run(&["undo", "r-0001"]).ended(0);
     tool.run(&["undo", "r-0001", "-f", &tool.file("undo.json")]).ended(0);
     tool.run(&["apply", &tool.file("undo.json")]).ended(0);
