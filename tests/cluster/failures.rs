@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::bed::Bed;
-use crate::support::{Ran, Tool, program, written_since};
+use crate::support::{Ran, Tool, outage_in_long_back_off, program, written_since};
 
 /// What only programmers understand.
 const UGLY: [&str; 9] =
@@ -189,7 +189,7 @@ fn file(tool: &Tool, name: &str, content: &str) -> String {
 
 #[test]
 fn each_failure_says_what_and_why_and_what_next() {
-    let Some(mut bed) = Bed::start("2019-01-23") else { return };
+    let Some(mut bed) = outage_in_long_back_off() else { return };
     let tool = Tool::on(&bed);
     let plan = tool.plan("sync-config");
     let mut table = Table::on(&bed, &tool);
