@@ -22,6 +22,7 @@ use crate::model::{Alias, CensusRow, Failure, FailureKind, Kind, ProwPod, Timest
 
 /// The label that Prow puts on the pods (and ProwJobs) that it makes.
 pub const CREATED_BY_PROW: &str = "created-by-prow=true";
+const NOT_BY_PROW: &str = "created-by-prow!=true";
 const ID: &str = "prow.k8s.io/id";
 const JOB: &str = "prow.k8s.io/job";
 const JOB_TYPE: &str = "prow.k8s.io/type";
@@ -191,11 +192,16 @@ struct TableRow {
 }
 
 impl Cluster {
-    /// The labelled pods of a namespace, by name and state; the youngest first.
+    /// The labelled pods of a namespace, and the others, by name and state; the youngest first.
     ///
     /// # Errors
     /// As of any read; a server that gives no Table is of kind `Server`.
-    pub async fn census(&self, namespace: &str) -> Result<Vec<CensusRow>, Failure> {
+    pub async fn census(&self, namespace: &str) -> Result<(Vec<CensusRow>, Vec<CensusRow>), Failure> {
+        let labelled = self.count_pods(namespace, CREATED_BY_PROW).await?;
+        Ok((labelled, self.count_pods(namespace, NOT_BY_PROW).await?))
+    }
+
+    async fn count_pods(&self, namespace: &str, labels: &str) -> Result<Vec<CensusRow>, Failure> {
         let doing = format!("list pods in namespace {namespace}");
         let mut found: Vec<(u64, CensusRow)> = Vec::new();
         let mut more: Option<String> = None;
@@ -203,7 +209,7 @@ impl Cluster {
             let params = ListParams {
                 limit: Some(CENSUS_PAGE),
                 continue_token: more.take(),
-                ..ListParams::default().labels(CREATED_BY_PROW)
+                ..ListParams::default().labels(labels)
             };
             let request = table_of_pods(namespace, &params)?;
             let table: Table = self.call(&doing, self.client().request(request)).await?;

@@ -26,12 +26,14 @@ mod verify;
 mod versions;
 
 pub use automation::{Actor, ActorKind, automation};
-pub use choose::choice_candidate;
+pub use choose::{choice_candidate, stale_checkout};
 pub use compare::same_value;
 pub use finding::*;
 pub use gate::{GOOD_PODS, GateFacts, GateState, delete_gate};
-pub use load_failure::{CrashContent, LoadFailure, load_failures, refused_contents};
-pub use strays::{ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, strays};
+pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
+pub use strays::{
+    Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, strays,
+};
 pub use verify::{VerifyState, verify};
 
 use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};
@@ -91,8 +93,8 @@ const DETECTORS: [Detector; 25] = [
 pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let failures = load_failures(snapshot);
     let refused = refused_contents(snapshot, &failures);
-    let choice = choose::choose(snapshot, &refused);
-    let drift = drift::compare(snapshot, choice.as_ref());
+    let choice = choose::choose(snapshot, &failures, &refused);
+    let drift = drift::compare(snapshot, &failures, choice.as_ref());
     let strays = strays::strays(snapshot);
     let gate = gate::delete_gate(snapshot, &strays);
     let automation = automation::automation(snapshot);

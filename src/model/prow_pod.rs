@@ -59,9 +59,11 @@ impl ProwPod {
 pub struct PodCensus {
     pub namespace: String,
     pub pods: Arc<Vec<CensusRow>>,
+    /// Pods there without Prow's label: cert-manager's, for one.
+    pub unlabelled: Arc<Vec<CensusRow>>,
 }
 
-/// One labelled pod of the pod namespace.
+/// One pod of the pod namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CensusRow {
     pub name: String,

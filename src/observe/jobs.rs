@@ -41,6 +41,8 @@ pub struct JobRaw {
 pub struct Census {
     pub namespace: String,
     pub rows: Arc<Vec<CensusRow>>,
+    /// Those without the label.
+    pub unlabelled: Arc<Vec<CensusRow>>,
     pub standing: Standing,
 }
 
@@ -74,18 +76,20 @@ impl JobRaw {
     pub fn count(
         &mut self,
         namespace: &str,
-        answer: Result<Vec<CensusRow>, Failure>,
+        answer: Result<(Vec<CensusRow>, Vec<CensusRow>), Failure>,
         denied: Option<String>,
         confirmed: Option<Timestamp>,
     ) {
         let Some(census) = self.census.as_mut().filter(|census| census.namespace == namespace) else { return };
         match (answer, denied) {
-            (Ok(rows), _) => {
+            (Ok((rows, unlabelled)), _) => {
                 census.rows = Arc::new(rows);
+                census.unlabelled = Arc::new(unlabelled);
                 census.standing = Standing::Known;
             }
             (Err(_), Some(verb)) => {
                 census.rows = Arc::default();
+                census.unlabelled = Arc::default();
                 census.standing = Standing::Denied { verb };
             }
             (Err(error), None) => {
@@ -197,7 +201,8 @@ pub fn census(raw: &Raw) -> Source<PodCensus> {
         }
         Arc::new(rows)
     };
-    raw.source(&census.standing, PodCensus { namespace: census.namespace.clone(), pods })
+    let unlabelled = census.unlabelled.clone();
+    raw.source(&census.standing, PodCensus { namespace: census.namespace.clone(), pods, unlabelled })
 }
 
 /// Warnings, those with the same reason and message together; what was said most comes first.

@@ -210,15 +210,19 @@ impl Watched {
     }
 
     fn census(&mut self, tasks: &mut JoinSet<()>, namespace: String) -> AbortHandle {
-        self.raw.jobs.census =
-            Some(Census { namespace: namespace.clone(), rows: Arc::default(), standing: Standing::Loading });
+        self.raw.jobs.census = Some(Census {
+            namespace: namespace.clone(),
+            rows: Arc::default(),
+            unlabelled: Arc::default(),
+            standing: Standing::Loading,
+        });
         let cluster = self.cluster.clone();
         self.poll(tasks, move || {
             let (cluster, namespace) = (cluster.clone(), namespace.clone());
             async move {
                 let answer = cluster.census(&namespace).await;
                 let wait = match &answer {
-                    Ok(rows) if rows.len() > MANY => LONG_CENSUS,
+                    Ok((rows, _)) if rows.len() > MANY => LONG_CENSUS,
                     Ok(_) | Err(_) => CENSUS,
                 };
                 let apply: Apply = Box::new(move |raw: &mut Raw| {

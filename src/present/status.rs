@@ -68,11 +68,20 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
     let cause = verdict.cause.as_deref().and_then(|id| diagnosis.finding(id));
     match (verdict.state, cause) {
         (Health::Unknown, _) => "Too little can be seen to say how Prow is; see what is DENIED or LOST".to_owned(),
+        (Health::Healthy, _)
+            if diagnosis.choice.is_none() || diagnosis.drift.iter().any(|map| map.state == DriftState::Unknown) =>
+        {
+            "All components are ready; their configuration could not be judged, see what is DENIED or LOST".to_owned()
+        }
         (Health::Healthy, _) => "All components are ready and nothing speaks against their configuration".to_owned(),
         (Health::Degraded | Health::Broken, Some(cause)) => match &cause.kind {
-            FindingKind::ConfigLoadFailure { component, config_map, .. } => match config_map {
-                Some(map) => format!("{component} cannot start: it refuses the configuration in ConfigMap {map}"),
-                None => format!("{component} cannot start: it refuses its configuration"),
+            FindingKind::ConfigLoadFailure { component, config_map, .. } => match (config_map, &verdict.next) {
+                // These come next only where what it refused is not what is there now.
+                (_, NextStep::Repair { repair: RepairId::Kick, .. } | NextStep::Wait { .. }) => {
+                    format!("{component} is not up yet: the configuration that it refused has been replaced since")
+                }
+                (Some(map), _) => format!("{component} cannot start: it refuses the configuration in ConfigMap {map}"),
+                (None, _) => format!("{component} cannot start: it refuses its configuration"),
             },
             FindingKind::StrayPods { .. } => {
                 format!("Jobs' pods are in the wrong place: {}", super::finding(cause))
@@ -102,6 +111,7 @@ pub fn next(diagnosis: &Diagnosis) -> String {
                 format!("plan {repair}: crash-looping pods out of their back-off, onto the repaired configuration")
             }
         },
+        NextStep::Fetch { why } => format!("git fetch in the checkout first: {why}"),
         NextStep::Resume { run } => format!("run resume {run}: read back what an interrupted run left"),
         NextStep::MendRevision { revision } => format!(
             "get a fix of {} \"{}\" merged: Prow works now, but git's head would break it again",
@@ -109,7 +119,7 @@ pub fn next(diagnosis: &Diagnosis) -> String {
             revision.subject
         ),
         NextStep::Wait { what } => format!("wait: {what}"),
-        NextStep::Look { at } => format!("look at {at}: no repair of this tool answers it"),
+        NextStep::Look { at } => format!("look at {at}: no repair of this tool answers it unasked"),
         NextStep::RegainSight { source } => format!("regain sight of {source}: see its error and hint below"),
     };
     format!("NEXT  {text}")
@@ -168,7 +178,9 @@ pub fn component_note(component: &Component, now: Timestamp) -> String {
         }
         if let Some(line) = &container.last_fatal {
             let at = line.at.map_or(String::new(), |at| format!(" ({} ago)", age(at, now)));
-            return format!("{} {}{at}", line.msg, line.error);
+            // The message names what failed, the error why; where one must be cut, why is worth more.
+            let words = if line.error.is_empty() { &line.msg } else { &line.error };
+            return format!("{words}{at}");
         }
     }
     let reload = component.pods.iter().flat_map(|pod| &pod.containers).find_map(|c| c.reload_error.as_ref());

@@ -64,6 +64,17 @@ pub fn gate(gate: &GateState) -> String {
 pub fn strays_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
     let strays = &diagnosis.strays;
     let pods: Vec<Value> = strays.pods.iter().map(|judged| pod(snapshot, judged)).collect();
+    let bystanders: Vec<Value> = strays
+        .bystanders
+        .iter()
+        .map(|pod| {
+            json!({
+                "cluster": snapshot.prow_alias(&pod.cluster).unwrap_or(&pod.cluster),
+                "context": snapshot.view(&pod.cluster).map(|view| &view.context),
+                "namespace": pod.namespace, "name": pod.name, "state": pod.state, "labelled": pod.labelled,
+            })
+        })
+        .collect();
     let clusters: Vec<Value> = snapshot
         .views()
         .map(|view| {
@@ -82,6 +93,7 @@ pub fn strays_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
     document["clusters"] = json!(clusters);
     document["gate"] = gate_document(&diagnosis.gate);
     document["pods"] = json!(pods);
+    document["bystanders"] = json!(bystanders);
     document
 }
 
@@ -99,7 +111,7 @@ pub fn summary(snapshot: &Snapshot, strays: &Strays) -> Value {
     json!({
         "total": strays.total(), "complete": strays.is_complete(),
         "groups": strays.groups.iter().map(group).collect::<Vec<_>>(),
-        "foreign": strays.foreign().count(), "unknown": strays.unknown().count(),
+        "foreign": strays.foreign().count() + strays.bystanders.iter().filter(|pod| pod.labelled).count(), "unknown": strays.unknown().count(),
     })
 }
 
@@ -226,6 +238,23 @@ pub fn strays_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
         }
         if chosen.len() > SHOWN {
             line(format!("  … {} more; all with -o json", chosen.len() - SHOWN));
+        }
+    }
+    if !strays.bystanders.is_empty() {
+        line(String::new());
+        line(format!("BESIDE the pods of this Prow, in no plan ({})", strays.bystanders.len()));
+        for pod in strays.bystanders.iter().take(SHOWN) {
+            let why = if pod.labelled { "Prow's label, and no ProwJob of that name" } else { "without Prow's label" };
+            line(format!(
+                "  {} {}/{} {} {why}",
+                cluster_name(snapshot, &pod.cluster),
+                pod.namespace,
+                pod.name,
+                pod.state
+            ));
+        }
+        if strays.bystanders.len() > SHOWN {
+            line(format!("  … {} more; all with -o json", strays.bystanders.len() - SHOWN));
         }
     }
     for what in &strays.not_seen {

@@ -13,4 +13,16 @@ mod bed {
     pub use handle::Bed;
 }
 
+mod bootstrapper;
+// Faults are of debug builds.
+#[cfg(debug_assertions)]
+mod crash;
+mod failures;
+mod outage;
+mod preview;
+#[cfg(debug_assertions)]
+mod race;
+mod screens;
 mod smoke;
+mod support;
+mod terminal;
