@@ -34,7 +34,7 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
         ..Request::new(args.repair)
     };
     let plan = repair::plan(&request, &seen.snapshot, &seen.diagnosis)?;
-    preview_and_save(global, &seen.clusters(), plan, args.file.as_deref()).await
+    preview_and_save(global, &seen.clusters, plan, args.file.as_deref()).await
 }
 
 /// The way of every new plan: the server's dry run, the words, the file.

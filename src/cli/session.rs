@@ -12,7 +12,7 @@ use crate::git::Repository;
 use crate::journal::Journal;
 use crate::model::{Alias, Failure, FailureKind, Snapshot, Source};
 use crate::observe::desired::DesiredOptions;
-use crate::observe::{ObserveOptions, Observer};
+use crate::observe::{BuildContexts, ObserveOptions, Observer};
 use crate::prow::PresetRule;
 use crate::prow::load::ConfigFiles;
 use crate::run::Clusters;
@@ -27,23 +27,18 @@ const HISTORY: usize = 50;
 pub struct Seen {
     pub snapshot: Arc<Snapshot>,
     pub diagnosis: Diagnosis,
-    pub cluster: Cluster,
-}
-
-impl Seen {
-    pub fn clusters(&self) -> Clusters {
-        Clusters::from([(Alias::service(), self.cluster.clone())])
-    }
+    /// The clusters that may be planned on.
+    pub clusters: Clusters,
 }
 
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
-    let mut observer = observe(global, cluster.clone()).await?;
+    let mut observer = observe(global, cluster).await?;
     let snapshot = observer.settled(patience(global)).await;
     say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
-    Ok(Seen { snapshot, diagnosis, cluster })
+    Ok(Seen { snapshot, diagnosis, clusters: observer.clusters() })
 }
 
 /// Discovery takes a few requests one after another; each has its own time limit.
@@ -53,14 +48,17 @@ fn patience(global: &Global) -> Duration {
 
 /// Connects to a context; nothing is sent yet.
 pub async fn connect_to(global: &Global, context: Option<&str>) -> Result<Cluster, Failure> {
-    connect(&ConnectOptions {
+    connect(&connect_options(global, context)).await
+}
+
+fn connect_options(global: &Global, context: Option<&str>) -> ConnectOptions {
+    ConnectOptions {
         kubeconfig: global.kubeconfig.clone(),
         context: context.map(str::to_owned),
         impersonate_user: global.as_user.clone(),
         impersonate_groups: global.as_group.clone(),
         request_timeout: global.request_timeout,
-    })
-    .await
+    }
 }
 
 /// Starts looking. What the journal remembers goes into each snapshot.
@@ -75,6 +73,7 @@ pub async fn observe(global: &Global, cluster: Cluster) -> Result<Observer, Fail
         // What is deployed, and which files it reads, is found out from the cluster.
         desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
         service_alias: Alias::service(),
+        builds: BuildContexts { options: connect_options(global, None), given: global.build_context.clone() },
     };
     let observer = Observer::start(cluster, repository, options);
     remember(&observer, &journal_for_reading(global)?)?;

@@ -13,14 +13,18 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
-use super::pods;
+use super::{pods, runs};
+use crate::model;
 use crate::model::text::sanitize_line;
-use crate::model::{self};
-use crate::model::{Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, Timestamp, Values, Writer};
+use crate::model::{
+    Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, Timestamp, Tracking, Values, Writer,
+};
 
 /// Label of an EndpointSlice with the name of its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
+/// Annotation of a ReplicaSet: which rollout it is.
+const REVISION: &str = "deployment.kubernetes.io/revision";
 /// What Prow takes an empty `spec.cluster` for.
 const DEFAULT_CLUSTER: &str = "default";
 
@@ -37,6 +41,11 @@ pub struct Workload {
     pub suspended: bool,
     /// What hinders a Deployment, in the words of its conditions.
     pub trouble: Option<String>,
+    /// A Deployment's `paused`.
+    pub paused: bool,
+    pub writers: Vec<Writer>,
+    /// Labels and annotations of what deploys it.
+    pub tracking: Vec<Tracking>,
     pub containers: Vec<TemplateContainer>,
 }
 
@@ -68,9 +77,16 @@ pub struct Owner {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplicaSetRow {
+    pub name: String,
     pub uid: String,
     pub owner: Option<Owner>,
     pub created: Option<Timestamp>,
+    /// Annotation `deployment.kubernetes.io/revision`; 0 without.
+    pub revision: u64,
+    /// Name and image of each container of its template.
+    pub containers: Vec<(String, String)>,
+    /// Pods asked for.
+    pub desired: u32,
 }
 
 /// One EndpointSlice of a Service.
@@ -114,6 +130,9 @@ fn workload(alias: &Alias, kind: Kind, meta: &ObjectMeta, template: Option<&core
         ready: 0,
         suspended: false,
         trouble: None,
+        paused: false,
+        writers: writers(meta),
+        tracking: runs::tracking(meta),
         containers,
     })
 }
@@ -131,6 +150,7 @@ pub fn deployment(alias: &Alias, object: &Deployment) -> Option<Workload> {
         );
         hinders.then(|| sanitize_line(condition.message.as_deref().unwrap_or(&condition.type_)))
     });
+    row.paused = spec.paused.unwrap_or(false);
     Some(row)
 }
 
@@ -207,7 +227,14 @@ pub fn pod(alias: &Alias, object: &core::Pod) -> Option<PodRow> {
 }
 
 pub fn replica_set(object: &ReplicaSet) -> Option<ReplicaSetRow> {
+    let revision = object.metadata.annotations.as_ref().and_then(|all| all.get(REVISION)?.parse().ok());
+    let spec = object.spec.as_ref();
+    let template = spec.and_then(|spec| spec.template.as_ref()?.spec.as_ref());
     Some(ReplicaSetRow {
+        name: key(&object.metadata)?.name,
+        revision: revision.unwrap_or(0),
+        containers: template.map(runs::images).unwrap_or_default(),
+        desired: count(spec.and_then(|spec| spec.replicas)),
         uid: sanitize_line(object.metadata.uid.as_deref()?),
         owner: owner(&object.metadata),
         created: at(object.metadata.creation_timestamp.as_ref()),
@@ -220,13 +247,7 @@ pub fn config_map(alias: &Alias, map: core::ConfigMap) -> Option<ConfigMapState>
     let meta = map.metadata;
     let mut values: Values = map.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes())).collect();
     values.extend(map.binary_data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)));
-    let mut writers: Vec<Writer> = meta
-        .managed_fields
-        .unwrap_or_default()
-        .into_iter()
-        .map(|entry| Writer { manager: sanitize_line(&entry.manager.unwrap_or_default()), at: at(entry.time.as_ref()) })
-        .collect();
-    writers.sort_by_key(|writer: &Writer| std::cmp::Reverse(writer.at.unwrap_or(Timestamp::MIN)));
+    let writers = writers(&meta);
     Some(ConfigMapState {
         cluster: alias.clone(),
         key,
@@ -238,6 +259,21 @@ pub fn config_map(alias: &Alias, map: core::ConfigMap) -> Option<ConfigMapState>
         annotations: meta.annotations.unwrap_or_default(),
         writers,
     })
+}
+
+/// Field managers, newest first.
+fn writers(meta: &ObjectMeta) -> Vec<Writer> {
+    let mut writers: Vec<Writer> = meta
+        .managed_fields
+        .iter()
+        .flatten()
+        .map(|entry| Writer {
+            manager: sanitize_line(entry.manager.as_deref().unwrap_or_default()),
+            at: at(entry.time.as_ref()),
+        })
+        .collect();
+    writers.sort_by_key(|writer: &Writer| std::cmp::Reverse(writer.at.unwrap_or(Timestamp::MIN)));
+    writers
 }
 
 pub fn endpoints(slice: &EndpointSlice) -> Option<EndpointsRow> {

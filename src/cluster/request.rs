@@ -168,7 +168,7 @@ fn collection(object: &ObjectRef, kind: Kind) -> Result<String, Failure> {
 }
 
 /// A DNS-1123 label of at most 63 characters: what names a namespace.
-fn is_label(name: &str) -> bool {
+pub(super) fn is_label(name: &str) -> bool {
     name.len() <= 63 && is_part(name)
 }
 

@@ -1,7 +1,7 @@
 //! When strays may be deleted: not before the cause is gone, or the real prow-controller-manager makes them again or ends their
 //! jobs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Alias, AliasPlace, Component, ProwJob, Snapshot, Source, Timestamp};
 
@@ -13,6 +13,8 @@ pub const GOOD_PODS: usize = 3;
 pub const MAKER: &str = "prow-controller-manager";
 /// While a rollout hands over, the old pod holds the leader's lease and may make pods a little longer.
 const HANDOVER_SECONDS: i64 = 60;
+/// The old leader's lease runs out in 15 s, and the new one looks at all jobs at once.
+const TAKES_OVER_SECONDS: i64 = 120;
 
 /// Whether strays may be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,13 @@ pub struct GateFacts {
     /// Its tag.
     pub tag: Option<String>,
     pub newest_stray: Option<Timestamp>,
+    pub oldest_stray: Option<Timestamp>,
+    /// When the oldest pod of prow-controller-manager, as it is now, was made: something was changed or restarted then.
+    pub begun: Option<Timestamp>,
+    /// It has the tag that made the first strays.
+    pub same_tag: bool,
+    /// Unfinished ProwJobs have pods only among the strays, so that good ones must come.
+    pub owes_pods: bool,
     /// Pods of this Prow's jobs that came to the right place since both of these.
     pub good_pods: usize,
     /// How many are wanted: [`GOOD_PODS`].
@@ -57,19 +66,33 @@ pub struct GateFacts {
 }
 
 impl GateFacts {
-    /// True when the newest stray is older than the readiness of what makes pods now (give or take the handover).
+    /// True when the newest stray is older than the readiness of what makes pods now. A stray of the handover, when the
+    /// old leader's lease has not run out, counts as older: but only where what makes pods was changed since the first.
     pub fn is_cause_gone(&self) -> bool {
-        match (self.ready_at, self.newest_stray) {
-            (Some(ready), Some(newest)) => newest.as_second() <= ready.as_second() + HANDOVER_SECONDS,
-            (Some(_), None) => true,
-            (None, _) => false,
-        }
+        let (Some(ready), Some(newest)) = (self.ready_at, self.newest_stray) else {
+            return self.ready_at.is_some() && self.newest_stray.is_none();
+        };
+        let changed = !self.same_tag && self.begun > self.oldest_stray;
+        let handover = if changed { HANDOVER_SECONDS } else { 0 };
+        newest.as_second() <= ready.as_second() + handover
+    }
+
+    /// True when good pods should have come by now, and none has: what runs now is no better.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        let ready_for = self.ready_at.map_or(0, |at| now.as_second() - at.as_second());
+        self.owes_pods && self.good_pods == 0 && ready_for > TAKES_OVER_SECONDS
     }
 }
 
 /// Judges whether strays may be deleted. Pure; for `plan delete-strays` and for a chain that waits.
 pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
-    let mut facts = GateFacts { newest_stray: strays.newest(), wanted: GOOD_PODS, ..GateFacts::default() };
+    let mut facts = GateFacts {
+        newest_stray: strays.newest(),
+        oldest_stray: strays.oldest(),
+        owes_pods: owes_pods(snapshot, strays),
+        wanted: GOOD_PODS,
+        ..GateFacts::default()
+    };
     let closed = |facts: GateFacts, why: String, next: &str| GateState::Closed { facts, why, next: next.to_owned() };
     let Some(components) = snapshot.service.components.known() else {
         return closed(facts, "the components cannot be seen".to_owned(), "regain sight of the service cluster first");
@@ -82,12 +105,13 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
             "name its namespace with --namespace, or look at `prow-breakglass status`",
         );
     }
-    facts.tag = snapshot
-        .service
-        .rollouts
-        .seen()
-        .and_then(|all| all.iter().find(|rollout| rollout.current && rollout.role == MAKER))
-        .map(|rollout| rollout.tag.clone());
+    let rollouts = || snapshot.service.rollouts.seen().into_iter().flatten().filter(|rollout| rollout.role == MAKER);
+    facts.tag = rollouts().find(|rollout| rollout.current).map(|rollout| rollout.tag.clone());
+    let then = rollouts()
+        .filter(|rollout| rollout.created.is_some_and(|at| strays.oldest().is_some_and(|oldest| at <= oldest)))
+        .max_by_key(|rollout| rollout.created);
+    facts.same_tag = then.is_some_and(|rollout| facts.tag.as_ref() == Some(&rollout.tag));
+    facts.begun = makers.iter().flat_map(|maker| &maker.pods).filter_map(|pod| pod.created).min();
     // All of them, where there are several: one that is not ready may be the one that makes strays.
     facts.ready_at =
         makers.iter().map(|maker| ready_at(maker)).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
@@ -110,13 +134,18 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
         Some(_) | None => ready,
     };
     facts.good_pods = good_pods(snapshot, turned);
-    if !facts.is_cause_gone() {
+    if !facts.is_cause_gone() || facts.is_overdue(snapshot.taken_at) {
         let newest = facts.newest_stray.unwrap_or(ready);
         let age = (snapshot.taken_at.as_second() - newest.as_second()).max(0);
         let tag = facts.tag.as_ref().map_or(String::new(), |tag| format!(" {tag}"));
+        let why = if facts.is_cause_gone() {
+            format!("{MAKER}{tag} is ready since {ready} and has made no good pod for the jobs that wait for one")
+        } else {
+            format!("the cause is not gone: the newest stray was made {age} s ago, after {MAKER}{tag} became ready")
+        };
         return closed(
             facts,
-            format!("the cause is not gone: the newest stray was made {age} s ago, after {MAKER}{tag} became ready"),
+            why,
             "roll back first: prow-breakglass plan rollback; what is deleted now is made again, or its job is ended",
         );
     }
@@ -132,6 +161,16 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
         );
     }
     GateState::Open(facts)
+}
+
+/// True where an unfinished ProwJob has its pod only among the strays.
+fn owes_pods(snapshot: &Snapshot, strays: &Strays) -> bool {
+    let placed: BTreeSet<&str> = snapshot
+        .views()
+        .filter_map(|view| view.census.seen())
+        .flat_map(|census| census.pods.iter().map(|row| row.name.as_str()))
+        .collect();
+    strays.strays().any(|judged| judged.has_unfinished_job() && !placed.contains(judged.pod.object.name.as_str()))
 }
 
 /// Since when all its pods are ready; `None` while they are not, or while older ones are still there.
@@ -159,6 +198,6 @@ fn good_pods(snapshot: &Snapshot, since: Timestamp) -> usize {
         .views()
         .filter_map(|view| Some((&view.alias, view.census.known()?)))
         .flat_map(|(alias, census)| census.pods.iter().map(move |row| (alias, row)))
-        .filter(|(alias, row)| row.created_after.is_some_and(|at| at > since) && belongs(alias, &row.name))
+        .filter(|(alias, row)| row.created.is_some_and(|at| at > since) && belongs(alias, &row.name))
         .count()
 }

@@ -7,7 +7,7 @@ use crate::model::{Alias, AliasPlace, Kind, ObjectRef, Snapshot};
 use crate::repair::RepairId;
 
 use super::gate::MAKER;
-use super::strays::git_pod_namespace;
+use super::strays::{git_pod_namespace, troubles};
 use super::{
     Basis, Context, Finding, FindingKind, GateState, JudgedPod, PodPlace, Severity, StrayPlace, StrayReason, id,
 };
@@ -128,15 +128,13 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
 /// One finding a cause, commonest first.
 pub(super) fn find_cannot_start(context: &Context<'_>) -> Vec<Finding> {
     let (snapshot, strays) = (context.snapshot, &context.strays);
+    let said: BTreeMap<&Alias, _> = snapshot
+        .views()
+        .map(|view| (&view.alias, troubles(view.pod_events.seen().map_or(&[], Vec::as_slice))))
+        .collect();
     let mut causes: BTreeMap<(String, String), Vec<&JudgedPod>> = BTreeMap::new();
-    let waiting = || strays.strays().filter(|judged| judged.pod.is_waiting());
-    for judged in waiting() {
-        let view = snapshot.view(&judged.pod.object.cluster);
-        let events = view.and_then(|view| view.pod_events.seen()).into_iter().flatten();
-        let said = events
-            .filter(|group| group.pods.contains(judged.pod.uid()))
-            .max_by_key(|group| (group.missing_secret().is_some(), group.last));
-        if let Some(group) = said {
+    for judged in strays.strays().filter(|judged| judged.pod.is_waiting()) {
+        if let Some(group) = said.get(&judged.pod.object.cluster).and_then(|said| said.get(judged.pod.uid())) {
             // Names of volumes differ from pod to pod; the secret is the cause.
             let message = match group.missing_secret() {
                 Some(secret) => format!("secret \"{secret}\" not found"),
@@ -271,11 +269,20 @@ pub(super) fn find_wrong_cluster(context: &Context<'_>) -> Vec<Finding> {
 
 pub(super) fn find_foreign(context: &Context<'_>) -> Vec<Finding> {
     let foreign = || context.strays.foreign();
-    let count = foreign().count();
+    let beside = || context.strays.bystanders.iter().filter(|pod| pod.labelled);
+    let count = foreign().count() + beside().count();
     if count == 0 {
         return Vec::new();
     }
-    let kind = FindingKind::ForeignPods { count, places: places(context.snapshot, foreign()) };
+    let mut places = places(context.snapshot, foreign());
+    for pod in beside() {
+        let (at, namespace) = (context_of(context.snapshot, &pod.cluster), &pod.namespace);
+        match places.iter_mut().find(|place| place.context == at && place.namespace == *namespace) {
+            Some(place) => place.count += 1,
+            None => places.push(StrayPlace { context: at, namespace: namespace.clone(), count: 1 }),
+        }
+    }
+    let kind = FindingKind::ForeignPods { count, places };
     let mut evidence: Vec<String> = foreign()
         .take(EXAMPLES)
         .map(|judged| {

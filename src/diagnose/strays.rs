@@ -4,6 +4,7 @@
 //! and in the wrong place. Everything else with the label is foreign, and no repair touches it. What cannot be judged for want
 //! of sight is unknown, never foreign.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -111,6 +112,18 @@ pub struct StrayGroup {
     pub held_by: Vec<String>,
 }
 
+/// A pod of a pod namespace that is nobody's business here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bystander {
+    pub cluster: Alias,
+    pub namespace: String,
+    pub name: String,
+    /// As kubectl words it.
+    pub state: String,
+    /// It carries Prow's label.
+    pub labelled: bool,
+}
+
 /// All labelled pods that are not simply where they belong.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Strays {
@@ -118,6 +131,8 @@ pub struct Strays {
     pub pods: Vec<JudgedPod>,
     /// Most first.
     pub groups: Vec<StrayGroup>,
+    /// Pods of the pod namespaces that are not this Prow's: with the label and no ProwJob of that name, or without it.
+    pub bystanders: Vec<Bystander>,
     /// Where pods belong; `None` while that is not known or disagrees.
     pub pod_namespace: Option<String>,
     /// What could not be judged, in words for people: `prow-build: no answer for 41 s`.
@@ -193,6 +208,7 @@ pub fn strays(snapshot: &Snapshot) -> Strays {
     pods.sort_by(|a, b| a.pod.object.cmp(&b.pod.object));
     Strays {
         groups: groups(&pods),
+        bystanders: rule.bystanders(snapshot),
         pods,
         pod_namespace: rule.pod_namespace.ok().map(str::to_owned),
         not_seen: not_seen(snapshot, &rule),
@@ -243,6 +259,31 @@ impl Rule<'_> {
     }
 }
 
+impl Rule<'_> {
+    /// Only what is known to be none of this Prow's: while ProwJobs cannot be seen, nobody knows.
+    fn bystanders(&self, snapshot: &Snapshot) -> Vec<Bystander> {
+        let Some(jobs) = &self.jobs else { return Vec::new() };
+        let mut all = Vec::new();
+        for view in snapshot.views().filter(|view| view.is_plannable()) {
+            let Some(census) = view.census.known() else { continue };
+            let others = census
+                .pods
+                .iter()
+                .filter(|row| !jobs.contains_key(row.name.as_str()) && !self.gone.contains_key(row.name.as_str()))
+                .map(|row| (row, true))
+                .chain(census.unlabelled.iter().map(|row| (row, false)));
+            all.extend(others.map(|(row, labelled)| Bystander {
+                cluster: view.alias.clone(),
+                namespace: census.namespace.clone(),
+                name: row.name.clone(),
+                state: row.state.clone(),
+                labelled,
+            }));
+        }
+        all
+    }
+}
+
 /// Where pods belong, if the live configuration tells and git does not speak against it.
 fn pod_namespace(snapshot: &Snapshot) -> Result<&str, UnknownPlace> {
     let settings = snapshot.prow.known().ok_or(UnknownPlace::PodNamespaceNotKnown)?;
@@ -269,9 +310,13 @@ pub(super) fn git_pod_namespace(snapshot: &Snapshot) -> Option<String> {
 }
 
 /// What was said last of each pod; that something is missing says more than that something took too long.
-fn troubles(groups: &[EventGroup]) -> BTreeMap<&str, &EventGroup> {
+pub(super) fn troubles(groups: &[EventGroup]) -> BTreeMap<&str, &EventGroup> {
     let mut troubles: BTreeMap<&str, &EventGroup> = BTreeMap::new();
-    let rank = |group: &EventGroup| (group.missing_secret().is_some(), group.last);
+    // Of several that are missing the first by name: the same at every look.
+    let rank = |group: &EventGroup| {
+        let secret = group.missing_secret().map(|secret| Reverse(secret.to_owned()));
+        (secret.is_some(), secret, group.last.filter(|_| group.missing_secret().is_none()))
+    };
     for group in groups {
         for uid in &group.pods {
             let held = troubles.entry(uid).or_insert(group);

@@ -212,6 +212,9 @@ fn next_of_strays(context: &Context<'_>) -> Option<NextStep> {
     }
     Some(match &context.gate {
         GateState::Open(_) => NextStep::Repair { repair: RepairId::DeleteStrays, to: None },
+        GateState::Closed { facts, .. } if facts.is_overdue(context.snapshot.taken_at) => {
+            NextStep::Repair { repair: RepairId::Rollback, to: None }
+        }
         GateState::Closed { facts, why, .. } if facts.is_cause_gone() => NextStep::Wait { what: why.clone() },
         // A rollout is under way; one that hangs is a finding of its own.
         GateState::Closed { facts, why, .. } if facts.ready_at.is_none() => {

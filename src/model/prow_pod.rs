@@ -30,6 +30,8 @@ pub struct ProwPod {
     pub finalizers: Vec<String>,
     /// Label `prow.k8s.io/build-id`.
     pub build_id: String,
+    /// Label `prow.k8s.io/plank-version`: version of what made it, as it calls itself.
+    pub plank_version: String,
     /// Why its containers wait, of the first that tells: `ContainerCreating`, `ImagePullBackOff`.
     pub waiting: Option<String>,
     /// Who controls it; Prow's own pods of jobs have no owner.
@@ -57,16 +59,18 @@ impl ProwPod {
 pub struct PodCensus {
     pub namespace: String,
     pub pods: Arc<Vec<CensusRow>>,
+    /// Pods there without Prow's label: cert-manager's, for one.
+    pub unlabelled: Arc<Vec<CensusRow>>,
 }
 
-/// One labelled pod of the pod namespace.
+/// One pod of the pod namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CensusRow {
     pub name: String,
     /// As kubectl words it.
     pub state: String,
-    /// It was created at this time or later; the server tells ages in words, so this is the safe end of a range.
-    pub created_after: Option<Timestamp>,
+    /// Only of the youngest of this Prow, which are looked up.
+    pub created: Option<Timestamp>,
 }
 
 /// Warnings about pods, those with the same reason and message together.

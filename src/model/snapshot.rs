@@ -47,6 +47,21 @@ impl Snapshot {
         self.views().find(|view| view.alias == *key)
     }
 
+    /// Prow's name of a cluster, as ProwJobs spell it; where there are several, the one that is not `default`.
+    pub fn prow_alias(&self, key: &Alias) -> Option<&Alias> {
+        let of_it = |place: &AliasPlace| matches!(place, AliasPlace::At { cluster, .. } if cluster == key);
+        let names = || self.aliases.iter().filter(|(_, place)| of_it(place)).map(|(alias, _)| alias);
+        names().find(|alias| **alias != Alias::service()).or_else(|| names().next())
+    }
+
+    /// The key of a cluster that a person names: by Prow's alias, else by its context, else by its key.
+    pub fn cluster_named(&self, name: &str) -> Option<&Alias> {
+        let by_alias = self.place_of(&Alias(name.to_owned()));
+        let by_context = || self.views().find(|view| view.context == name);
+        let by_key = || self.views().find(|view| view.alias.0 == name);
+        by_alias.or_else(by_context).or_else(by_key).map(|view| &view.alias)
+    }
+
     /// The cluster that pods of jobs with this alias belong to, where that is known.
     pub fn place_of(&self, alias: &Alias) -> Option<&ClusterView> {
         match self.aliases.get(alias)? {

@@ -96,6 +96,7 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
         "flow": diagnosis.flow,
         "context": snapshot.service.context, "server": snapshot.service.server, "user": snapshot.user,
         "takenAt": now, "sources": sources, "findings": findings, "components": components,
+        "strays": super::strays::summary(snapshot, &diagnosis.strays),
         "configMaps": config_maps, "revision": choice,
     })
 }

@@ -1,6 +1,6 @@
 //! What an oncall meets besides the outage: a table of message, hint and exit code. What can still be seen is shown.
 //!
-//! A row is a line like `table.call("status").as_user("no-logs").ends(1, &["on stderr"], &["on stdout"])`; all rows of a
+//! A row is a line like `table.call("status").by("no-logs").ends(1, &["on stderr"], &["on stdout"])`; all rows of a
 //! test share a bed, and none writes to it. Every row is also held against what no message may have: see [`Call::ends`].
 
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::bed::Bed;
-use crate::support::{Ran, Tool, program, written_since};
+use crate::support::{Ran, Tool, outage_in_long_back_off, program, written_since};
 
 /// What only programmers understand.
 const UGLY: [&str; 9] =
@@ -72,7 +72,7 @@ struct Call<'t, 'a> {
 
 impl Call<'_, '_> {
     /// As somebody whom something ails: `users.rs` of the bed.
-    fn as_user(mut self, variant: &str) -> Self {
+    fn by(mut self, variant: &str) -> Self {
         self.kubeconfig = Some(self.table.kubeconfigs.join(format!("{variant}.yaml")));
         self
     }
@@ -189,7 +189,7 @@ fn file(tool: &Tool, name: &str, content: &str) -> String {
 
 #[test]
 fn each_failure_says_what_and_why_and_what_next() {
-    let Some(mut bed) = Bed::start("2019-01-23") else { return };
+    let Some(mut bed) = outage_in_long_back_off() else { return };
     let tool = Tool::on(&bed);
     let plan = tool.plan("sync-config");
     let mut table = Table::on(&bed, &tool);
@@ -227,14 +227,14 @@ fn where_to_and_as_whom(table: &mut Table<'_>, bed: &Bed) {
 /// A server that is not there, or does not know us.
 fn servers(table: &mut Table<'_>, plan: &str) {
     let refused = ["no connection to the server", "Connection refused", "hint: is the VPN or the bastion up?"];
-    table.call("status --request-timeout 2s").as_user("unreachable").ends(6, &refused, DOWN);
+    table.call("status --request-timeout 2s").by("unreachable").ends(6, &refused, DOWN);
     for command in ["config diff", "plan sync-config", "plan kick", &format!("apply {plan}")] {
-        table.call(command).as_user("unreachable").ends(6, &refused, &[]);
+        table.call(command).by("unreachable").ends(6, &refused, &[]);
     }
     let expired = ["not signed in", "HTTP 401", "hint: the credentials are expired or wrong: sign in again"];
-    table.call("status").as_user("expired-token").ends(5, &expired, DOWN);
+    table.call("status").by("expired-token").ends(5, &expired, DOWN);
     for command in ["config diff", "plan sync-config", "plan kick", &format!("apply {plan}")] {
-        table.call(command).as_user("expired-token").ends(5, &expired, &[]);
+        table.call(command).by("expired-token").ends(5, &expired, &[]);
     }
 }
 
@@ -249,7 +249,7 @@ fn rights(table: &mut Table<'_>) {
         "DENIED get pods/log in namespace prow",
         ask,
     ];
-    table.call("status").as_user("no-logs").ends(1, &[], &shows);
+    table.call("status").by("no-logs").ends(1, &[], &shows);
     let shows = [
         "hook cannot start: it refuses the configuration in ConfigMap prow/job-config",
         "CrashLoopBackOff",
@@ -257,7 +257,7 @@ fn rights(table: &mut Table<'_>) {
         "DENIED list configmaps in namespace test-pods",
         ask,
     ];
-    table.call("status").as_user("no-list-in-one-namespace").ends(1, &[], &shows);
+    table.call("status").by("no-list-in-one-namespace").ends(1, &[], &shows);
 }
 
 /// A repository that is none, or is broken: the cluster's half is shown.

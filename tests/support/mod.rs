@@ -288,7 +288,7 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         config_maps: known(maps.into_iter().map(|map| (map.key.clone(), map)).collect()),
         endpoints: known(endpoints(hook_ready)),
         job_pods: known(Vec::new()),
-        census: known(PodCensus { namespace: "test-pods".to_owned(), pods: Arc::default() }),
+        census: known(PodCensus { namespace: "test-pods".to_owned(), ..PodCensus::default() }),
         pod_events: known(Vec::new()),
         secrets_in_use: known(BTreeSet::new()),
         rollouts: known(Vec::new()),
