@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::diagnose::{
     Diagnosis, GateFacts, GateState, JudgedPod, MAKER, PodPlace, Strays, UnknownPlace, context_of, finalizer_owner,
 };
-use crate::model::{Alias, ClusterIdentity, Kind, ObjectRef, SeenPod, Snapshot, Source, Write};
+use crate::model::{Alias, ClusterIdentity, FailureKind, Kind, ObjectRef, SeenPod, Snapshot, Source, Write};
 
 use super::{
     Confirmation, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required,
@@ -35,14 +35,14 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
 
     let mut refusals = Vec::new();
     let clusters = clusters(snapshot, service, &mut refusals);
-    let asked = |alias: &Alias| request.clusters.is_empty() || is_named(request, snapshot, alias);
-    check_cluster_names(request, snapshot)?;
+    let asked = asked_for(request, snapshot)?;
     let mut chosen: Vec<&JudgedPod> = Vec::new();
     let mut running: BTreeMap<(&Alias, &str), usize> = BTreeMap::new();
-    for judged in strays.strays().filter(|judged| asked(&judged.pod.object.cluster)) {
+    for judged in strays.strays() {
         let pod = &judged.pod;
         let (alias, namespace) = (&pod.object.cluster, pod.object.namespace.as_str());
-        if !clusters.iter().any(|cluster| cluster.alias == *alias) || pod.deleting {
+        let wanted = asked.is_empty() || asked.contains(alias);
+        if !wanted || !clusters.iter().any(|cluster| cluster.alias == *alias) || pod.deleting {
             continue;
         }
         if pod.phase == "Running" && !request.include_running {
@@ -190,20 +190,18 @@ fn clusters(snapshot: &Snapshot, service: ClusterIdentity, refusals: &mut Vec<Re
     known
 }
 
-fn is_named(request: &Request, snapshot: &Snapshot, alias: &Alias) -> bool {
-    request.clusters.iter().any(|name| *name == alias.0 || *name == context_of(snapshot, alias))
-}
-
-fn check_cluster_names(request: &Request, snapshot: &Snapshot) -> Result<(), Refusal> {
+/// The clusters that were asked for, by their keys; empty for all.
+fn asked_for<'a>(request: &Request, snapshot: &'a Snapshot) -> Result<BTreeSet<&'a Alias>, Refusal> {
+    let mut asked = BTreeSet::new();
     for name in &request.clusters {
-        let known = |view: &&crate::model::ClusterView| *name == view.alias.0 || *name == view.context;
-        if !snapshot.views().any(|view| known(&view)) {
-            let all: Vec<String> = snapshot.views().map(|view| format!("{} ({})", view.alias, view.context)).collect();
+        let Some(key) = snapshot.cluster_named(name) else {
+            let all: Vec<&str> = snapshot.views().map(|view| view.context.as_str()).collect();
             return Err(Refusal::new(format!("no cluster {name} is known"), format!("there are {}", all.join(", ")))
-                .because(crate::model::FailureKind::Usage));
-        }
+                .because(FailureKind::Usage));
+        };
+        asked.insert(key);
     }
-    Ok(())
+    Ok(asked)
 }
 
 /// Labelled pods that are in no plan, and why.
@@ -229,7 +227,7 @@ fn not_touched(snapshot: &Snapshot, strays: &Strays) -> Vec<Refusal> {
             "deleting them again changes nothing",
         ));
     }
-    let foreign = strays.foreign().count();
+    let foreign = strays.foreign().count() + strays.bystanders.iter().filter(|pod| pod.labelled).count();
     if foreign > 0 {
         refusals.push(Refusal::new(
             format!("{foreign} pod(s) carry Prow's label and are not this Prow's"),
@@ -306,7 +304,7 @@ fn confirmation(snapshot: &Snapshot, chosen: &[&JudgedPod]) -> Confirmation {
         *by_cluster.entry(&judged.pod.object.cluster).or_default() += 1;
     }
     match by_cluster.into_iter().max_by_key(|(_, count)| *count) {
-        Some((alias, _)) => Confirmation::CountIn { count, alias: alias.to_string() },
+        Some((key, _)) => Confirmation::CountIn { count, alias: snapshot.prow_alias(key).unwrap_or(key).to_string() },
         None => Confirmation::Count(count),
     }
 }

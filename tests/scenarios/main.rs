@@ -5,6 +5,7 @@
 mod support;
 
 mod corners;
+mod strays;
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,8 @@
 //! Another test target uses them with `#[path = "../support/mod.rs"] mod support;`. Times are fixed: the incident is seen
 //! at [`NOW`].
 
+pub mod strays;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
