@@ -9,7 +9,7 @@ use crate::diagnose::{NextStep, VerifyState, diagnose, verify};
 use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, approve};
+use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approve};
 use crate::run::{self, Clusters, Operator};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
@@ -51,9 +51,18 @@ pub fn demand_context(global: &Global) -> Result<(), Failure> {
 
 /// Connections to the clusters of a plan; the preview proves that they are the plan's.
 pub async fn clusters_of(global: &Global, plan: &Plan) -> Result<Clusters, Failure> {
-    let service = plan.clusters.iter().find(|cluster| cluster.alias == Alias::service());
+    let named = |alias: &Alias| plan.clusters.iter().find(|cluster| cluster.alias == *alias);
+    let service = named(&Alias::service());
     let context = global.context.as_deref().or(service.map(|cluster| cluster.context.as_str()));
-    Ok(Clusters::from([(Alias::service(), session::connect_to(global, context).await?)]))
+    let mut clusters = Clusters::from([(Alias::service(), session::connect_to(global, context).await?)]);
+    for identity in plan.clusters.iter().filter(|cluster| cluster.alias != Alias::service()) {
+        // The plan names the context; on another machine it may have another name.
+        let given = global.build_context.iter().find(|(alias, _)| *alias == identity.alias);
+        let context = given.map_or(identity.context.as_str(), |(_, context)| context.as_str());
+        let cluster = session::connect_to(global, Some(context)).await?;
+        clusters.insert(identity.alias.clone(), cluster.known_as(&identity.alias));
+    }
+    Ok(clusters)
 }
 
 /// `--expect N`, or, with a person at a terminal, the plan's words.
@@ -164,11 +173,12 @@ pub async fn conclude(
     if let Some(failure) = &summary.first_failure {
         output::words(&present::failure(failure).join("\n"));
     }
+    let can_be_undone = plan.steps.iter().any(|step| step.undo == Undo::FromBackup);
+    if summary.done > 0 && can_be_undone {
+        output::words(&format!("to take it back: prow-breakglass undo {} -f FILE", summary.run));
+    }
     if summary.exit_code() != 0 || summary.done == 0 {
         return Ok(summary.exit_code());
-    }
-    if plan.repair != RepairId::Kick {
-        output::words(&format!("to take it back: prow-breakglass undo {}", summary.run));
     }
     let Some(within_seconds) = plan.verify.within_seconds() else { return Ok(0) };
     let within = wait.unwrap_or(Duration::from_secs(within_seconds.into()));

@@ -360,6 +360,9 @@ impl Core<'_> {
             };
             let write = match judge(self.plan.repair, &step.write, &live) {
                 Judgement::Holds(write) => write,
+                Judgement::NotNeeded(why) if went_by_itself(&step.write, &live) => {
+                    return Ok(StepEnd::done(&why, Sent::default()));
+                }
                 Judgement::NotNeeded(why) => return Ok(StepEnd::skipped(why)),
                 Judgement::Moved(why) => {
                     let failure = Failure::new(FailureKind::Conflict, why)
@@ -416,6 +419,11 @@ impl Core<'_> {
         };
         self.writer().backup(step.n, step.write.object(), json).map(Some)
     }
+}
+
+/// A stray that is not there any more is what was wanted.
+fn went_by_itself(write: &Write, live: &Live) -> bool {
+    matches!((write, live), (Write::DeletePod { seen: Some(_), .. }, Live::Absent))
 }
 
 /// The answer was lost: what is there now decides, and where it does not, nobody guesses.

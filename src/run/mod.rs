@@ -75,4 +75,6 @@ fn expected<'a>(identities: &'a [ClusterIdentity], alias: &Alias) -> Result<&'a 
 }
 
 #[cfg(test)]
+mod strays_tests;
+#[cfg(test)]
 mod tests;

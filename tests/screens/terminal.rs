@@ -29,7 +29,14 @@ fn child() {
     }
     let (_keep, snapshots) = tokio::sync::watch::channel(Arc::new(support::incident()));
     let journal = Journal::for_reading(std::env::temp_dir().join("prow-breakglass-no-journal"));
-    let session = Session { snapshots, refresh: Arc::new(|| {}), clusters: Clusters::new(), journal, theme: THEME };
+    let session = Session {
+        snapshots,
+        refresh: Arc::new(|| {}),
+        clusters: Arc::new(Clusters::new),
+        timeout: Duration::from_secs(5),
+        journal,
+        theme: THEME,
+    };
     eprintln!("PID={}", std::process::id());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let code = match runtime.block_on(run(session)) {

@@ -42,7 +42,10 @@ pub struct Session {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Reads everything again now.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
-    pub clusters: Clusters,
+    /// The clusters that may be planned on now: a build cluster may be proven later.
+    pub clusters: Arc<dyn Fn() -> Clusters + Send + Sync>,
+    /// Of each request.
+    pub timeout: Duration,
     pub journal: Journal,
     pub theme: Theme,
 }
@@ -97,7 +100,7 @@ impl ExitSummary {
 pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let screen = Screen::enter(&sender)?;
-    let timeout = session.clusters.values().map(crate::cluster::Cluster::timeout).max().unwrap_or_default();
+    let timeout = session.timeout;
     let stop = outside::RunSlot::default();
     let readers = input::start(&sender, &session.snapshots, &stop, timeout * 2 + GRACE);
     let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None };
