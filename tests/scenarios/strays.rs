@@ -12,9 +12,10 @@ use prow_breakglass::repair::undo::{LiveObjects, UndoSource, UndoStep};
 use prow_breakglass::repair::{Confirmation, Override, OverrideId, Plan, Refusal, RepairId, Request, plan, undo};
 
 use crate::support::at;
-use crate::support::strays::{
-    BAD_TAG, BUILD, FINALIZER, GOOD_TAG, pod, rolled_back, rollout, run, running, seen, strays,
-};
+use crate::support::strays::{BAD_TAG, BUILD, GOOD_TAG, pod, rolled_back, rollout, run, running, seen, strays};
+
+/// crier's.
+const FINALIZER: &str = "prow.x-k8s.io/gcsk8sreporter";
 
 fn asked(repair: RepairId, change: impl FnOnce(&mut Request)) -> Request {
     let mut request = Request::new(repair);

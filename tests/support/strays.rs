@@ -16,7 +16,6 @@ pub const BAD_TAG: &str = "v20190205-6dda9";
 pub const GOOD_TAG: &str = "v20190129-1b2c";
 /// Context of the build cluster, which also is its key; Prow calls it `default`.
 pub const BUILD: &str = "prow-build";
-pub const FINALIZER: &str = "prow.x-k8s.io/gcsk8sreporter";
 const BUMPED: &str = "2019-02-05T16:47:30Z";
 const DEPLOY_JOB: &str = "post-test-infra-deploy-prow";
 
@@ -213,7 +212,31 @@ pub fn strays(build: usize, service: usize) -> Snapshot {
     if let Source::Known { value: settings, .. } = &mut snapshot.prow {
         settings.prowjob_namespace = "default".to_owned();
     }
+    confirm(&mut snapshot, NOW);
     snapshot
+}
+
+/// Everything was confirmed at this time.
+fn confirm(snapshot: &mut Snapshot, time: &str) {
+    fn set<T>(source: &mut Source<T>, time: &str) {
+        if let Source::Known { at: confirmed, .. } = source {
+            *confirmed = at(time);
+        }
+    }
+    set(&mut snapshot.prowjobs, time);
+    set(&mut snapshot.prow, time);
+    if let Source::Known { value: desired, at: confirmed } = &mut snapshot.desired {
+        (desired.fetched, *confirmed) = (Some(at("2019-02-05T17:25:00Z")), at(time));
+    }
+    for view in std::iter::once(&mut snapshot.service).chain(snapshot.clusters.values_mut()) {
+        set(&mut view.components, time);
+        set(&mut view.config_maps, time);
+        set(&mut view.endpoints, time);
+        set(&mut view.job_pods, time);
+        set(&mut view.census, time);
+        set(&mut view.pod_events, time);
+        set(&mut view.rollouts, time);
+    }
 }
 
 pub fn census(names: &[(&str, &str)]) -> PodCensus {
@@ -260,5 +283,6 @@ pub fn rolled_back(mut snapshot: Snapshot) -> Snapshot {
     if let Some(build) = snapshot.clusters.get_mut(&Alias(BUILD.to_owned())) {
         build.census = seen(borrowed(&names("default")));
     }
+    confirm(&mut snapshot, "2019-02-05T17:31:49Z");
     snapshot
 }

@@ -1,4 +1,4 @@
-//! 4 Run: each step as it goes, the first failure kept in sight, then what proves that it worked, and what comes next.
+//! 6 Run: each step as it goes, the first failure kept in sight, then what proves that it worked, and what comes next.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -16,7 +16,7 @@ use crate::repair::Verify;
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(run) = &app.run else {
         let lines =
-            ["No run in this session.", "A run begins on 3 Plan, when the words of a previewed plan are typed there."];
+            ["No run in this session.", "A run begins on 5 Plan, when the words of a previewed plan are typed there."];
         paint(area, buffer, lines.map(Line::from));
         return;
     };
