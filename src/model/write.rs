@@ -106,13 +106,13 @@ impl Write {
         &self.object().cluster
     }
 
-    /// For lists: `replace`, `create`, `delete`, `set image`.
+    /// For lists: `replace`, `create`, `delete`, `patch`.
     pub fn word(&self) -> &'static str {
         match self {
             Write::PutConfigMap { .. } => "replace",
             Write::CreateConfigMap { .. } => "create",
             Write::DeletePod { .. } => "delete",
-            Write::PatchImage { .. } => "set image",
+            Write::PatchImage { .. } => "patch",
         }
     }
 }

@@ -71,6 +71,19 @@ pub fn confirmation(confirmation: &Confirmation) -> String {
     }
 }
 
+/// What a plan promises, once it is seen to hold.
+pub fn promise(verify: &Verify) -> String {
+    match verify {
+        Verify::ComponentsReady { components, .. } => {
+            let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
+            format!("{} Ready", names.join(", "))
+        }
+        Verify::RolloutDone { components, tag, .. } => format!("{} component(s) Ready on {tag}", components.len()),
+        Verify::NoStrays { .. } => "the strays are gone, none came again, no ProwJob is worse off".to_owned(),
+        Verify::Written => "what was written is there".to_owned(),
+    }
+}
+
 /// Basis, proof, warnings, refusals: a line each.
 pub fn plan_notes(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();

@@ -14,6 +14,8 @@ use crate::repair::Answer;
 /// Columns of a uid's beginning and a resourceVersion.
 const GUARD: usize = 27;
 const UNDO: usize = 15;
+/// With more steps, the notes come before them.
+const FEW_STEPS: usize = 9;
 /// Rows of the confirmation, its rule included.
 const CONFIRM_ROWS: u16 = 6;
 
@@ -110,11 +112,16 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
         let target = format!("TARGET  {}: context {}, {}", cluster.alias, cluster.context, cluster.server);
         lines.extend(text::wrap(&target, columns, 8).into_iter().map(Line::from));
     }
-    lines.extend(steps(app, sheet, columns));
+    let mut notes = Vec::new();
     for note in present::plan_notes(plan) {
         let role = if note.starts_with("WARN") { Role::Warn } else { Role::Text };
-        lines.extend(text::wrap(&note, columns, 6).into_iter().map(|line| styled(app.theme, role, line)));
+        notes.extend(text::wrap(&note, columns, 6).into_iter().map(|line| styled(app.theme, role, line)));
     }
+    let steps = steps(app, sheet, columns);
+    // Nobody looks for a warning below hundreds of steps.
+    let (first, then) = if plan.steps.len() > FEW_STEPS { (notes, steps) } else { (steps, notes) };
+    lines.extend(first);
+    lines.extend(then);
     if let DryRun::Failed(failure) = &sheet.dry_run {
         for line in present::failure(failure) {
             lines.extend(text::wrap(&line, columns, 2).into_iter().map(|line| styled(app.theme, Role::Bad, line)));

@@ -11,7 +11,6 @@ use super::{is_wide, paint, rule, styled, take};
 use crate::diagnose::VerifyState;
 use crate::model::{Outcome, RunSummary, Timestamp};
 use crate::present;
-use crate::repair::Verify;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(run) = &app.run else {
@@ -230,15 +229,7 @@ fn verification(
     summary: &RunSummary,
     columns: usize,
 ) -> Vec<Line<'static>> {
-    let promised = match &run.plan.verify {
-        Verify::ComponentsReady { components, .. } => {
-            let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
-            format!("{} Ready", names.join(", "))
-        }
-        Verify::RolloutDone { components, tag, .. } => format!("{} component(s) Ready on {tag}", components.len()),
-        Verify::NoStrays { .. } => "the strays are gone, none came again, no ProwJob is worse off".to_owned(),
-        Verify::Written => "what was written is there".to_owned(),
-    };
+    let promised = present::promise(&run.plan.verify);
     let (words, role) = match &run.verification {
         Verification::NotBegun if summary.done == 0 => {
             (format!("not verified: nothing was done (promised: {promised})"), Role::Warn)

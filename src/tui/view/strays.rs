@@ -65,6 +65,11 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
         lines.truncate(most);
         lines.into_iter().map(|line| styled(app.theme, role, line)).collect()
     };
+    if !is_wide(app.size) && app.strays.pane == StraysPane::Pods && strays.total() > 0 {
+        // The pods are what one came for.
+        let order = text::cut(order(app, &seen.diagnosis.gate), columns);
+        return vec![styled(app.theme, total.1, text::cut(&total.0, columns)), styled(app.theme, Role::Title, order)];
+    }
     let mut lines = wrapped(&total.0, total.1, 2);
     if strays.total() > 0 {
         let role = match seen.diagnosis.gate {
