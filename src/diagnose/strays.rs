@@ -410,3 +410,7 @@ fn unseen<T>(source: &Source<T>) -> Option<String> {
         Source::Lost { error, .. } => Some(format!("LOST {}", error.summary)),
     }
 }
+
+#[cfg(test)]
+#[path = "strays_tests.rs"]
+mod tests;
