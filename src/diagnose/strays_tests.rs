@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -512,4 +512,34 @@ proptest! {
             prop_assert_eq!(found, wanted);
         }
     }
+}
+
+#[test]
+fn the_words_name_contexts_and_never_call_the_unknown_zero() {
+    use crate::present::{strays_document, strays_text};
+    let snapshot = incident();
+    let diagnosis = diagnose(&snapshot);
+    let text = strays_text(&snapshot, &diagnosis);
+    assert!(text.starts_with("TOTAL  40 strays; pods of jobs belong in test-pods\n"), "{text}");
+    assert!(text.contains("prow-build (default)") && text.contains("prow-services (trusted)"), "{text}");
+    let document = strays_document(&snapshot, &diagnosis);
+    assert_eq!(document["total"], 40);
+    assert_eq!(document["groups"][0]["cluster"], "default", "as ProwJobs name it");
+    assert_eq!(document["groups"][0]["context"], "prow-build");
+    assert_eq!(document["groups"][0]["unfinishedProwJobs"], 36);
+
+    let mut blind = incident();
+    blind.prowjobs = Source::Denied { verb: "list prowjobs in namespace default".to_owned() };
+    let diagnosis = diagnose(&blind);
+    assert!(strays_text(&blind, &diagnosis).starts_with("TOTAL  unknown"));
+    assert!(strays_document(&blind, &diagnosis)["total"].is_null());
+}
+
+#[test]
+fn a_cluster_is_found_by_what_people_call_it() {
+    let snapshot = snapshot();
+    assert_eq!(snapshot.cluster_named("default"), Some(&build()), "ProwJobs of alias default run there");
+    assert_eq!(snapshot.cluster_named("trusted"), Some(&Alias::service()));
+    assert_eq!(snapshot.cluster_named("prow-services"), Some(&Alias::service()));
+    assert_eq!(snapshot.cluster_named("nowhere"), None);
 }

@@ -47,6 +47,18 @@ impl Snapshot {
         self.views().find(|view| view.alias == *key)
     }
 
+    /// Aliases of jobs that go on and have pods, of which nobody knows where they lead.
+    pub fn unplaced_aliases(&self) -> BTreeSet<Alias> {
+        self.prowjobs
+            .known()
+            .into_iter()
+            .flatten()
+            .filter(|job| !job.is_finished() && !job.pod_name.is_empty())
+            .map(|job| job.alias())
+            .filter(|alias| !self.aliases.contains_key(alias))
+            .collect()
+    }
+
     /// Prow's name of a cluster, as ProwJobs spell it; where there are several, the one that is not `default`.
     pub fn prow_alias(&self, key: &Alias) -> Option<&Alias> {
         let of_it = |place: &AliasPlace| matches!(place, AliasPlace::At { cluster, .. } if cluster == key);
@@ -73,8 +85,10 @@ impl Snapshot {
     /// The sources by name, with their standing: `service/pods`, `git`.
     pub fn sources(&self) -> Vec<SourceStatus> {
         let mut all = self.service.sources("service");
-        // That a context which is nothing to Prow does not answer is no news.
-        for (alias, view) in self.clusters.iter().filter(|(_, view)| view.is_plannable()) {
+        // That a context which is nothing to Prow does not answer is no news; but it may be the one that is missing.
+        let is_missing = !self.unplaced_aliases().is_empty();
+        let told = |view: &ClusterView| view.is_plannable() || is_missing && view.job_pods.known().is_none();
+        for (alias, view) in self.clusters.iter().filter(|(_, view)| told(view)) {
             all.extend(view.sources(&alias.0));
         }
         all.push(SourceStatus::of("service/prowjobs", &self.prowjobs));

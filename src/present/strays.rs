@@ -109,7 +109,7 @@ pub fn summary(snapshot: &Snapshot, strays: &Strays) -> Value {
         })
     };
     json!({
-        "total": strays.total(), "complete": strays.is_complete(),
+        "total": strays.is_judged().then(|| strays.total()), "complete": strays.is_complete(),
         "groups": strays.groups.iter().map(group).collect::<Vec<_>>(),
         "foreign": strays.foreign().count() + strays.bystanders.iter().filter(|pod| pod.labelled).count(), "unknown": strays.unknown().count(),
     })
@@ -169,7 +169,11 @@ pub fn strays_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
         text.push('\n');
     };
     let expected = strays.pod_namespace.as_deref().unwrap_or("not known");
-    line(format!("TOTAL  {} strays; pods of jobs belong in {expected}", strays.total()));
+    line(match (strays.is_judged(), strays.is_complete()) {
+        (false, _) => "TOTAL  unknown: see NOT SEEN below".to_owned(),
+        (true, false) => format!("TOTAL  at least {} strays; pods of jobs belong in {expected}", strays.total()),
+        (true, true) => format!("TOTAL  {} strays; pods of jobs belong in {expected}", strays.total()),
+    });
     line(
         "RULE   stray: its ProwJob of the same name is this Prow's, and its namespace or cluster is not the job's"
             .to_owned(),
