@@ -310,12 +310,7 @@ impl Journal {
         let mut steps = Vec::new();
         for step in plan.steps {
             let Some(record) = run.steps.iter().find(|record| record.n == step.n) else { continue };
-            let sent = match record.outcome.as_ref().map(|ended| ended.outcome) {
-                Some(Outcome::Done) => true,
-                Some(Outcome::Failed | Outcome::Skipped) => false,
-                Some(Outcome::Unknown) | None => record.intent.is_some(),
-            };
-            if !sent {
+            if !record.may_have_landed() {
                 continue;
             }
             let prior = match (&step.write, self.backup(run, step.n)?) {
