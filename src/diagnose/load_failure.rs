@@ -144,6 +144,8 @@ pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Ve
         };
         let Some(map) = map else { continue };
         let refused = RefusedContent {
+            cluster_server: String::new(),
+            cluster_uid: String::new(),
             config_map: map.key.clone(),
             keys: digests(&map.values),
             images: failure.component.spec_images.clone(),

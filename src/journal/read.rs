@@ -1,6 +1,6 @@
 //! What the records of a run amount to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::{ClusterIdentity, ObjectRef, Outcome, Timestamp};
 use crate::repair::RepairId;
@@ -198,4 +198,10 @@ impl RunRecord {
     pub fn left(&self) -> usize {
         self.begin.as_ref().map_or(0, |begin| begin.steps.saturating_sub(self.steps.len()))
     }
+}
+
+/// When something in a run's folder was last made or removed: all that is known of a run whose records are not.
+pub(super) fn last_touched(folder: &Path) -> Timestamp {
+    let modified = folder.symlink_metadata().and_then(|folder| folder.modified());
+    modified.ok().and_then(|at| Timestamp::try_from(at).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -22,9 +22,9 @@ pub struct Snapshot {
     /// `prowjob_namespace` and `pod_namespace` of the live configuration.
     pub prow: Source<ProwSettings>,
     pub desired: Source<Desired>,
-    /// Runs of this program that did not end, from the journal.
+    /// Runs of this program that did not end, from the journal; on any cluster.
     pub interrupted: Vec<InterruptedRun>,
-    /// Contents that a component is known to have refused, remembered by the journal from the plans made then.
+    /// Contents that a component is known to have refused, remembered by the journal; of any cluster that it knows.
     pub refused: Vec<RefusedContent>,
 }
 
@@ -116,6 +116,10 @@ pub struct InterruptedRun {
     pub run: String,
     pub title: String,
     pub at: Timestamp,
+    /// The clusters of its plan; empty where that cannot be read any more.
+    pub clusters: Vec<ClusterIdentity>,
+    /// Why its journal cannot be relied on, where it is not as it was written: such a run can never be resumed.
+    pub damaged: Option<String>,
     /// The steps whose outcome nobody knows, as words.
     pub unknown: Vec<String>,
     /// Process that holds it, if it still lives: then it is not interrupted but going on elsewhere.
@@ -126,6 +130,12 @@ pub struct InterruptedRun {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedContent {
+    /// URL of the API server it was seen on; empty until it is remembered.
+    #[serde(default)]
+    pub cluster_server: String,
+    /// uid of that cluster's namespace `kube-system`.
+    #[serde(default)]
+    pub cluster_uid: String,
     pub config_map: Key,
     /// Key to sha256 of the value after gunzip.
     pub keys: BTreeMap<String, String>,

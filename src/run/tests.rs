@@ -129,7 +129,7 @@ fn plan_of(repair: RepairId, server: &FakeServer, writes: Vec<Write>) -> Plan {
         repair,
         title: "mend it".to_owned(),
         clusters: vec![server.identity()],
-        basis: PlanBasis { taken_at: now(), revision: None, reason: None, undoes: None, refused: Vec::new() },
+        basis: PlanBasis { taken_at: now(), revision: None, reason: None, undoes: None },
         steps: writes.into_iter().enumerate().map(step).collect(),
         refusals: Vec::new(),
         warnings: Vec::new(),

@@ -35,6 +35,8 @@ pub struct App {
     pub outage: Option<Outage>,
     /// What the last key came to, until the next one.
     pub notice: Option<String>,
+    /// What failed beside the matter (the journal), each once.
+    pub notes: Vec<Failure>,
     pub leaving: Leaving,
     /// Number of the newest request for a plan; answers to older ones are dropped.
     pub ticket: u64,
@@ -341,6 +343,7 @@ impl App {
             run: None,
             outage: None,
             notice: None,
+            notes: Vec::new(),
             leaving: Leaving::No,
             ticket: 0,
         }
