@@ -102,7 +102,7 @@ fn the_repair_would_clear_its_finding_and_then_kick_is_next() {
     let snapshot = incident();
     let sync = planned(RepairId::SyncConfig, &snapshot);
     let mut written = after(&sync, snapshot, "2019-01-23T16:10:30Z");
-    written.refused = sync.basis.refused.clone();
+    written.refused = diagnose(&incident()).refused;
     let diagnosis = diagnose(&written);
     assert!(!kinds(&diagnosis).iter().any(|(kind, ..)| *kind == "configmap-drift"), "{:?}", kinds(&diagnosis));
     assert_eq!(diagnosis.verdict.next, NextStep::Repair { repair: RepairId::Kick, to: None });
@@ -134,7 +134,7 @@ fn a_kick_before_the_repair_is_refused_and_can_be_insisted_on() {
 /// Between the repair and the next look at a log nothing says any more that the head was refused: the journal does.
 #[test]
 fn a_refused_head_is_not_proposed_again_once_its_crash_is_gone() {
-    let refused = planned(RepairId::SyncConfig, &incident()).basis.refused;
+    let refused = diagnose(&incident()).refused;
     assert_eq!(refused.len(), 1);
     let mut snapshot = healthy();
     let broken = incident().desired;
@@ -311,13 +311,26 @@ fn digests_tell_contents_apart() {
     assert_ne!(content_digest(&one), content_digest(&other));
 }
 
-/// What the journal remembers comes back as it was: the plan of a run is where it lies.
+/// What the journal remembers comes back as it was, with its cluster, and without any run: a repair may be done by hand.
 #[test]
 fn the_journal_brings_back_what_was_refused() {
-    let plan = planned(RepairId::SyncConfig, &incident());
+    let snapshot = incident();
+    let seen = diagnose(&snapshot).refused;
     let folder = tempfile::tempdir().expect("a folder");
     let journal = Journal::open(folder.path().to_owned()).expect("a journal");
-    drop(journal.begin(&plan, "oncall", prow_breakglass::journal::Mode::Typed).expect("a run"));
-    let remembered: Vec<RefusedContent> = journal.refused().expect("readable");
-    assert_eq!(remembered, plan.basis.refused);
+    let identity = snapshot.service.identity.known().expect("it answered");
+    journal.remember_refused(identity, &seen).expect("writable");
+    let remembered = journal.refused().expect("readable");
+    let stamped: Vec<RefusedContent> = seen
+        .into_iter()
+        .map(|content| RefusedContent {
+            cluster_server: identity.server.clone(),
+            cluster_uid: identity.uid.clone(),
+            ..content
+        })
+        .collect();
+    assert_eq!(remembered, stamped);
+    // The next look brings it back, and finds nothing new in it.
+    let again = Snapshot { refused: remembered, ..snapshot };
+    assert_eq!(diagnose(&again).refused, again.refused);
 }
