@@ -207,7 +207,8 @@ async fn watch_for_proof(
         return Ok(Proof::NotInTime { what: "the service cluster is not connected".to_owned() });
     };
     let memory = Memory::new(journal.clone());
-    let mut observer = session::observe(global, cluster.clone(), &memory).await?;
+    let mut observer = session::observe(global, cluster.clone()).await;
+    memory.recall(&observer).iter().for_each(session::note);
     let stop = signals::stop_on_signals()?;
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;

@@ -20,14 +20,21 @@ impl Memory {
         Memory { journal, unsaved: Mutex::default() }
     }
 
-    /// Puts all that is remembered into the pictures to come.
-    ///
-    /// # Errors
-    /// The journal cannot be read.
-    pub fn recall(&self, observer: &Observer) -> Result<(), Failure> {
-        observer.set_interrupted(self.journal.interrupted()?);
-        observer.set_refused(self.with_unsaved(self.journal.refused()?));
-        Ok(())
+    /// Puts all that is remembered into the pictures to come. Gives back what could not be read: to be said, and no
+    /// reason not to look.
+    pub fn recall(&self, observer: &Observer) -> Vec<Failure> {
+        let mut notes: Vec<Failure> = Vec::new();
+        match self.journal.interrupted() {
+            Ok(runs) => observer.set_interrupted(runs),
+            Err(failure) => notes.push(failure),
+        }
+        match self.journal.refused() {
+            Ok(saved) => observer.set_refused(self.with_unsaved(saved)),
+            // One place, one reason.
+            Err(failure) if notes.is_empty() => notes.push(failure),
+            Err(_) => {}
+        }
+        notes
     }
 
     /// Remembers what a picture shows as refused, if that is new, and puts it into the pictures to come.
@@ -116,7 +123,7 @@ mod tests {
         assert_eq!(known[0].cluster_uid, server.identity().uid);
 
         let mut later = observer(&server);
-        Memory::new(journal.clone()).recall(&later).unwrap();
+        assert_eq!(Memory::new(journal.clone()).recall(&later), []);
         assert_eq!(later.settled(Duration::from_secs(30)).await.refused, known);
         assert!(journal.runs().unwrap().is_empty());
     }
@@ -128,5 +135,6 @@ mod tests {
         let (kept, known) = look(&memory, &server).await;
         assert_eq!(kept.unwrap_err().kind, FailureKind::Tool);
         assert_eq!(known.len(), 1);
+        assert_eq!(memory.recall(&observer(&server)).len(), 1, "said once");
     }
 }

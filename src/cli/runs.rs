@@ -12,7 +12,7 @@ use super::args::{Global, WriteArgs};
 use super::{Exit, apply, output, session, signals};
 
 pub fn list(global: &Global) -> Exit {
-    let runs = session::journal_for_reading(global)?.runs()?;
+    let runs = session::journal(global).runs()?;
     output::document(
         global.output,
         || present::run_list(&runs),
@@ -27,14 +27,14 @@ pub fn list(global: &Global) -> Exit {
 }
 
 pub fn show(global: &Global, run: &str) -> Exit {
-    let record = session::journal_for_reading(global)?.run(run)?;
+    let record = session::journal(global).run(run)?;
     output::document(global.output, || present::run_document(&record), || present::run_text(&record))?;
     Ok(0)
 }
 
 /// Reads back; with `--execute` finishes.
 pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
-    let reading = session::journal_for_reading(global)?;
+    let reading = session::journal(global);
     let record = reading.run(run)?;
     let plan = reading.plan(&record)?;
     if args.execute {

@@ -41,8 +41,9 @@ impl Seen {
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
-    let memory = Memory::new(journal_for_reading(global)?);
-    let mut observer = observe(global, cluster.clone(), &memory).await?;
+    let memory = Memory::new(journal(global));
+    let mut observer = observe(global, cluster.clone()).await;
+    memory.recall(&observer).iter().for_each(note);
     let snapshot = observer.settled(patience(global)).await;
     say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
@@ -74,8 +75,8 @@ pub fn note(failure: &Failure) {
     output::words(&format!("note: {}", present::note(failure)));
 }
 
-/// Starts looking. What the journal remembers goes into each snapshot.
-pub async fn observe(global: &Global, cluster: Cluster, memory: &Memory) -> Result<Observer, Failure> {
+/// Starts looking.
+pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
     let repository = match &global.repo {
         Some(path) => Repository::open(path).await,
         None => Err(Failure::new(FailureKind::Usage, "no configuration repository given")
@@ -87,9 +88,7 @@ pub async fn observe(global: &Global, cluster: Cluster, memory: &Memory) -> Resu
         desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
         service_alias: Alias::service(),
     };
-    let observer = Observer::start(cluster, repository, options);
-    memory.recall(&observer)?;
-    Ok(observer)
+    Observer::start(cluster, repository, options)
 }
 
 /// Says which runs did not end. At the start of every command that looks.
@@ -132,14 +131,19 @@ pub fn not_seen<T>(source: &Source<T>, what: &str) -> Failure {
     }
 }
 
-/// The journal, to look at runs.
-pub fn journal_for_reading(global: &Global) -> Result<Journal, Failure> {
-    Ok(Journal::for_reading(journal_dir(global)?))
+/// The journal. That it has no place or cannot be read is told by it when it is asked, so that it blinds nobody.
+pub fn journal(global: &Global) -> Journal {
+    match journal_dir(global) {
+        Ok(dir) => Journal::for_reading(dir),
+        Err(why) => Journal::nowhere(why),
+    }
 }
 
 /// The journal, to write runs: made if it is not there, refused if it cannot be written.
 pub fn journal_for_writing(global: &Global) -> Result<Journal, Failure> {
-    Journal::open(journal_dir(global)?)
+    let journal = journal(global);
+    journal.make_sure_of_writing()?;
+    Ok(journal)
 }
 
 fn journal_dir(global: &Global) -> Result<PathBuf, Failure> {

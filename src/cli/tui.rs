@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use crate::diagnose::Diagnosis;
-use crate::model::{Alias, Snapshot};
+use crate::model::{Alias, Failure, Snapshot};
 use crate::run::Clusters;
 use crate::tui::Session;
 use crate::tui::theme::Theme;
@@ -19,17 +19,19 @@ pub async fn run(global: &Global) -> Exit {
         output::words("no terminal for the screens: this is `status`");
         return status::run(global).await;
     }
-    // An unwritable journal is refused now, not in the middle of an incident's repair.
-    let journal = session::journal_for_writing(global)?;
+    // Said now, not in the middle of an incident's repair; looking goes on without.
+    let journal = session::journal(global);
+    let mut notes: Vec<Failure> = journal.make_sure_of_writing().err().into_iter().collect();
     let cluster = session::connect_to(global, global.context.as_deref()).await?;
     let memory = Arc::new(Memory::new(journal.clone()));
-    let observer = Arc::new(session::observe(global, cluster.clone(), &memory).await?);
+    let observer = Arc::new(session::observe(global, cluster.clone()).await);
+    notes.extend(memory.recall(&observer));
     let snapshots = observer.snapshots();
     let refresh = {
         let (observer, memory) = (Arc::clone(&observer), Arc::clone(&memory));
         Arc::new(move || {
-            // A journal that cannot be read any more has been said at the start; the cluster is looked at all the same.
-            let _ = memory.recall(&observer);
+            // A journal that cannot be read has been said at the start.
+            drop(memory.recall(&observer));
             observer.refresh();
         })
     };
@@ -38,6 +40,6 @@ pub async fn run(global: &Global) -> Exit {
     let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));
     let theme = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), locale.as_deref());
     let clusters = Clusters::from([(Alias::service(), cluster)]);
-    let ended = crate::tui::run(Session { snapshots, refresh, keep, clusters, journal, theme }).await?;
+    let ended = crate::tui::run(Session { snapshots, refresh, keep, clusters, journal, notes, theme }).await?;
     Ok(ended.exit_code())
 }
