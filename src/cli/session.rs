@@ -41,10 +41,17 @@ impl Seen {
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
-    let memory = Memory::new(journal(global));
+    let clusters = Clusters::from([(Alias::service(), cluster.clone())]);
+    let memory = Memory::new(journal(global), clusters);
     let mut observer = observe(global, cluster.clone()).await;
     memory.recall(&observer).iter().for_each(note);
-    let snapshot = observer.settled(patience(global)).await;
+    let patience = patience(global);
+    // Both have the same time: a server that does not answer costs the words, not the look.
+    let reading = tokio::time::timeout(patience, memory.read_back());
+    let (mut snapshot, read_back) = tokio::join!(observer.settled(patience), reading);
+    if let Ok(Some(runs)) = read_back {
+        Arc::make_mut(&mut snapshot).interrupted = runs;
+    }
     say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
     if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
@@ -94,11 +101,14 @@ pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
 
 /// Says which runs did not end. At the start of every command that looks.
 pub fn say_interrupted(snapshot: &Snapshot) {
-    for run in &snapshot.interrupted {
+    for run in snapshot.own_runs() {
         let state = match (&run.damaged, run.running_pid) {
             (Some(why), _) => format!("cannot be resumed, its journal is damaged: {why}"),
             (None, Some(pid)) => format!("is going on in process {pid}"),
-            (None, None) => format!("was interrupted; read back with: prow-breakglass run resume {}", run.run),
+            (None, None) => {
+                let unknown: String = run.unknown.iter().map(|step| format!("; {step}")).collect();
+                format!("was interrupted{unknown}; to settle it: prow-breakglass run resume {}", run.run)
+            }
         };
         output::words(&format!("note: run {} ({}) {state}", run.run, run.title));
     }
