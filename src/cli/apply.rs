@@ -206,8 +206,9 @@ async fn watch_for_proof(
     let Some(cluster) = clusters.get(&Alias::service()) else {
         return Ok(Proof::NotInTime { what: "the service cluster is not connected".to_owned() });
     };
-    let memory = Memory::new(journal.clone());
-    let mut observer = session::observe(global, cluster.clone(), &memory).await?;
+    let memory = Memory::new(journal.clone(), clusters.clone());
+    let mut observer = session::observe(global, cluster.clone()).await;
+    memory.recall(&observer).iter().for_each(session::note);
     let stop = signals::stop_on_signals()?;
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;

@@ -41,9 +41,17 @@ impl Seen {
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
-    let memory = Memory::new(journal_for_reading(global)?);
-    let mut observer = observe(global, cluster.clone(), &memory).await?;
-    let snapshot = observer.settled(patience(global)).await;
+    let clusters = Clusters::from([(Alias::service(), cluster.clone())]);
+    let memory = Memory::new(journal(global), clusters);
+    let mut observer = observe(global, cluster.clone()).await;
+    memory.recall(&observer).iter().for_each(note);
+    let patience = patience(global);
+    // Both have the same time: a server that does not answer costs the words, not the look.
+    let reading = tokio::time::timeout(patience, memory.read_back());
+    let (mut snapshot, read_back) = tokio::join!(observer.settled(patience), reading);
+    if let Ok(Some(runs)) = read_back {
+        Arc::make_mut(&mut snapshot).interrupted = runs;
+    }
     say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
     if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
@@ -74,8 +82,8 @@ pub fn note(failure: &Failure) {
     output::words(&format!("note: {}", present::note(failure)));
 }
 
-/// Starts looking. What the journal remembers goes into each snapshot.
-pub async fn observe(global: &Global, cluster: Cluster, memory: &Memory) -> Result<Observer, Failure> {
+/// Starts looking.
+pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
     let repository = match &global.repo {
         Some(path) => Repository::open(path).await,
         // `NotFound` and no other kind: not having been given one is a choice, not a fault.
@@ -88,18 +96,19 @@ pub async fn observe(global: &Global, cluster: Cluster, memory: &Memory) -> Resu
         desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
         service_alias: Alias::service(),
     };
-    let observer = Observer::start(cluster, repository, options);
-    memory.recall(&observer)?;
-    Ok(observer)
+    Observer::start(cluster, repository, options)
 }
 
 /// Says which runs did not end. At the start of every command that looks.
 pub fn say_interrupted(snapshot: &Snapshot) {
-    for run in &snapshot.interrupted {
+    for run in snapshot.own_runs() {
         let state = match (&run.damaged, run.running_pid) {
             (Some(why), _) => format!("cannot be resumed, its journal is damaged: {why}"),
             (None, Some(pid)) => format!("is going on in process {pid}"),
-            (None, None) => format!("was interrupted; read back with: prow-breakglass run resume {}", run.run),
+            (None, None) => {
+                let unknown: String = run.unknown.iter().map(|step| format!("; {step}")).collect();
+                format!("was interrupted{unknown}; to settle it: prow-breakglass run resume {}", run.run)
+            }
         };
         output::words(&format!("note: run {} ({}) {state}", run.run, run.title));
     }
@@ -133,14 +142,19 @@ pub fn not_seen<T>(source: &Source<T>, what: &str) -> Failure {
     }
 }
 
-/// The journal, to look at runs.
-pub fn journal_for_reading(global: &Global) -> Result<Journal, Failure> {
-    Ok(Journal::for_reading(journal_dir(global)?))
+/// The journal. That it has no place or cannot be read is told by it when it is asked, so that it blinds nobody.
+pub fn journal(global: &Global) -> Journal {
+    match journal_dir(global) {
+        Ok(dir) => Journal::for_reading(dir),
+        Err(why) => Journal::nowhere(why),
+    }
 }
 
 /// The journal, to write runs: made if it is not there, refused if it cannot be written.
 pub fn journal_for_writing(global: &Global) -> Result<Journal, Failure> {
-    Journal::open(journal_dir(global)?)
+    let journal = journal(global);
+    journal.make_sure_of_writing()?;
+    Ok(journal)
 }
 
 fn journal_dir(global: &Global) -> Result<PathBuf, Failure> {

@@ -49,7 +49,8 @@ const BACKUP: &str = "backup";
 /// The journals of all runs, in one folder.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    dir: PathBuf,
+    /// Or why there is none: that is no reason not to look.
+    dir: Result<PathBuf, Failure>,
     clock: Clock,
 }
 
@@ -60,17 +61,30 @@ impl Journal {
     /// The folder cannot be made or written.
     pub fn open(dir: PathBuf) -> Result<Journal, Failure> {
         let journal = Journal::for_reading(dir);
-        let runs = journal.runs_folder();
+        journal.make_sure_of_writing()?;
+        Ok(journal)
+    }
+
+    /// Makes the folders and makes sure that they can be written.
+    ///
+    /// # Errors
+    /// They cannot; nothing may be written to a cluster then.
+    pub fn make_sure_of_writing(&self) -> Result<(), Failure> {
+        let runs = self.runs_folder()?;
         files::make_folders(&runs)?;
         rustix::fs::access(&runs, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-            .map_err(|error| files::unwritable(&runs, &error.into()))?;
-        Ok(journal)
+            .map_err(|error| files::unwritable(&runs, &error.into()))
     }
 
     /// Opens the journal for looking at runs. Writes nothing and needs no right to; a folder that is not there yet
     /// holds no runs.
     pub fn for_reading(dir: PathBuf) -> Journal {
-        Journal { dir, clock: Timestamp::now }
+        Journal { dir: Ok(dir), clock: Timestamp::now }
+    }
+
+    /// A journal that has no place: whoever reads or writes it is told why.
+    pub fn nowhere(why: Failure) -> Journal {
+        Journal { dir: Err(why), clock: Timestamp::now }
     }
 
     /// With another clock.
@@ -85,19 +99,22 @@ impl Journal {
     }
 
     /// The folder given.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    ///
+    /// # Errors
+    /// There is none, and why.
+    pub fn dir(&self) -> Result<&Path, Failure> {
+        self.dir.as_deref().map_err(Clone::clone)
     }
 
-    fn runs_folder(&self) -> PathBuf {
-        self.dir.join(RUNS)
+    fn runs_folder(&self) -> Result<PathBuf, Failure> {
+        Ok(self.dir()?.join(RUNS))
     }
 
     /// Folder of a run, whether it is there or not.
     fn folder(&self, run: &str) -> Result<PathBuf, Failure> {
         // The id comes from a command line and becomes a path.
         match run_number(run) {
-            Some(_) => Ok(self.runs_folder().join(run)),
+            Some(_) => Ok(self.runs_folder()?.join(run)),
             None => Err(no_such_run(run)),
         }
     }
@@ -107,7 +124,7 @@ impl Journal {
     /// # Errors
     /// The journal cannot be written; nothing may be sent then.
     pub fn begin(&self, plan: &Plan, who: &str, mode: Mode) -> Result<RunWriter, Failure> {
-        let runs = self.runs_folder();
+        let runs = self.runs_folder()?;
         files::make_folders(&runs)?;
         let (run, folder) = self.new_folder(&runs)?;
         files::make_folders(&folder.join(BACKUP))?;
@@ -150,7 +167,7 @@ impl Journal {
 
     /// Numbers of the runs, in order.
     fn ids(&self) -> Result<BTreeSet<u64>, Failure> {
-        let runs = self.runs_folder();
+        let runs = self.runs_folder()?;
         let entries = match std::fs::read_dir(&runs) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
@@ -164,12 +181,22 @@ impl Journal {
         Ok(ids)
     }
 
-    /// All runs, newest first.
+    /// All runs, newest first. One that cannot be read is a damaged one: it hides no other.
     ///
     /// # Errors
     /// The folder is there and cannot be read.
     pub fn runs(&self) -> Result<Vec<RunRecord>, Failure> {
-        self.ids()?.into_iter().rev().map(|number| self.run(&format!("r-{number:04}"))).collect()
+        let read = |number| {
+            let run = format!("r-{number:04}");
+            match self.run(&run) {
+                Ok(record) => Ok(record),
+                Err(failure) => {
+                    let why = std::iter::once(failure.summary).chain(failure.causes).collect::<Vec<_>>().join(": ");
+                    Ok(RunRecord::unreadable(&run, self.folder(&run)?, why))
+                }
+            }
+        };
+        self.ids()?.into_iter().rev().map(read).collect()
     }
 
     /// One run.

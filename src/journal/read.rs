@@ -133,6 +133,12 @@ impl RunRecord {
         record
     }
 
+    /// A run of which nothing can be read.
+    pub(super) fn unreadable(run: &str, folder: PathBuf, why: String) -> Self {
+        let tail = Tail::Damaged(why);
+        RunRecord::fold(run, folder, Lines { entries: Vec::new(), chain: String::new(), good: 0, tail }, false)
+    }
+
     fn judge(&self, tail: &Tail, held: bool, pid: u32) -> RunState {
         if let Tail::Damaged(why) = tail {
             return RunState::Damaged { why: why.clone() };

@@ -28,8 +28,8 @@ impl Journal {
         if new.is_empty() {
             return Ok(());
         }
-        let path = self.dir().join(REFUSED);
-        files::make_folders(self.dir())?;
+        let (dir, path) = (self.dir()?, self.dir()?.join(REFUSED));
+        files::make_folders(dir)?;
         let unwritable = |error: std::io::Error| files::unwritable(&path, &error);
         let mut file =
             OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(unwritable)?;
@@ -51,7 +51,7 @@ impl Journal {
             lines.push(b'\n');
         }
         file.write_all(&lines).and_then(|()| file.sync_all()).map_err(unwritable)?;
-        files::sync_folder(self.dir())
+        files::sync_folder(dir)
     }
 
     /// Contents that components refused, newest first, each with its cluster.
@@ -59,7 +59,7 @@ impl Journal {
     /// # Errors
     /// The file is there and cannot be read.
     pub fn refused(&self) -> Result<Vec<RefusedContent>, Failure> {
-        let path = self.dir().join(REFUSED);
+        let path = self.dir()?.join(REFUSED);
         let mut text = Vec::new();
         match File::open(&path).and_then(|mut file| file.read_to_end(&mut text)) {
             Ok(_) => Ok(parse(&text)),
@@ -154,7 +154,7 @@ mod tests {
         journal.remember_refused(&cluster("u-2"), &journal.refused().unwrap()).unwrap();
         assert_eq!(journal.refused().unwrap().len(), 4);
 
-        let path = journal.dir().join(REFUSED);
+        let path = journal.dir().unwrap().join(REFUSED);
         assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
@@ -162,7 +162,7 @@ mod tests {
     fn lines_that_cannot_be_read_hide_no_others() {
         let (_dir, journal) = journal();
         journal.remember_refused(&cluster("u-1"), &[content("a", "hook:v1")]).unwrap();
-        let path = journal.dir().join(REFUSED);
+        let path = journal.dir().unwrap().join(REFUSED);
         let mut text = std::fs::read(&path).unwrap();
         let nobodys = serde_json::to_vec(&content("c", "hook:v1")).unwrap();
         text.extend([b"garbage\xff\n\n{}\n".as_slice(), &nobodys, b"\n{\"configMap\":{\"names"].concat());
@@ -177,7 +177,7 @@ mod tests {
     fn nothing_new_needs_no_right_to_write() {
         let (_dir, journal) = journal();
         journal.remember_refused(&cluster("u-1"), &[]).unwrap();
-        assert!(!journal.dir().exists(), "looking makes no folders");
+        assert!(!journal.dir().unwrap().exists(), "looking makes no folders");
         let file = tempfile::NamedTempFile::new().unwrap();
         let nowhere = Journal::for_reading(file.path().to_owned());
         assert!(nowhere.remember_refused(&cluster("u-1"), &[content("a", "hook:v1")]).is_err());

@@ -40,12 +40,17 @@ impl Snapshot {
     /// Runs on this very cluster that did not come to their end and that nobody works on. Those of another cluster (a
     /// staging, a drill) are no business of this one.
     pub fn own_interrupted(&self) -> impl Iterator<Item = &InterruptedRun> {
+        self.own_runs().filter(|run| run.running_pid.is_none())
+    }
+
+    /// The same, and those that somebody works on.
+    pub fn own_runs(&self) -> impl Iterator<Item = &InterruptedRun> {
         let identity = self.service.identity.seen();
         self.interrupted.iter().filter(move |run| {
             let here = |cluster: &ClusterIdentity| {
                 identity.is_some_and(|own| own.server == cluster.server && own.uid == cluster.uid)
             };
-            run.running_pid.is_none() && (run.clusters.is_empty() || run.clusters.iter().any(here))
+            run.clusters.is_empty() || run.clusters.iter().any(here)
         })
     }
 

@@ -316,7 +316,7 @@ async fn another_cluster_is_refused_before_anything_is_journalled() {
 async fn nothing_is_written_without_a_journal() {
     let mut scene = Scene::new(1);
     let approved = scene.approved().await;
-    let file = scene.journal.dir().join("file");
+    let file = scene.journal.dir().unwrap().join("file");
     std::fs::write(&file, b"").unwrap();
     scene.journal = Journal::for_reading(file);
     let (summary, _) = scene.run(approved).await;

@@ -38,7 +38,11 @@ fn child() {
         Some(_) if !diagnosis.refused.is_empty() => Err(Failure::new(FailureKind::Tool, "cannot write the journal")),
         Some(_) | None => Ok(()),
     });
-    let session = Session { snapshots, refresh, keep, clusters: Clusters::new(), journal, theme: THEME };
+    let notes = match std::env::var_os(NO_JOURNAL) {
+        Some(_) => vec![Failure::new(FailureKind::Tool, "cannot read the journal")],
+        None => Vec::new(),
+    };
+    let session = Session { snapshots, refresh, keep, clusters: Clusters::new(), journal, notes, theme: THEME };
     eprintln!("PID={}", std::process::id());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let code = match runtime.block_on(run(session)) {
@@ -173,7 +177,8 @@ fn what_is_refused_is_kept_and_a_journal_that_cannot_be_written_is_a_line() {
     let mut terminal = Terminal::start(&[(NO_JOURNAL, "1")]);
     terminal.until("the line", |terminal| {
         let contents = terminal.screen.screen().contents();
-        contents.contains("NOTE  cannot write the journal") && contents.contains("BROKEN since")
+        let lines = ["NOTE  cannot read the journal", "NOTE  cannot write the journal", "BROKEN since"];
+        lines.into_iter().all(|line| contents.contains(line))
     });
     terminal.send(b"q");
     assert_eq!(terminal.ended(), "0");

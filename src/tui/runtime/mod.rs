@@ -50,6 +50,8 @@ pub struct Session {
     pub keep: Keep,
     pub clusters: Clusters,
     pub journal: Journal,
+    /// What failed so far and stopped nobody: a line each on the Overview.
+    pub notes: Vec<Failure>,
     pub theme: Theme,
 }
 
@@ -103,6 +105,10 @@ impl ExitSummary {
 pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let screen = Screen::enter(&sender)?;
+    for note in &session.notes {
+        // Its receiver is ours.
+        let _ = sender.send(Input::Msg(Msg::Note(note.clone())));
+    }
     let timeout = session.clusters.values().map(crate::cluster::Cluster::timeout).max().unwrap_or_default();
     let stop = outside::RunSlot::default();
     let readers = input::start(&sender, &session.snapshots, &session.keep, &stop, timeout * 2 + GRACE);

@@ -43,7 +43,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 /// What failed beside the matter, interrupted runs, verdict, next step, pulse.
 fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     let mut lines = notes(app, columns);
-    for run in &seen.snapshot.interrupted {
+    for run in seen.snapshot.own_runs() {
         let unknown =
             if run.unknown.is_empty() { String::new() } else { format!("; unknown: {}", run.unknown.join(", ")) };
         let (word, what) = match (&run.damaged, run.running_pid) {
