@@ -78,7 +78,8 @@ pub fn note(failure: &Failure) {
 pub async fn observe(global: &Global, cluster: Cluster, memory: &Memory) -> Result<Observer, Failure> {
     let repository = match &global.repo {
         Some(path) => Repository::open(path).await,
-        None => Err(Failure::new(FailureKind::Usage, "no configuration repository given")
+        // `NotFound` and no other kind: not having been given one is a choice, not a fault.
+        None => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
             .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
     };
     let options = ObserveOptions {
