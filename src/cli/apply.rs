@@ -13,6 +13,7 @@ use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approv
 use crate::run::{self, Clusters, Operator};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
+use super::memory::Memory;
 use super::{Exit, output, plan, session, signals};
 
 pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
@@ -182,7 +183,7 @@ pub async fn conclude(
     }
     let Some(within_seconds) = plan.verify.within_seconds() else { return Ok(0) };
     let within = wait.unwrap_or(Duration::from_secs(within_seconds.into()));
-    let proof = watch_for_proof(global, plan, clusters, within).await?;
+    let proof = watch_for_proof(global, plan, clusters, journal, within).await?;
     let (ok, detail, code) = match proof {
         Proof::Holds => (true, format!("verified: {}", present::promise(&plan.verify)), 0),
         Proof::Needs { what } => (false, format!("written; not seen to work yet: {what}"), 0),
@@ -207,12 +208,15 @@ async fn watch_for_proof(
     global: &Global,
     plan: &Plan,
     clusters: &Clusters,
+    journal: &Journal,
     within: Duration,
 ) -> Result<Proof, Failure> {
     let Some(cluster) = clusters.get(&Alias::service()) else {
         return Ok(Proof::NotInTime { what: "the service cluster is not connected".to_owned() });
     };
-    let mut observer = session::observe(global, cluster.clone()).await?;
+    let memory = Memory::new(journal.clone(), clusters.clone());
+    let mut observer = session::observe(global, cluster.clone()).await;
+    memory.recall(&observer).iter().for_each(session::note);
     let stop = signals::stop_on_signals()?;
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;
@@ -223,9 +227,14 @@ async fn watch_for_proof(
             VerifyState::Holds => return Ok(Proof::Holds),
             VerifyState::NotYet { what } => what,
         };
+        let diagnosis = diagnose(&snapshot);
+        // What was written may be refused, too.
+        if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
+            session::note(&failure);
+        }
         // Who waits out a back-off of up to five minutes should know that there is a way round it.
         if plan.repair == RepairId::SyncConfig
-            && let NextStep::Repair { repair: RepairId::Kick, .. } = diagnose(&snapshot).verdict.next
+            && let NextStep::Repair { repair: RepairId::Kick, .. } = diagnosis.verdict.next
         {
             return Ok(Proof::Needs {
                 what: format!("{missing}; to end the back-off now: prow-breakglass plan kick -f FILE"),

@@ -12,7 +12,7 @@ use super::args::{Global, WriteArgs};
 use super::{Exit, apply, output, session, signals};
 
 pub fn list(global: &Global) -> Exit {
-    let runs = session::journal_for_reading(global)?.runs()?;
+    let runs = session::journal(global).runs()?;
     output::document(
         global.output,
         || present::run_list(&runs),
@@ -27,14 +27,14 @@ pub fn list(global: &Global) -> Exit {
 }
 
 pub fn show(global: &Global, run: &str) -> Exit {
-    let record = session::journal_for_reading(global)?.run(run)?;
+    let record = session::journal(global).run(run)?;
     output::document(global.output, || present::run_document(&record), || present::run_text(&record))?;
     Ok(0)
 }
 
 /// Reads back; with `--execute` finishes.
 pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
-    let reading = session::journal_for_reading(global)?;
+    let reading = session::journal(global);
     let record = reading.run(run)?;
     let plan = reading.plan(&record)?;
     if args.execute {
@@ -83,18 +83,28 @@ fn describe(view: &ResumeView) -> String {
         let standing = match &step.standing {
             Standing::Finished(outcome) => format!("{}: {}", present::outcome(outcome.outcome), outcome.status),
             Standing::Failed(outcome) => format!("failed: {}; would be tried again", outcome.status),
-            Standing::ReadBack(Landed::AsWritten) => "its outcome was unknown; read back: it landed".to_owned(),
-            Standing::ReadBack(Landed::AsBefore) => {
-                "its outcome was unknown; read back: it did not land; would be sent again".to_owned()
+            Standing::ReadBack(landed) => {
+                let then = match landed {
+                    Landed::AsWritten | Landed::Gone => "",
+                    Landed::AsBefore => "; would be sent again",
+                    Landed::Otherwise { .. } => "; left alone",
+                };
+                format!("its outcome was unknown; {}{then}", read_back(landed))
             }
-            Standing::ReadBack(Landed::Otherwise { detail, .. }) => {
-                format!("its outcome was unknown; read back: {detail}; left alone")
-            }
-            Standing::ReadBack(Landed::Gone) => "its outcome was unknown; read back: the object is gone".to_owned(),
             Standing::Unknowable(detail) => format!("unknown for good: {detail}"),
             Standing::NotBegun => "not begun".to_owned(),
         };
         text.push_str(&format!("  {}  {}  {standing}\n", step.n, step.object));
     }
     text
+}
+
+/// What reading back says of a step.
+pub fn read_back(landed: &Landed) -> String {
+    match landed {
+        Landed::AsWritten => "read back: it landed".to_owned(),
+        Landed::AsBefore => "read back: as before, so far".to_owned(),
+        Landed::Otherwise { detail, .. } => format!("read back: {detail}"),
+        Landed::Gone => "read back: the object is gone".to_owned(),
+    }
 }

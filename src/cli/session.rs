@@ -13,11 +13,13 @@ use crate::journal::Journal;
 use crate::model::{Alias, Failure, FailureKind, Snapshot, Source};
 use crate::observe::desired::DesiredOptions;
 use crate::observe::{BuildContexts, ObserveOptions, Observer};
+use crate::present;
 use crate::prow::PresetRule;
 use crate::prow::load::ConfigFiles;
 use crate::run::Clusters;
 
 use super::args::Global;
+use super::memory::Memory;
 use super::output;
 
 /// How many revisions are looked at for a good one.
@@ -34,10 +36,22 @@ pub struct Seen {
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
-    let mut observer = observe(global, cluster).await?;
-    let snapshot = observer.settled(patience(global)).await;
+    let clusters = Clusters::from([(Alias::service(), cluster.clone())]);
+    let memory = Memory::new(journal(global), clusters);
+    let mut observer = observe(global, cluster).await;
+    memory.recall(&observer).iter().for_each(note);
+    let patience = patience(global);
+    // Both have the same time: a server that does not answer costs the words, not the look.
+    let reading = tokio::time::timeout(patience, memory.read_back());
+    let (mut snapshot, read_back) = tokio::join!(observer.settled(patience), reading);
+    if let Ok(Some(runs)) = read_back {
+        Arc::make_mut(&mut snapshot).interrupted = runs;
+    }
     say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
+    if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
+        note(&failure);
+    }
     Ok(Seen { snapshot, diagnosis, clusters: observer.clusters() })
 }
 
@@ -61,11 +75,17 @@ fn connect_options(global: &Global, context: Option<&str>) -> ConnectOptions {
     }
 }
 
-/// Starts looking. What the journal remembers goes into each snapshot.
-pub async fn observe(global: &Global, cluster: Cluster) -> Result<Observer, Failure> {
+/// Says what went wrong beside the matter: it stops nobody.
+pub fn note(failure: &Failure) {
+    output::words(&format!("note: {}", present::note(failure)));
+}
+
+/// Starts looking.
+pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
     let repository = match &global.repo {
         Some(path) => Repository::open(path).await,
-        None => Err(Failure::new(FailureKind::Usage, "no configuration repository given")
+        // `NotFound` and no other kind: not having been given one is a choice, not a fault.
+        None => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
             .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
     };
     let options = ObserveOptions {
@@ -75,24 +95,19 @@ pub async fn observe(global: &Global, cluster: Cluster) -> Result<Observer, Fail
         service_alias: Alias::service(),
         builds: BuildContexts { options: connect_options(global, None), given: global.build_context.clone() },
     };
-    let observer = Observer::start(cluster, repository, options);
-    remember(&observer, &journal_for_reading(global)?)?;
-    Ok(observer)
-}
-
-/// What the journal knows and no cluster tells: runs that did not end, contents that were refused.
-pub fn remember(observer: &Observer, journal: &Journal) -> Result<(), Failure> {
-    observer.set_interrupted(journal.interrupted()?);
-    observer.set_refused(journal.refused()?);
-    Ok(())
+    Observer::start(cluster, repository, options)
 }
 
 /// Says which runs did not end. At the start of every command that looks.
 pub fn say_interrupted(snapshot: &Snapshot) {
-    for run in &snapshot.interrupted {
-        let state = match run.running_pid {
-            Some(pid) => format!("is going on in process {pid}"),
-            None => format!("was interrupted; read back with: prow-breakglass run resume {}", run.run),
+    for run in snapshot.own_runs() {
+        let state = match (&run.damaged, run.running_pid) {
+            (Some(why), _) => format!("cannot be resumed, its journal is damaged: {why}"),
+            (None, Some(pid)) => format!("is going on in process {pid}"),
+            (None, None) => {
+                let unknown: String = run.unknown.iter().map(|step| format!("; {step}")).collect();
+                format!("was interrupted{unknown}; to settle it: prow-breakglass run resume {}", run.run)
+            }
         };
         output::words(&format!("note: run {} ({}) {state}", run.run, run.title));
     }
@@ -126,14 +141,19 @@ pub fn not_seen<T>(source: &Source<T>, what: &str) -> Failure {
     }
 }
 
-/// The journal, to look at runs.
-pub fn journal_for_reading(global: &Global) -> Result<Journal, Failure> {
-    Ok(Journal::for_reading(journal_dir(global)?))
+/// The journal. That it has no place or cannot be read is told by it when it is asked, so that it blinds nobody.
+pub fn journal(global: &Global) -> Journal {
+    match journal_dir(global) {
+        Ok(dir) => Journal::for_reading(dir),
+        Err(why) => Journal::nowhere(why),
+    }
 }
 
 /// The journal, to write runs: made if it is not there, refused if it cannot be written.
 pub fn journal_for_writing(global: &Global) -> Result<Journal, Failure> {
-    Journal::open(journal_dir(global)?)
+    let journal = journal(global);
+    journal.make_sure_of_writing()?;
+    Ok(journal)
 }
 
 fn journal_dir(global: &Global) -> Result<PathBuf, Failure> {

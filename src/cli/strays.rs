@@ -5,7 +5,7 @@ use crate::present;
 use super::args::Global;
 use super::{Exit, output, session};
 
-/// Exit code 1 where there are strays; where pods or ProwJobs cannot be seen, the reason's own code.
+/// Exit code 1 where there are strays; where none are and pods or ProwJobs cannot be seen, the reason's own code.
 pub async fn strays(global: &Global) -> Exit {
     let seen = session::look(global).await?;
     output::document(
@@ -17,10 +17,14 @@ pub async fn strays(global: &Global) -> Exit {
     if snapshot.prowjobs.known().is_none() {
         return Err(session::not_seen(&snapshot.prowjobs, "ProwJobs"));
     }
-    if snapshot.service.job_pods.known().is_none() {
-        return Err(session::not_seen(&snapshot.service.job_pods, "the pods of jobs"));
+    if seen.diagnosis.strays.total() > 0 {
+        return Ok(1);
     }
-    Ok(u8::from(seen.diagnosis.strays.total() > 0))
+    // None were found, which says little of a cluster that was not seen.
+    match snapshot.views().find(|view| view.is_plannable() && view.job_pods.known().is_none()) {
+        Some(view) => Err(session::not_seen(&view.job_pods, &format!("the pods of jobs in {}", view.context))),
+        None => Ok(0),
+    }
 }
 
 pub async fn history(global: &Global) -> Exit {

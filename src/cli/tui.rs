@@ -3,10 +3,15 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use crate::diagnose::Diagnosis;
+use crate::model::{Alias, Failure, Snapshot};
+use crate::observe::Observer;
+use crate::run::Clusters;
 use crate::tui::Session;
 use crate::tui::theme::Theme;
 
 use super::args::Global;
+use super::memory::Memory;
 use super::{Exit, output, session, status};
 
 pub async fn run(global: &Global) -> Exit {
@@ -15,23 +20,42 @@ pub async fn run(global: &Global) -> Exit {
         output::words("no terminal for the screens: this is `status`");
         return status::run(global).await;
     }
-    // An unwritable journal is refused now, not in the middle of an incident's repair.
-    let journal = session::journal_for_writing(global)?;
+    // Said now, not in the middle of an incident's repair; looking goes on without.
+    let journal = session::journal(global);
+    let mut notes: Vec<Failure> = journal.make_sure_of_writing().err().into_iter().collect();
     let cluster = session::connect_to(global, global.context.as_deref()).await?;
-    let observer = Arc::new(session::observe(global, cluster).await?);
+    let memory = Arc::new(Memory::new(journal.clone(), Clusters::from([(Alias::service(), cluster.clone())])));
+    let observer = Arc::new(session::observe(global, cluster).await);
+    notes.extend(memory.recall(&observer));
+    read_back(&memory, &observer);
     let snapshots = observer.snapshots();
-    let remembering = journal.clone();
-    let looking = observer.clone();
+    let looking = Arc::clone(&observer);
     let clusters = Arc::new(move || looking.clusters());
-    let refresh = Arc::new(move || {
-        // A journal that cannot be read any more has been said at the start; the cluster is looked at all the same.
-        let _ = session::remember(&observer, &remembering);
-        observer.refresh();
-    });
+    let refresh = {
+        let (observer, memory) = (Arc::clone(&observer), Arc::clone(&memory));
+        Arc::new(move || {
+            // A journal that cannot be read has been said at the start.
+            drop(memory.recall(&observer));
+            read_back(&memory, &observer);
+            observer.refresh();
+        })
+    };
+    let keep = Arc::new(move |snapshot: &Snapshot, diagnosis: &Diagnosis| memory.keep(&observer, snapshot, diagnosis));
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));
     let theme = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), locale.as_deref());
     let timeout = global.request_timeout;
-    let ended = crate::tui::run(Session { snapshots, refresh, clusters, timeout, journal, theme }).await?;
+    let session = Session { snapshots, refresh, keep, clusters, timeout, journal, notes, theme };
+    let ended = crate::tui::run(session).await?;
     Ok(ended.exit_code())
+}
+
+/// Beside everything else: what interrupted runs left in doubt.
+fn read_back(memory: &Arc<Memory>, observer: &Arc<Observer>) {
+    let (memory, observer) = (Arc::clone(memory), Arc::clone(observer));
+    tokio::spawn(async move {
+        if let Some(runs) = memory.read_back().await {
+            observer.set_interrupted(runs);
+        }
+    });
 }

@@ -8,7 +8,7 @@ use super::args::{Global, UndoArgs};
 use super::{Exit, plan, session};
 
 pub async fn run(global: &Global, args: &UndoArgs) -> Exit {
-    let journal = session::journal_for_reading(global)?;
+    let journal = session::journal(global);
     let record = journal.run(&args.run)?;
     let undone = journal.plan(&record)?;
     let source = journal.undo_source(&record)?;

@@ -74,9 +74,9 @@ pub fn automation(snapshot: &Snapshot) -> Vec<Actor> {
     actors
 }
 
-/// `automation-will-revert`: said while a repair is at hand; at other times it is no news.
+/// `automation-will-revert`: said while a repair is at hand or was made; at other times it is no news.
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
-    if context.strays.total() == 0 {
+    if context.strays.total() == 0 && !was_rolled_back(context.snapshot) {
         return Vec::new();
     }
     let reverting: Vec<&Actor> =
@@ -98,6 +98,16 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         repairs: Vec::new(),
         kind,
     }]
+}
+
+/// True where a component asks for a version that is older than one that it had.
+fn was_rolled_back(snapshot: &Snapshot) -> bool {
+    let rollouts = snapshot.service.rollouts.seen().map_or(&[][..], Vec::as_slice);
+    rollouts.iter().filter(|rollout| rollout.current).any(|now| {
+        rollouts
+            .iter()
+            .any(|other| other.component == now.component && other.tag != now.tag && other.created > now.created)
+    })
 }
 
 /// Labels and annotations say who manages; managedFields say who really writes.

@@ -20,6 +20,8 @@ mod revision;
 mod stray_pods;
 mod strays;
 mod stuck;
+#[cfg(test)]
+pub(crate) mod testing;
 mod unfinished;
 mod verdict;
 mod verify;

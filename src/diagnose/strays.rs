@@ -5,7 +5,7 @@
 //! of sight is unknown, never foreign.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{Alias, AliasPlace, ClusterView, EventGroup, Key, ProwJob, ProwPod, Snapshot, Source, Timestamp};
@@ -135,6 +135,8 @@ pub struct Strays {
     pub bystanders: Vec<Bystander>,
     /// Where pods belong; `None` while that is not known or disagrees.
     pub pod_namespace: Option<String>,
+    /// ProwJobs and the pod namespace are known: see [`Strays::is_judged`].
+    is_judged: bool,
     /// What could not be judged, in words for people: `prow-build: no answer for 41 s`.
     pub not_seen: Vec<String>,
 }
@@ -142,6 +144,11 @@ pub struct Strays {
 impl Strays {
     pub fn total(&self) -> usize {
         self.groups.iter().map(|group| group.count).sum()
+    }
+
+    /// False while nobody can say of any pod whether it is a stray: then 0 means nothing.
+    pub fn is_judged(&self) -> bool {
+        self.is_judged
     }
 
     pub fn strays(&self) -> impl Iterator<Item = &JudgedPod> {
@@ -208,6 +215,7 @@ pub fn strays(snapshot: &Snapshot) -> Strays {
     pods.sort_by(|a, b| a.pod.object.cmp(&b.pod.object));
     Strays {
         groups: groups(&pods),
+        is_judged: rule.jobs.is_some() && rule.pod_namespace.is_ok(),
         bystanders: rule.bystanders(snapshot),
         pods,
         pod_namespace: rule.pod_namespace.ok().map(str::to_owned),
@@ -378,26 +386,24 @@ fn not_seen(snapshot: &Snapshot, rule: &Rule<'_>) -> Vec<String> {
         add(&format!("pods of jobs in {}", view.context), unseen(&view.job_pods));
         add(&format!("pods of the pod namespace in {}", view.context), unseen(&view.census));
     }
-    let wanted: BTreeSet<&str> = snapshot
-        .prowjobs
-        .known()
-        .into_iter()
-        .flatten()
-        .filter(|job| !job.is_finished() && !job.pod_name.is_empty())
-        .map(|job| job.cluster.as_str())
-        .collect();
-    for alias in wanted {
-        match rule.aliases.get(&Alias(alias.to_owned())) {
-            Some(AliasPlace::At { .. }) => {}
-            Some(AliasPlace::Ambiguous { .. }) => add(
+    for (alias, place) in rule.aliases {
+        match place {
+            AliasPlace::At { .. } => {}
+            AliasPlace::Ambiguous { .. } => add(
                 &format!("cluster {alias}"),
                 Some(format!("its pods are in several clusters; say which is right: --build-context {alias}=CONTEXT")),
             ),
-            None => add(
-                &format!("cluster {alias}"),
-                Some(format!("no context is known for it; if you have one: --build-context {alias}=CONTEXT")),
-            ),
         }
+    }
+    let unplaced = snapshot.unplaced_aliases();
+    for alias in &unplaced {
+        add(
+            &format!("cluster {alias}"),
+            Some(format!("no context is known for it; if you have one: --build-context {alias}=CONTEXT")),
+        );
+    }
+    for view in snapshot.views().filter(|view| !view.is_plannable() && !unplaced.is_empty()) {
+        add(&format!("context {}, which may be it", view.context), unseen(&view.job_pods));
     }
     words
 }
@@ -410,3 +416,7 @@ fn unseen<T>(source: &Source<T>) -> Option<String> {
         Source::Lost { error, .. } => Some(format!("LOST {}", error.summary)),
     }
 }
+
+#[cfg(test)]
+#[path = "strays_tests.rs"]
+mod tests;

@@ -24,7 +24,7 @@ pub fn role_tag(component: &Component) -> Option<&str> {
 }
 
 /// Tags of the workloads that run now, to their components; the commonest first.
-fn tags<'a>(components: &'a [Component]) -> Vec<(&'a str, Vec<&'a Component>)> {
+fn tags(components: &[Component]) -> Vec<(&str, Vec<&Component>)> {
     let mut tags: BTreeMap<&str, Vec<&Component>> = BTreeMap::new();
     for component in components.iter().filter(|component| !component.is_idle_by_intent()) {
         if let Some(tag) = role_tag(component) {

@@ -4,17 +4,19 @@
 //! DIR/runs/r-0001/journal.ndjson     the records, chained
 //!                 plan.json          the approved plan, complete
 //!                 backup/001-*.json  each object as the server gave it before the write
+//! DIR/refused.ndjson                 contents that a component refused, of each cluster
 //! ```
 //!
 //! An intent and the prior object are on the disk before a request goes out, the outcome after. Whoever comes next finds
 //! an intent without an outcome and reads back; nothing is guessed. A run's journal is locked while a process works on it,
 //! and only the kernel's lock says that somebody does: it cannot outlive the process, as a pid can.
 //!
-//! To extend: records in [`record`], what they amount to in [`read`].
+//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`].
 
 mod files;
 mod read;
 mod record;
+mod refused;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -24,12 +26,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cluster::live::parse_config_map;
-use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, RefusedContent, Timestamp, Write, sha256_hex};
+use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, Timestamp, Write, sha256_hex};
 use crate::repair::Plan;
 use crate::repair::undo::{UndoSource, UndoStep};
 
 pub use read::{Begin, Intent, RunRecord, RunState, StepOutcome, StepRecord};
 pub use record::{BackupFile, Entry, Found, Guard, Mode, Record};
+pub use refused::seen_on;
 pub use writer::RunWriter;
 
 use files::Made;
@@ -46,7 +49,8 @@ const BACKUP: &str = "backup";
 /// The journals of all runs, in one folder.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    dir: PathBuf,
+    /// Or why there is none: that is no reason not to look.
+    dir: Result<PathBuf, Failure>,
     clock: Clock,
 }
 
@@ -57,17 +61,30 @@ impl Journal {
     /// The folder cannot be made or written.
     pub fn open(dir: PathBuf) -> Result<Journal, Failure> {
         let journal = Journal::for_reading(dir);
-        let runs = journal.runs_folder();
+        journal.make_sure_of_writing()?;
+        Ok(journal)
+    }
+
+    /// Makes the folders and makes sure that they can be written.
+    ///
+    /// # Errors
+    /// They cannot; nothing may be written to a cluster then.
+    pub fn make_sure_of_writing(&self) -> Result<(), Failure> {
+        let runs = self.runs_folder()?;
         files::make_folders(&runs)?;
         rustix::fs::access(&runs, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-            .map_err(|error| files::unwritable(&runs, &error.into()))?;
-        Ok(journal)
+            .map_err(|error| files::unwritable(&runs, &error.into()))
     }
 
     /// Opens the journal for looking at runs. Writes nothing and needs no right to; a folder that is not there yet
     /// holds no runs.
     pub fn for_reading(dir: PathBuf) -> Journal {
-        Journal { dir, clock: Timestamp::now }
+        Journal { dir: Ok(dir), clock: Timestamp::now }
+    }
+
+    /// A journal that has no place: whoever reads or writes it is told why.
+    pub fn nowhere(why: Failure) -> Journal {
+        Journal { dir: Err(why), clock: Timestamp::now }
     }
 
     /// With another clock.
@@ -82,19 +99,22 @@ impl Journal {
     }
 
     /// The folder given.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    ///
+    /// # Errors
+    /// There is none, and why.
+    pub fn dir(&self) -> Result<&Path, Failure> {
+        self.dir.as_deref().map_err(Clone::clone)
     }
 
-    fn runs_folder(&self) -> PathBuf {
-        self.dir.join(RUNS)
+    fn runs_folder(&self) -> Result<PathBuf, Failure> {
+        Ok(self.dir()?.join(RUNS))
     }
 
     /// Folder of a run, whether it is there or not.
     fn folder(&self, run: &str) -> Result<PathBuf, Failure> {
         // The id comes from a command line and becomes a path.
         match run_number(run) {
-            Some(_) => Ok(self.runs_folder().join(run)),
+            Some(_) => Ok(self.runs_folder()?.join(run)),
             None => Err(no_such_run(run)),
         }
     }
@@ -104,7 +124,7 @@ impl Journal {
     /// # Errors
     /// The journal cannot be written; nothing may be sent then.
     pub fn begin(&self, plan: &Plan, who: &str, mode: Mode) -> Result<RunWriter, Failure> {
-        let runs = self.runs_folder();
+        let runs = self.runs_folder()?;
         files::make_folders(&runs)?;
         let (run, folder) = self.new_folder(&runs)?;
         files::make_folders(&folder.join(BACKUP))?;
@@ -147,7 +167,7 @@ impl Journal {
 
     /// Numbers of the runs, in order.
     fn ids(&self) -> Result<BTreeSet<u64>, Failure> {
-        let runs = self.runs_folder();
+        let runs = self.runs_folder()?;
         let entries = match std::fs::read_dir(&runs) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
@@ -161,12 +181,22 @@ impl Journal {
         Ok(ids)
     }
 
-    /// All runs, newest first.
+    /// All runs, newest first. One that cannot be read is a damaged one: it hides no other.
     ///
     /// # Errors
     /// The folder is there and cannot be read.
     pub fn runs(&self) -> Result<Vec<RunRecord>, Failure> {
-        self.ids()?.into_iter().rev().map(|number| self.run(&format!("r-{number:04}"))).collect()
+        let read = |number| {
+            let run = format!("r-{number:04}");
+            match self.run(&run) {
+                Ok(record) => Ok(record),
+                Err(failure) => {
+                    let why = std::iter::once(failure.summary).chain(failure.causes).collect::<Vec<_>>().join(": ");
+                    Ok(RunRecord::unreadable(&run, self.folder(&run)?, why))
+                }
+            }
+        };
+        self.ids()?.into_iter().rev().map(read).collect()
     }
 
     /// One run.
@@ -223,23 +253,6 @@ impl Journal {
             return Err(damaged(&run.run, PLAN, "it is not the plan that the run began with"));
         }
         Ok(plan)
-    }
-
-    /// ConfigMap contents that a component refused, as remembered in the plans of the runs: newest first, each once.
-    /// A plan that cannot be read any more tells nothing and stops nobody.
-    ///
-    /// # Errors
-    /// As [`Journal::runs`].
-    pub fn refused(&self) -> Result<Vec<RefusedContent>, Failure> {
-        let mut all: Vec<RefusedContent> = Vec::new();
-        for run in self.runs()? {
-            for refused in self.plan(&run).map(|plan| plan.basis.refused).unwrap_or_default() {
-                if !all.iter().any(|known| (&known.config_map, &known.keys) == (&refused.config_map, &refused.keys)) {
-                    all.push(refused);
-                }
-            }
-        }
-        Ok(all)
     }
 
     /// The object of step `n` as it was before the run touched it: the server's JSON. `None` where there was none.
@@ -310,12 +323,7 @@ impl Journal {
         let mut steps = Vec::new();
         for step in plan.steps {
             let Some(record) = run.steps.iter().find(|record| record.n == step.n) else { continue };
-            let sent = match record.outcome.as_ref().map(|ended| ended.outcome) {
-                Some(Outcome::Done) => true,
-                Some(Outcome::Failed | Outcome::Skipped) => false,
-                Some(Outcome::Unknown) | None => record.intent.is_some(),
-            };
-            if !sent {
+            if !record.may_have_landed() {
                 continue;
             }
             let prior = match (&step.write, self.backup(run, step.n)?) {
@@ -359,18 +367,22 @@ fn held(run: &str, who: &str) -> Failure {
 }
 
 fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
-    let (unknown, running_pid) = match &run.state {
+    let (unknown, running_pid, damaged) = match &run.state {
         RunState::Ended => return None,
-        RunState::Running { pid } => (Vec::new(), Some(*pid)),
+        RunState::Running { pid } => (Vec::new(), Some(*pid), None),
         RunState::Interrupted { unknown } => {
             let steps = run.steps.iter().filter(|step| unknown.contains(&step.n));
-            (steps.map(in_words).collect(), None)
+            (steps.map(in_words).collect(), None, None)
         }
-        RunState::Damaged { why } => (vec![format!("the journal is damaged, {why}")], None),
+        RunState::Damaged { why } => (Vec::new(), None, Some(why.clone())),
     };
-    // Without a first record, no request can have been made.
-    let begin = run.begin.as_ref()?;
-    Some(InterruptedRun { run: run.run.clone(), title: begin.title.clone(), at: begin.at, unknown, running_pid })
+    let (title, at, clusters) = match &run.begin {
+        Some(begin) => (begin.title.clone(), begin.at, begin.clusters.clone()),
+        // Without a first record no request can have been made, unless it was there and cannot be read any more.
+        None if damaged.is_none() => return None,
+        None => ("nobody knows what it did".to_owned(), read::last_touched(&run.folder), Vec::new()),
+    };
+    Some(InterruptedRun { run: run.run.clone(), title, at, clusters, damaged, unknown, running_pid })
 }
 
 fn in_words(step: &StepRecord) -> String {

@@ -30,13 +30,7 @@ fn plan(undoes: Option<&str>) -> Plan {
         repair: RepairId::Kick,
         title: "kick hook".to_owned(),
         clusters: Vec::new(),
-        basis: PlanBasis {
-            taken_at: epoch(),
-            revision: None,
-            reason: None,
-            undoes: undoes.map(str::to_owned),
-            refused: Vec::new(),
-        },
+        basis: PlanBasis { taken_at: epoch(), revision: None, reason: None, undoes: undoes.map(str::to_owned) },
         steps: vec![step(1), step(2)],
         refusals: Vec::new(),
         warnings: Vec::new(),
@@ -88,9 +82,9 @@ fn a_run_lies_where_it_should_and_is_private() {
     let (_dir, journal) = journal();
     let writer = begin(&journal);
     let backup = writer.backup(1, &pod("hook-1"), b"{}").unwrap();
-    let folder = journal.dir().join("runs/r-0001");
+    let folder = journal.dir().unwrap().join("runs/r-0001");
     assert_eq!(writer.folder(), folder);
-    for path in [journal.dir(), &journal.dir().join("runs"), &folder, &folder.join("backup")] {
+    for path in [journal.dir().unwrap(), &journal.dir().unwrap().join("runs"), &folder, &folder.join("backup")] {
         assert_eq!(mode_of(path), 0o700, "{}", path.display());
     }
     for file in ["journal.ndjson", "plan.json", "backup/001-pod-prow-hook-1.json"] {
@@ -176,7 +170,7 @@ fn a_run_that_was_undone_is_settled() {
 fn a_torn_line_counts_as_never_written_and_is_cut_off_on_reopening() {
     let (_dir, journal) = journal();
     begin(&journal).append(intent(1, None)).unwrap();
-    let path = journal.dir().join("runs/r-0001/journal.ndjson");
+    let path = journal.dir().unwrap().join("runs/r-0001/journal.ndjson");
     let whole = fs::read(&path).unwrap();
     fs::write(&path, [whole.as_slice(), b"{\"at\":\"1970"].concat()).unwrap();
 
@@ -215,7 +209,9 @@ fn damage_is_told_and_nothing_is_built_on_it() {
     let run = journal.run("r-0001").unwrap();
     assert!(matches!(&run.state, RunState::Damaged { why } if why.starts_with("line 2")), "{:?}", run.state);
     assert!(journal.reopen("r-0001").is_err());
-    assert!(journal.interrupted().unwrap()[0].unknown[0].contains("damaged"));
+    let damaged = &journal.interrupted().unwrap()[0];
+    assert!(damaged.damaged.as_ref().is_some_and(|why| why.starts_with("line 2")), "{damaged:?}");
+    assert!(damaged.unknown.is_empty(), "nothing that could be read back");
 }
 
 #[test]
@@ -263,7 +259,7 @@ fn reading_needs_no_journal_and_makes_none() {
     assert!(journal.runs().unwrap().is_empty());
     assert!(journal.interrupted().unwrap().is_empty());
     assert_eq!(journal.run("r-0001").unwrap_err().kind, FailureKind::Usage);
-    assert!(!journal.dir().exists());
+    assert!(!journal.dir().unwrap().exists());
 }
 
 #[test]
@@ -289,28 +285,39 @@ fn a_place_that_cannot_be_written_is_said_with_the_way_out() {
 #[test]
 fn a_process_that_died_before_its_first_record_sent_nothing() {
     let (_dir, journal) = journal();
-    fs::create_dir(journal.dir().join("runs/r-0001")).unwrap();
+    fs::create_dir(journal.dir().unwrap().join("runs/r-0001")).unwrap();
     assert!(journal.run("r-0001").unwrap().begin.is_none());
     assert!(journal.interrupted().unwrap().is_empty());
     assert_eq!(begin(&journal).run(), "r-0002");
 }
 
 #[test]
-fn what_was_refused_is_remembered_once() {
-    use crate::model::{Key, RefusedContent};
+fn a_run_that_cannot_be_read_hides_no_other() {
     let (_dir, journal) = journal();
-    let refused = RefusedContent {
-        config_map: Key::new("prow", "job-config"),
-        keys: [("jobs.yaml".to_owned(), "sha".to_owned())].into(),
-        culprits: Vec::new(),
-        images: vec!["hook:v1".to_owned()],
-        error: "duplicated preset".to_owned(),
-        at: epoch(),
-    };
-    for _ in 0..2 {
-        let mut plan = plan(None);
-        plan.basis.refused = vec![refused.clone()];
-        journal.begin(&plan.sealed(), "oncall", Mode::Typed).unwrap();
+    begin(&journal).append(intent(1, None)).unwrap();
+    let path = begin(&journal).folder().join("journal.ndjson");
+    fs::remove_file(&path).unwrap();
+    // A folder in its place cannot be read, whoever we are.
+    fs::create_dir(&path).unwrap();
+    let runs = journal.runs().unwrap();
+    assert!(matches!(&runs[0].state, RunState::Damaged { why } if why.contains("cannot read")), "{:?}", runs[0].state);
+    assert_eq!(runs[1].state, RunState::Interrupted { unknown: vec![1] });
+    let interrupted = journal.interrupted().unwrap();
+    assert_eq!(interrupted.iter().map(|run| run.damaged.is_some()).collect::<Vec<_>>(), [true, false]);
+    assert!(interrupted[0].at > epoch() && interrupted[0].clusters.is_empty());
+    assert_eq!(interrupted[1].clusters, plan(None).clusters);
+    drop(begin(&journal));
+}
+
+#[test]
+fn a_journal_without_a_place_says_why_and_takes_no_run() {
+    let journal = Journal::nowhere(Failure::new(FailureKind::Tool, "no home directory"));
+    for failure in [
+        journal.runs().unwrap_err(),
+        journal.refused().unwrap_err(),
+        journal.make_sure_of_writing().unwrap_err(),
+        journal.begin(&plan(None), "oncall", Mode::Typed).unwrap_err(),
+    ] {
+        assert_eq!(failure.summary, "no home directory");
     }
-    assert_eq!(journal.refused().unwrap(), [refused]);
 }

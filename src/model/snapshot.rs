@@ -30,9 +30,9 @@ pub struct Snapshot {
     /// `prowjob_namespace` and `pod_namespace` of the live configuration.
     pub prow: Source<ProwSettings>,
     pub desired: Source<Desired>,
-    /// Runs of this program that did not end, from the journal.
+    /// Runs of this program that did not end, from the journal; on any cluster.
     pub interrupted: Vec<InterruptedRun>,
-    /// Contents that a component is known to have refused, remembered by the journal from the plans made then.
+    /// Contents that a component is known to have refused, remembered by the journal; of any cluster that it knows.
     pub refused: Vec<RefusedContent>,
 }
 
@@ -45,6 +45,18 @@ impl Snapshot {
     /// A cluster by its key.
     pub fn view(&self, key: &Alias) -> Option<&ClusterView> {
         self.views().find(|view| view.alias == *key)
+    }
+
+    /// Aliases of jobs that go on and have pods, of which nobody knows where they lead.
+    pub fn unplaced_aliases(&self) -> BTreeSet<Alias> {
+        self.prowjobs
+            .known()
+            .into_iter()
+            .flatten()
+            .filter(|job| !job.is_finished() && !job.pod_name.is_empty())
+            .map(|job| job.alias())
+            .filter(|alias| !self.aliases.contains_key(alias))
+            .collect()
     }
 
     /// Prow's name of a cluster, as ProwJobs spell it; where there are several, the one that is not `default`.
@@ -70,11 +82,38 @@ impl Snapshot {
         }
     }
 
+    /// What the journal remembers of refusals in this very cluster; nothing while its identity is not known.
+    pub fn remembered_refusals(&self) -> impl Iterator<Item = &RefusedContent> {
+        let identity = self.service.identity.seen();
+        self.refused.iter().filter(move |content| {
+            identity.is_some_and(|own| own.server == content.cluster_server && own.uid == content.cluster_uid)
+        })
+    }
+
+    /// Runs on this very cluster that did not come to their end and that nobody works on. Those of another cluster (a
+    /// staging, a drill) are no business of this one.
+    pub fn own_interrupted(&self) -> impl Iterator<Item = &InterruptedRun> {
+        self.own_runs().filter(|run| run.running_pid.is_none())
+    }
+
+    /// The same, and those that somebody works on.
+    pub fn own_runs(&self) -> impl Iterator<Item = &InterruptedRun> {
+        let identity = self.service.identity.seen();
+        self.interrupted.iter().filter(move |run| {
+            let here = |cluster: &ClusterIdentity| {
+                identity.is_some_and(|own| own.server == cluster.server && own.uid == cluster.uid)
+            };
+            run.clusters.is_empty() || run.clusters.iter().any(here)
+        })
+    }
+
     /// The sources by name, with their standing: `service/pods`, `git`.
     pub fn sources(&self) -> Vec<SourceStatus> {
         let mut all = self.service.sources("service");
-        // That a context which is nothing to Prow does not answer is no news.
-        for (alias, view) in self.clusters.iter().filter(|(_, view)| view.is_plannable()) {
+        // That a context which is nothing to Prow does not answer is no news; but it may be the one that is missing.
+        let is_missing = !self.unplaced_aliases().is_empty();
+        let told = |view: &ClusterView| view.is_plannable() || is_missing && view.job_pods.known().is_none();
+        for (alias, view) in self.clusters.iter().filter(|(_, view)| told(view)) {
             all.extend(view.sources(&alias.0));
         }
         all.push(SourceStatus::of("service/prowjobs", &self.prowjobs));
@@ -236,6 +275,10 @@ pub struct InterruptedRun {
     pub run: String,
     pub title: String,
     pub at: Timestamp,
+    /// The clusters of its plan; empty where that cannot be read any more.
+    pub clusters: Vec<ClusterIdentity>,
+    /// Why its journal cannot be relied on, where it is not as it was written: such a run can never be resumed.
+    pub damaged: Option<String>,
     /// The steps whose outcome nobody knows, as words.
     pub unknown: Vec<String>,
     /// Process that holds it, if it still lives: then it is not interrupted but going on elsewhere.
@@ -246,6 +289,12 @@ pub struct InterruptedRun {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedContent {
+    /// URL of the API server it was seen on; empty until it is remembered.
+    #[serde(default)]
+    pub cluster_server: String,
+    /// uid of that cluster's namespace `kube-system`.
+    #[serde(default)]
+    pub cluster_uid: String,
     pub config_map: Key,
     /// Key to sha256 of the value after gunzip.
     pub keys: BTreeMap<String, String>,

@@ -300,23 +300,7 @@ impl Builds {
             }
         }
         self.name_contexts();
-        let mut aliases: BTreeMap<Alias, AliasPlace> = BTreeMap::new();
-        for (alias, place) in &self.proven {
-            if let Some(key) = self.key(place) {
-                aliases.insert(alias.clone(), at(&key, AliasProof::Pods { count: 0 }));
-            }
-        }
-        for (alias, places) in found {
-            let places: Vec<(Alias, usize)> =
-                places.into_iter().filter_map(|(place, count)| Some((self.key(&place)?, count))).collect();
-            let place = match places.as_slice() {
-                [(key, count)] => at(key, AliasProof::Pods { count: *count }),
-                _ => AliasPlace::Ambiguous { found: places },
-            };
-            aliases.insert(alias, place);
-        }
-        aliases.extend(given);
-        self.aliases = aliases;
+        self.aliases = lead(&self.proven, found, given, |place| self.key(place));
     }
 
     fn key(&self, place: &Place) -> Option<Alias> {
@@ -363,6 +347,29 @@ impl Builds {
             .map(|(name, context)| (context.key.clone(), context.view(name, jobs, &self.aliases)))
             .collect()
     }
+}
+
+/// Where aliases lead: what a person said, else what pods prove now, else what they proved earlier.
+fn lead(
+    proven: &BTreeMap<Alias, Place>,
+    found: BTreeMap<Alias, Vec<(Place, usize)>>,
+    given: BTreeMap<Alias, AliasPlace>,
+    key: impl Fn(&Place) -> Option<Alias>,
+) -> BTreeMap<Alias, AliasPlace> {
+    let at = |cluster: Alias, count| AliasPlace::At { cluster, proof: AliasProof::Pods { count } };
+    let mut aliases: BTreeMap<Alias, AliasPlace> =
+        proven.iter().filter_map(|(alias, place)| Some((alias.clone(), at(key(place)?, 0)))).collect();
+    for (alias, places) in found {
+        let places: Vec<(Alias, usize)> =
+            places.into_iter().filter_map(|(place, count)| Some((key(&place)?, count))).collect();
+        let place = match places.as_slice() {
+            [(cluster, count)] => at(cluster.clone(), *count),
+            _ => AliasPlace::Ambiguous { found: places },
+        };
+        aliases.insert(alias, place);
+    }
+    aliases.extend(given);
+    aliases
 }
 
 /// The labelled pods of a cluster were counted, or could not be.
@@ -420,5 +427,45 @@ fn lost<T>(failure: &Failure) -> Source<T> {
         | FailureKind::Server
         | FailureKind::Interrupted
         | FailureKind::Partial => Source::Lost { error: failure.clone(), last: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alias(name: &str) -> Alias {
+        Alias(name.to_owned())
+    }
+
+    fn key(place: &Place) -> Option<Alias> {
+        match place {
+            Place::Service => Some(Alias::service()),
+            Place::Context(name) if name == "gone" => None,
+            Place::Context(name) => Some(alias(name)),
+        }
+    }
+
+    #[test]
+    fn pods_in_one_cluster_prove_an_alias_and_in_two_they_do_not() {
+        let build = || Place::Context("prow-build".to_owned());
+        let found = BTreeMap::from([
+            (alias("default"), vec![(build(), 36)]),
+            (alias("trusted"), vec![(Place::Service, 4)]),
+            (alias("both"), vec![(Place::Service, 600), (build(), 532)]),
+        ]);
+        let proven = BTreeMap::from([(alias("quiet"), build()), (alias("lost"), Place::Context("gone".to_owned()))]);
+        let at = |cluster: &str, count| AliasPlace::At { cluster: alias(cluster), proof: AliasProof::Pods { count } };
+        let aliases = lead(&proven, found.clone(), BTreeMap::new(), key);
+        assert_eq!(aliases[&alias("default")], at("prow-build", 36), "the alias `default` may be the build cluster");
+        assert_eq!(aliases[&alias("trusted")], at("default", 4));
+        assert_eq!(aliases[&alias("quiet")], at("prow-build", 0), "remembered for the session");
+        assert!(!aliases.contains_key(&alias("lost")));
+        let both = vec![(Alias::service(), 600), (alias("prow-build"), 532)];
+        assert_eq!(aliases[&alias("both")], AliasPlace::Ambiguous { found: both });
+
+        let said = AliasPlace::At { cluster: alias("prow-build"), proof: AliasProof::Given };
+        let aliases = lead(&proven, found, BTreeMap::from([(alias("both"), said.clone())]), key);
+        assert_eq!(aliases[&alias("both")], said, "a person knows better");
     }
 }

@@ -255,3 +255,127 @@ pub fn parts(raw: &Raw) -> Vec<SourceStatus> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AliasProof, Key, Kind, ObjectRef};
+    use crate::observe::raw::Contact;
+
+    fn alias(name: &str) -> Alias {
+        Alias(name.to_owned())
+    }
+
+    fn pod(namespace: &str, name: &str, phase: &str) -> Arc<ProwPod> {
+        let object = ObjectRef::new(&alias("somewhere"), namespace, Kind::Pod, name).with_uid(&format!("uid-{name}"));
+        Arc::new(ProwPod {
+            object,
+            resource_version: "1".to_owned(),
+            prowjob_id: Some(name.to_owned()),
+            job: String::new(),
+            job_type: String::new(),
+            created: Some(Timestamp::UNIX_EPOCH),
+            phase: phase.to_owned(),
+            state: phase.to_owned(),
+            node: None,
+            deleting: false,
+            finalizers: Vec::new(),
+            build_id: String::new(),
+            plank_version: String::new(),
+            waiting: None,
+            owner: None,
+        })
+    }
+
+    /// Jobs `a…` are of alias `build`, jobs `b…` of `trusted`.
+    fn jobs() -> JobIndex {
+        ["a1", "a2", "b1", "b2"]
+            .into_iter()
+            .map(|name| {
+                let cluster = if name.starts_with('a') { "build" } else { "trusted" };
+                let job = ProwJob { name: name.to_owned(), cluster: cluster.to_owned(), ..ProwJob::default() };
+                (name.to_owned(), Arc::new(job))
+            })
+            .collect()
+    }
+
+    fn aliases() -> BTreeMap<Alias, AliasPlace> {
+        let at = |key: &str| AliasPlace::At { cluster: alias(key), proof: AliasProof::Given };
+        BTreeMap::from([(alias("build"), at("build")), (alias("trusted"), at("default"))])
+    }
+
+    /// Two labelled pods outside, three in the pod namespace, of which one is of another cluster and one of another Prow.
+    fn raw() -> Raw {
+        let mut raw =
+            Raw { contact: Contact::Answering { at: Timestamp::UNIX_EPOCH }, opening: false, ..Raw::default() };
+        let rows = [pod("default", "a1", "Pending"), pod("other", "x9", "Running")];
+        let rows = rows.into_iter().map(|pod| (Key::new(&pod.object.namespace, &pod.object.name), pod)).collect();
+        raw.jobs.pods.insert(Scope::Without("test-pods".to_owned()), List { rows, standing: Standing::Known });
+        let row = |name: &str| CensusRow { name: name.to_owned(), state: "Running".to_owned(), created: None };
+        raw.jobs.census = Some(Census {
+            namespace: "test-pods".to_owned(),
+            rows: Arc::new(vec![row("a2"), row("b1"), row("x8")]),
+            unlabelled: Arc::default(),
+            standing: Standing::Known,
+        });
+        raw
+    }
+
+    #[test]
+    fn evidence_is_pods_by_the_name_of_a_prowjob_wherever_they_are() {
+        assert_eq!(raw().jobs.evidence(&jobs()), BTreeMap::from([(alias("build"), 2), (alias("trusted"), 1)]));
+    }
+
+    #[test]
+    fn pods_of_another_cluster_are_looked_up_and_then_seen() {
+        let mut raw = raw();
+        let ids = raw.jobs.to_look_up(&alias("build"), &jobs(), &aliases());
+        assert_eq!(ids, BTreeSet::from(["a2".to_owned(), "b1".to_owned()]), "none of another Prow's");
+        raw.jobs.looked.pods = vec![pod("test-pods", "a2", "Running"), pod("test-pods", "b1", "Running")];
+        let seen = job_pods(&raw, &alias("build"), &jobs(), &aliases());
+        let names: Vec<_> = seen.known().unwrap().iter().map(|pod| pod.object.name.clone()).collect();
+        assert_eq!(names, ["a1", "x9", "b1"], "a2 is where it belongs");
+        let census = census(&raw);
+        let times: Vec<_> = census.known().unwrap().pods.iter().map(|row| row.created.is_some()).collect();
+        assert_eq!(times, [true, true, false]);
+    }
+
+    #[test]
+    fn rows_get_the_key_that_is_learned_later() {
+        let mut raw = raw();
+        raw.jobs.rekey(&alias("build"));
+        let seen = job_pods(&raw, &alias("build"), &jobs(), &aliases());
+        assert!(seen.known().unwrap().iter().all(|pod| pod.object.cluster == alias("build")));
+    }
+
+    #[test]
+    fn warnings_are_watched_where_pods_of_ours_wait_and_grouped_by_cause() {
+        let mut raw = raw();
+        assert_eq!(raw.jobs.event_namespaces(&jobs()), ["default"]);
+        let row = |pod: &str, message: &str, count| EventRow {
+            pod: pod.to_owned(),
+            reason: "FailedMount".to_owned(),
+            message: message.to_owned(),
+            count,
+            first: Some(Timestamp::UNIX_EPOCH),
+            last: None,
+        };
+        let rows =
+            [row("u1", "secret \"s\" not found", 3), row("u2", "secret \"s\" not found", 2), row("u3", "other", 9)];
+        let rows = rows.into_iter().enumerate().map(|(n, row)| (Key::new("default", format!("e{n}")), row)).collect();
+        raw.jobs.events.insert("default".to_owned(), List { rows, standing: Standing::Known });
+        let groups = pod_events(&raw);
+        let groups = groups.known().unwrap();
+        assert_eq!((groups[0].pods.len(), groups[0].count, groups[0].missing_secret()), (2, 5, Some("s")));
+        assert_eq!((groups[1].pods.len(), groups[1].count, groups[1].missing_secret()), (1, 9, None));
+    }
+
+    #[test]
+    fn what_is_denied_is_not_empty() {
+        let mut raw = raw();
+        for list in raw.jobs.pods.values_mut() {
+            *list = List { rows: BTreeMap::new(), standing: Standing::Denied { verb: "list pods".to_owned() } };
+        }
+        assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "denied");
+    }
+}

@@ -83,6 +83,11 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
                 (Some(map), _) => format!("{component} cannot start: it refuses the configuration in ConfigMap {map}"),
                 (None, _) => format!("{component} cannot start: it refuses its configuration"),
             },
+            FindingKind::StrayPods { .. }
+                if matches!(verdict.next, NextStep::Repair { repair: RepairId::DeleteStrays, .. }) =>
+            {
+                format!("Jobs start where they belong again; left over: {}", super::finding(cause))
+            }
             FindingKind::StrayPods { .. } => {
                 format!("Jobs' pods are in the wrong place: {}", super::finding(cause))
             }

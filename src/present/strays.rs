@@ -109,7 +109,7 @@ pub fn summary(snapshot: &Snapshot, strays: &Strays) -> Value {
         })
     };
     json!({
-        "total": strays.total(), "complete": strays.is_complete(),
+        "total": strays.is_judged().then(|| strays.total()), "complete": strays.is_complete(),
         "groups": strays.groups.iter().map(group).collect::<Vec<_>>(),
         "foreign": strays.foreign().count() + strays.bystanders.iter().filter(|pod| pod.labelled).count(), "unknown": strays.unknown().count(),
     })
@@ -169,7 +169,11 @@ pub fn strays_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
         text.push('\n');
     };
     let expected = strays.pod_namespace.as_deref().unwrap_or("not known");
-    line(format!("TOTAL  {} strays; pods of jobs belong in {expected}", strays.total()));
+    line(match (strays.is_judged(), strays.is_complete()) {
+        (false, _) => "TOTAL  unknown: see NOT SEEN below".to_owned(),
+        (true, false) => format!("TOTAL  at least {} strays; pods of jobs belong in {expected}", strays.total()),
+        (true, true) => format!("TOTAL  {} strays; pods of jobs belong in {expected}", strays.total()),
+    });
     line(
         "RULE   stray: its ProwJob of the same name is this Prow's, and its namespace or cluster is not the job's"
             .to_owned(),
@@ -282,4 +286,44 @@ fn is_about_strays(kind: &str) -> bool {
         "pod-namespace-disagrees",
     ]
     .contains(&kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::diagnose;
+    use crate::diagnose::testing::{at, incident};
+    use crate::model::Source;
+
+    #[test]
+    fn the_verdict_tells_where_how_many_and_what_began() {
+        let words = crate::present::verdict(&diagnose(&incident()), at(90));
+        for said in [
+            "BROKEN since 16:49Z",
+            "40 pods of jobs outside test-pods: prow-build/default 36, prow-services/default 4",
+            "Began two minutes after the rollout to v20190205-8c1cd80",
+        ] {
+            assert!(words.contains(said), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_words_name_contexts_and_never_call_the_unknown_zero() {
+        let snapshot = incident();
+        let diagnosis = diagnose(&snapshot);
+        let text = strays_text(&snapshot, &diagnosis);
+        assert!(text.starts_with("TOTAL  40 strays; pods of jobs belong in test-pods\n"), "{text}");
+        assert!(text.contains("prow-build (default)") && text.contains("prow-services (trusted)"), "{text}");
+        let document = strays_document(&snapshot, &diagnosis);
+        assert_eq!(document["total"], 40);
+        assert_eq!(document["groups"][0]["cluster"], "default", "as ProwJobs name it");
+        assert_eq!(document["groups"][0]["context"], "prow-build");
+        assert_eq!(document["groups"][0]["unfinishedProwJobs"], 36);
+
+        let mut blind = incident();
+        blind.prowjobs = Source::Denied { verb: "list prowjobs in namespace default".to_owned() };
+        let diagnosis = diagnose(&blind);
+        assert!(strays_text(&blind, &diagnosis).starts_with("TOTAL  unknown"));
+        assert!(strays_document(&blind, &diagnosis)["total"].is_null());
+    }
 }

@@ -94,7 +94,6 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             revision: None,
             reason: Some(why_now(&diagnosis.gate)),
             undoes: None,
-            refused: diagnosis.refused.clone(),
         },
         refusals,
         warnings,

@@ -12,7 +12,7 @@ use super::{
 /// A new pod needs scheduling, mounting, starting and a first probe.
 const READY_WITHIN_SECONDS: u32 = 120;
 
-pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<Plan, Refusal> {
+pub(super) fn plan(request: &Request, snapshot: &Snapshot, _diagnosis: &Diagnosis) -> Result<Plan, Refusal> {
     let cluster = identity(snapshot)?;
     let components = required(&snapshot.service.components, "the components")?;
     let live = required(&snapshot.service.config_maps, "the live ConfigMaps")?;
@@ -30,9 +30,17 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             if !asked {
                 continue;
             }
-            let failure = failures.iter().find(|failure| {
-                failure.how == Refusing::Crashed && failure.pod.object == pod.object && failure.container == crashed
-            });
+            let of_component = || {
+                let mut crashes = failures.iter().filter(|failure| failure.how == Refusing::Crashed);
+                crashes.find(|failure| failure.component.object == component.object)
+            };
+            let failure = match crashed.last_fatal {
+                Some(_) => {
+                    failures.iter().find(|failure| failure.how == Refusing::Crashed && failure.pod.object == pod.object)
+                }
+                // Its own log was not read (yet): pods of one workload that crash-loop together crash for one reason.
+                None => of_component(),
+            };
             match judge(request, component, pod, failure) {
                 Ok(why) => {
                     if let Some(over) = request.overridden(OverrideId::UnchangedConfig) {
@@ -63,13 +71,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         repair: RepairId::Kick,
         title: format!("delete {count} crash-looping pod(s), so that new ones start on the repaired configuration"),
         clusters: vec![cluster],
-        basis: PlanBasis {
-            taken_at: snapshot.taken_at,
-            revision: None,
-            reason: None,
-            undoes: None,
-            refused: diagnosis.refused.clone(),
-        },
+        basis: PlanBasis { taken_at: snapshot.taken_at, revision: None, reason: None, undoes: None },
         steps,
         refusals,
         warnings,

@@ -112,7 +112,6 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             revision: None,
             reason: Some(reason),
             undoes: None,
-            refused: diagnosis.refused.clone(),
         },
         verify: Verify::RolloutDone {
             components: members.iter().map(|component| component.object.clone()).collect(),

@@ -84,3 +84,18 @@ fn plan_files_that_are_none_are_refused() {
         &["apply", "other.json", "--execute", "--expect", "1"],
     ]));
 }
+
+/// Unreadable, it is a note beside what can be seen (here: that nothing answers); only what it is about fails.
+#[test]
+fn a_journal_that_cannot_be_read_does_not_blind() {
+    let place = Place::new();
+    place.write("kubeconfig", KUBECONFIG);
+    let look = ["--kubeconfig", "kubeconfig", "--request-timeout", "1s", "--journal", "kubeconfig/journal"];
+    let said = place.run(&[&["status"], look.as_slice()].concat());
+    assert!(said.contains("note: cannot read the journal at kubeconfig/journal/runs"), "{said}");
+    assert!(said.contains("UNKNOWN") && said.ends_with("exit code 6\n"), "{said}");
+    let said = place.run(&[&["config", "diff"], look.as_slice()].concat());
+    assert!(said.contains("note: cannot read the journal") && said.ends_with("exit code 6\n"), "{said}");
+    let said = place.run(&["run", "list", "--journal", "kubeconfig/journal"]);
+    assert!(said.contains("error: cannot read the journal") && said.ends_with("exit code 2\n"), "{said}");
+}

@@ -132,7 +132,10 @@ fn what_runs_beats_an_old_refusal() {
     let mut snapshot = healthy();
     let map = snapshot.desired.known().expect("git").head.config_maps.clone().expect("it renders");
     let wanted = map.iter().find(|map| map.key.name == "job-config").expect("job-config");
+    let identity = snapshot.service.identity.known().expect("known").clone();
     snapshot.refused = vec![RefusedContent {
+        cluster_server: identity.server,
+        cluster_uid: identity.uid,
         config_map: wanted.key.clone(),
         keys: wanted
             .entries
@@ -280,4 +283,14 @@ fn stale_keys_that_nobody_refuses_are_said_and_not_pressed() {
     assert!(!matches!(diagnosis.verdict.next, NextStep::Repair { .. }), "{:?}", diagnosis.verdict.next);
     let refusal = sync(&snapshot).expect_err("nothing that is asked for differs");
     assert!(refusal.reason.contains("are kept") && refusal.hint.contains("--prune"), "{refusal:?}");
+}
+
+/// Right at the start the log of one pod may be read and that of its twin not: both are kicked, or one waits for minutes.
+#[test]
+fn kick_takes_the_twin_whose_log_was_not_read_yet() {
+    let mut snapshot = support::written();
+    let hook = components(&mut snapshot).iter_mut().find(|component| component.role == "hook").expect("hook");
+    hook.pods[1].containers[0].last_fatal = None;
+    let plan = plan(&Request::new(RepairId::Kick), &snapshot, &diagnose(&snapshot)).expect("hook's pods");
+    assert_eq!(plan.steps.len(), 2, "{:?}", plan.refusals);
 }

@@ -157,6 +157,14 @@ impl Hands {
             let line: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
             line.trim_end().to_owned()
         });
-        lines.collect::<Vec<_>>().join("\n")
+        without_plan_id(&lines.collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// A plan's id follows from everything that a plan holds: another one each time that any field is added.
+fn without_plan_id(screen: &str) -> String {
+    let Some(at) = screen.find(" p-") else { return screen.to_owned() };
+    let id = &screen[at + 3..];
+    let length = id.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(id.len());
+    if length == 8 { screen.replace(&id[..length], "--------") } else { screen.to_owned() }
 }

@@ -85,7 +85,7 @@ pub(super) fn loads(
         return Ok(());
     };
     // What a component of that very tag refused once is no guess.
-    let remembered = snapshot.refused.iter().find(|refused| {
+    let remembered = snapshot.remembered_refusals().find(|refused| {
         refused.images.iter().any(|image| prow::image::tag(image) == Some(tag))
             && live.get(&refused.config_map).is_some_and(|map| digests(&map.values) == refused.keys)
     });

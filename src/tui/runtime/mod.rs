@@ -23,6 +23,7 @@ use super::msg::{Effect, Exit, Msg, Signal};
 use super::theme::Theme;
 use super::update::update;
 use super::view::view;
+use crate::diagnose::Diagnosis;
 use crate::journal::Journal;
 use crate::model::{Failure, FailureKind, RunEvent, RunSummary, Snapshot, Timestamp};
 use crate::run::{Clusters, StopToken};
@@ -36,17 +37,24 @@ const BATCH: usize = 1000;
 /// How long the way out may take beyond the requests' own time.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Writes down what is new in a picture.
+pub type Keep = Arc<dyn Fn(&Snapshot, &Diagnosis) -> Result<(), Failure> + Send + Sync>;
+
 /// What the front end works with.
 pub struct Session {
     /// The newest snapshot; older ones are dropped unseen.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Reads everything again now.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// Writes down what a picture shows and a later one will not. Blocks.
+    pub keep: Keep,
     /// The clusters that may be planned on now: a build cluster may be proven later.
     pub clusters: Arc<dyn Fn() -> Clusters + Send + Sync>,
     /// Of each request.
     pub timeout: Duration,
     pub journal: Journal,
+    /// What failed so far and stopped nobody: a line each on the Overview.
+    pub notes: Vec<Failure>,
     pub theme: Theme,
 }
 
@@ -100,9 +108,13 @@ impl ExitSummary {
 pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let screen = Screen::enter(&sender)?;
+    for note in &session.notes {
+        // Its receiver is ours.
+        let _ = sender.send(Input::Msg(Msg::Note(note.clone())));
+    }
     let timeout = session.timeout;
     let stop = outside::RunSlot::default();
-    let readers = input::start(&sender, &session.snapshots, &stop, timeout * 2 + GRACE);
+    let readers = input::start(&sender, &session.snapshots, &session.keep, &stop, timeout * 2 + GRACE);
     let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None };
     let looped = AssertUnwindSafe(runtime.turn(receiver)).catch_unwind().await;
     readers.abort();
