@@ -134,6 +134,7 @@ fn time(time: Timestamp) -> String {
     format!("{whole}")
 }
 
-fn digest(text: &str) -> String {
+/// A stable id made of a text, in hexadecimal.
+pub fn digest(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
