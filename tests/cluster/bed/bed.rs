@@ -93,8 +93,18 @@ impl Bed {
         let kubeconfigs = users::write_kubeconfigs(dir, layout.prow, &clusters)?;
         users::write_account_kubeconfigs(&accounts, layout, &clusters)?;
         let facts = serde_json::Map::new();
-        let mut bed =
-            Self { layout, service, build, images, repository, facts, binaries, dir: dir.to_owned(), kubeconfigs, accounts };
+        let mut bed = Self {
+            layout,
+            service,
+            build,
+            images,
+            repository,
+            facts,
+            binaries,
+            dir: dir.to_owned(),
+            kubeconfigs,
+            accounts,
+        };
         bed.upload_configuration().await?;
         match layout.builds {
             Builds::InServiceCluster => prow_jobs::create_past(&bed.service.client, layout.prow).await?,
@@ -116,7 +126,9 @@ impl Bed {
         let mut all = std::iter::once(&mut self.service).chain(&mut self.build);
         match name {
             None => all.next().context("there is always one"),
-            Some(name) => all.find(|cluster| cluster.role.name() == name).with_context(|| format!("no cluster {name:?}")),
+            Some(name) => {
+                all.find(|cluster| cluster.role.name() == name).with_context(|| format!("no cluster {name:?}"))
+            }
         }
     }
 

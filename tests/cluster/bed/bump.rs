@@ -15,7 +15,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::api::{APPLIED_BY, eventually};
+use crate::api::{APPLIED_BY, create, eventually};
 use crate::bed::Bed;
 use crate::cluster::Cluster;
 use crate::kubelet::State;
@@ -52,6 +52,7 @@ pub async fn bring_about(bed: &mut Bed, count: usize) -> Result<()> {
     roll_out(bed).await?;
     hand_over(bed).await?;
     create_jobs(bed, &later).await?;
+    run_branchprotector(bed).await?;
     if let Some(build) = &bed.build {
         let debugged = later.iter().rfind(|job| job.needs_secrets()).context("no job to debug")?;
         neighbours::create_all(&build.client, (&debugged.id, debugged.name())).await?;
@@ -149,12 +150,34 @@ async fn roll_out(bed: &Bed) -> Result<()> {
     .await
 }
 
+/// The hourly run, of the version that the bump has left behind.
+async fn run_branchprotector(bed: &Bed) -> Result<()> {
+    let (client, prow) = (&bed.service.client, bed.layout.prow);
+    let path = format!("/apis/batch/v1/namespaces/{prow}/cronjobs/branchprotector");
+    let cron_job: Value = client.request(http::Request::get(path).body(Vec::new())?).await?;
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {
+            "namespace": prow, "name": "branchprotector-1549385640",
+            "labels": cron_job["spec"]["jobTemplate"]["metadata"]["labels"],
+            "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "CronJob", "name": "branchprotector", "controller": true,
+                "uid": cron_job["metadata"]["uid"],
+            }],
+        },
+        "spec": cron_job["spec"]["jobTemplate"]["spec"],
+    });
+    create(client, &job, "kube-controller-manager").await?;
+    Ok(())
+}
+
 /// Ends the lease of the prow-controller-manager that is gone, which would run for another quarter of a minute.
 async fn hand_over(bed: &Bed) -> Result<()> {
     let prow = bed.layout.prow;
     let pods: Api<Pod> = Api::namespaced(bed.service.client.clone(), prow);
     let leases: Api<Lease> = Api::namespaced(bed.service.client.clone(), prow);
-    let holder = async || -> Result<Option<String>> { Ok(leases.get(LEASE).await?.spec.and_then(|spec| spec.holder_identity)) };
+    let holder =
+        async || -> Result<Option<String>> { Ok(leases.get(LEASE).await?.spec.and_then(|spec| spec.holder_identity)) };
     let old = holder().await?;
     eventually("the end of the old prow-controller-manager", PATIENCE, async || {
         let managers = pods.list(&ListParams::default().labels("app=prow-controller-manager")).await?;
@@ -172,7 +195,12 @@ async fn hand_over(bed: &Bed) -> Result<()> {
 }
 
 /// Waits until every job has a pod in this namespace of its cluster, and until those that `can_start` run.
-async fn wait_for_pods(bed: &mut Bed, jobs: &[StrayJob], namespace: &str, can_start: fn(&StrayJob) -> bool) -> Result<()> {
+async fn wait_for_pods(
+    bed: &mut Bed,
+    jobs: &[StrayJob],
+    namespace: &str,
+    can_start: fn(&StrayJob) -> bool,
+) -> Result<()> {
     eventually(&format!("the pods of the jobs in {namespace}"), PATIENCE, async || {
         bed.check()?;
         for cluster in bed.clusters() {

@@ -34,22 +34,12 @@ pub enum Builds {
 }
 
 /// The Prow of January 2019.
-pub static JANUARY: Layout = Layout {
-    prow: "prow",
-    tag: PROW_TAG,
-    story: &PRESETS,
-    builds: Builds::InServiceCluster,
-    programs: Programs::Real,
-};
+pub static JANUARY: Layout =
+    Layout { prow: "prow", tag: PROW_TAG, story: &PRESETS, builds: Builds::InServiceCluster, programs: Programs::Real };
 
 /// The Prow of February 2019: its components lived in `default`, as did its ProwJobs.
-pub static FEBRUARY: Layout = Layout {
-    prow: "default",
-    tag: OLD_TAG,
-    story: &BUMP,
-    builds: Builds::InBuildCluster,
-    programs: Programs::Real,
-};
+pub static FEBRUARY: Layout =
+    Layout { prow: "default", tag: OLD_TAG, story: &BUMP, builds: Builds::InBuildCluster, programs: Programs::Real };
 
 /// The Deployments of February's Prow without anything behind them: for failures of rollbacks, many times over.
 pub static PLAYED: Layout =

@@ -44,7 +44,8 @@ fn prow_labels(id: &str, job: &str, kind: &str) -> Value {
 /// Creates them all; `debugged` is a ProwJob of ours and its job.
 pub async fn create_all(client: &Client, debugged: (&str, &str)) -> Result<()> {
     for (namespace, id, job) in FOREIGN {
-        let pod = pod(namespace, id, &prow_labels(id, job, "postsubmit"), "Never", "gcr.io/istio-testing/prowbazel:0.4.11");
+        let pod =
+            pod(namespace, id, &prow_labels(id, job, "postsubmit"), "Never", "gcr.io/istio-testing/prowbazel:0.4.11");
         create(client, &pod, "plank").await?;
     }
     for name in ACME_SOLVERS {

@@ -115,7 +115,10 @@ pub fn write_kubeconfigs(dir: &Path, prow: &str, clusters: &[&Cluster]) -> Resul
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind(([127, 0, 0, 1], 0).into())?;
     let nobody = format!("https://{}", socket.local_addr()?);
-    let write = |path: &Path, user: &str, address: &dyn Fn(&Cluster) -> String, token: &dyn Fn(&Authority) -> Result<String>| {
+    let write = |path: &Path,
+                 user: &str,
+                 address: &dyn Fn(&Cluster) -> String,
+                 token: &dyn Fn(&Authority) -> Result<String>| {
         let context = |cluster: &&Cluster| -> Result<Context> {
             let credential = token(&cluster.authority)?;
             let (server, name) = (address(cluster), cluster.role.context());

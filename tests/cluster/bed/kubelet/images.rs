@@ -90,11 +90,7 @@ const PUBLISHED: &[&str] = &[PROW_TAG, OLD_TAG, NEW_TAG];
 
 const TABLE: &[Row] = &[
     Row { base: "hook", tags: PUBLISHED, play: Play::Run(&HOOK) },
-    Row {
-        base: "prow-controller-manager",
-        tags: &[PROW_TAG, OLD_TAG],
-        play: Play::Run(&PROW_CONTROLLER_MANAGER),
-    },
+    Row { base: "prow-controller-manager", tags: &[PROW_TAG, OLD_TAG], play: Play::Run(&PROW_CONTROLLER_MANAGER) },
     Row { base: "prow-controller-manager", tags: &[NEW_TAG], play: Play::Run(&BUMPED_PROW_CONTROLLER_MANAGER) },
     Row { base: "sinker", tags: PUBLISHED, play: Play::Run(&SINKER) },
     Row { base: "horologium", tags: PUBLISHED, play: Play::Run(&HOROLOGIUM) },
