@@ -174,7 +174,9 @@ pub async fn conclude(
     let within = wait.unwrap_or(Duration::from_secs(within_seconds.into()));
     let proof = watch_for_proof(global, plan, clusters, within).await?;
     let (ok, detail, code) = match proof {
-        Proof::Holds => (true, "verified: all components that read it are Ready".to_owned(), 0),
+        Proof::Holds => {
+            (true, "verified: what was written is live, and the components that this is about are Ready".to_owned(), 0)
+        }
         Proof::Needs { what } => (false, format!("written; not seen to work yet: {what}"), 0),
         Proof::NotInTime { what } => {
             (false, format!("written, but not seen to work within {} s: {what}", within.as_secs()), 4)

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{ContainerState, Key, ObjectRef, config_map_ref};
+use crate::model::{ConfigMapState, ContainerState, Key, ObjectRef, Objection, config_map_ref};
+use crate::prow;
 
-use super::load_failure::{CrashContent, config_maps_of};
+use super::choose::started_on;
+use super::compare::digests;
+use super::load_failure::{CrashContent, config_maps_of, suspect};
 use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
 
 /// One finding a ConfigMap: the cause is one.
@@ -12,35 +15,45 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let service = &context.snapshot.service;
     let Some(live) = service.config_maps.seen() else { return Vec::new() };
 
-    // A map is bad as a FACT where a component refused the live content, and as a GUESS where a reload was refused:
-    // the log of a running component tells that, but not of which file.
-    let mut bad: BTreeMap<&Key, (Basis, String)> = BTreeMap::new();
+    // Bad as a FACT where a component refused it and the place is found in it; as a GUESS where the place is only
+    // suspected, or where nobody has tried yet and only our rules speak against it.
+    let mut bad: BTreeMap<Key, (Basis, String)> = BTreeMap::new();
     for failure in context.failures.iter().filter(|failure| failure.content == CrashContent::Live) {
-        let (basis, key) = match failure.culprits.first() {
-            Some((key, _)) => (Basis::Fact, live.get_key_value(key).map(|(key, _)| key)),
-            None => (
-                Basis::Guess,
-                config_maps_of(failure.component)
-                    .iter()
-                    .filter_map(|key| live.get_key_value(key))
-                    .max_by_key(|(_, state)| state.last_writer().and_then(|writer| writer.at))
-                    .map(|(key, _)| key),
-            ),
-        };
-        if let Some(key) = key {
-            bad.entry(key)
-                .or_insert((basis, format!("{} refuses it: {}", failure.component.object.name, failure.line.error)));
+        let basis = if failure.culprits.is_empty() { Basis::Guess } else { Basis::Fact };
+        if let Some(map) = suspect(context.snapshot, failure) {
+            let why = format!("{} refuses it: {}", failure.component.object.name, failure.line.error);
+            bad.entry(map.key.clone()).or_insert((basis, why));
+        }
+    }
+    if context.failures.is_empty() {
+        for objection in objections(context) {
+            let Some(map) = objection.config_map.filter(|key| live.get(key).is_some_and(|map| !proven(context, map)))
+            else {
+                continue;
+            };
+            let why = format!("Prow's rules, as this tool knows them: {}", objection.message);
+            bad.entry(map).or_insert((Basis::Guess, why));
+        }
+    }
+    for content in &context.refused {
+        if let Some((key, state)) = live.get_key_value(&content.config_map)
+            && content.keys == digests(&state.values)
+        {
+            let images = content.images.join(", ");
+            bad.entry(key.clone()).or_insert_with(|| {
+                (Basis::Fact, format!("{images} refused this very content at {}: {}", content.at, content.error))
+            });
         }
     }
 
     let mut findings = Vec::new();
     for (key, (basis, why)) in bad {
-        let written = live.get(key).and_then(|state| state.last_writer()).and_then(|writer| writer.at);
+        let written = live.get(&key).and_then(|state| state.last_writer()).and_then(|writer| writer.at);
         let mut names = Vec::new();
         let mut subjects: Vec<ObjectRef> = Vec::new();
         let mut evidence = vec![why];
         for component in context.components() {
-            if !config_maps_of(component).contains(key) {
+            if !config_maps_of(component).contains(&key) {
                 continue;
             }
             // Only those that run on: started before the write, so they hold the older content.
@@ -71,7 +84,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         if names.is_empty() {
             continue;
         }
-        let object = config_map_ref(&service.alias, key);
+        let object = config_map_ref(&service.alias, &key);
         subjects.push(object.clone());
         let kind = FindingKind::ConfigAtRiskOnRestart { components: names, config_map: key.clone() };
         findings.push(Finding {
@@ -86,4 +99,17 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// What our rules say against the live content, by the rule of the tags that run.
+fn objections(context: &Context<'_>) -> Vec<Objection> {
+    let Some(live) = context.snapshot.service.config_maps.known() else { return Vec::new() };
+    let components = context.components();
+    let tags =
+        components.iter().flat_map(|component| &component.spec_images).filter_map(|image| prow::image::tag(image));
+    prow::objections_live(live, &prow::ConfigFiles::of_components(components.iter()), prow::preset_rule(tags))
+}
+
+fn proven(context: &Context<'_>, map: &ConfigMapState) -> bool {
+    started_on(map, context.components())
 }

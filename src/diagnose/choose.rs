@@ -3,29 +3,38 @@
 //! The head, where nothing speaks against it; else the newest known to load; else the newest that nothing speaks
 //! against. In the first minute of 2019-01-23 the head *was* the broken commit: live equalled git.
 
-use crate::model::{Candidate, Component, ConfigMapState, ContainerState, Desired, RefusedContent, Snapshot};
+use crate::model::{
+    Candidate, Component, ConfigMapState, ContainerState, Desired, DesiredConfigMap, Key, RefusedContent, Snapshot,
+};
 
-use super::compare::{is_refused_content, same_value};
-use super::load_failure::config_maps_of;
-use super::{Basis, Choice, ChoiceReason};
+use super::compare::{is_refused_content, known_keys, same_value};
+use super::load_failure::{CrashContent, LoadFailure, UPLOADERS, config_maps_of};
+use super::{Basis, Choice, ChoiceReason, ConfigMapDrift, DriftState};
 
 /// Chooses, or `None` where git cannot be seen or no revision is acceptable.
-pub(super) fn choose(snapshot: &Snapshot, refused: &[RefusedContent]) -> Option<Choice> {
+pub(super) fn choose(snapshot: &Snapshot, failures: &[LoadFailure<'_>], refused: &[RefusedContent]) -> Option<Choice> {
     let desired = snapshot.desired.seen()?;
     let choice = |candidate: &Candidate, basis, why| Choice { revision: candidate.revision.clone(), basis, why };
+    let known = |candidate: &Candidate| is_known_to_load(candidate, snapshot, failures);
+    let basis = |candidate: &Candidate| if known(candidate) { Basis::Fact } else { Basis::Guess };
     if let Some(asked) = &desired.asked {
-        let basis = if is_known_to_load(asked, snapshot) { Basis::Fact } else { Basis::Guess };
-        return Some(choice(asked, basis, ChoiceReason::Asked));
+        return Some(choice(asked, basis(asked), ChoiceReason::Asked));
     }
-    if nothing_against(&desired.head, refused) {
-        let basis = if is_known_to_load(&desired.head, snapshot) { Basis::Fact } else { Basis::Guess };
-        return Some(choice(&desired.head, basis, ChoiceReason::Head));
+    // That it runs beats any memory of a refusal and any rule of ours.
+    let acceptable = |candidate: &&Candidate| nothing_against(candidate, desired, refused) || known(candidate);
+    if acceptable(&&desired.head) {
+        return Some(choice(&desired.head, basis(&desired.head), ChoiceReason::Head));
     }
-    let acceptable = || desired.candidates.iter().filter(|candidate| nothing_against(candidate, refused));
-    if let Some(known) = acceptable().find(|candidate| is_known_to_load(candidate, snapshot)) {
-        return Some(choice(known, Basis::Fact, ChoiceReason::NewestKnownToLoad));
+    if let Some(loaded) = desired.candidates.iter().filter(acceptable).find(|candidate| known(candidate)) {
+        return Some(choice(loaded, Basis::Fact, ChoiceReason::NewestKnownToLoad));
     }
-    acceptable().next().map(|candidate| choice(candidate, Basis::Guess, ChoiceReason::NewestWithoutObjection))
+    // Where a key that was only guessed to be at fault stands in every revision, that guess speaks against none of them.
+    let at_least = |candidate: &&Candidate| {
+        let refused_as_fact = matches!(refusal(candidate, desired, refused), Some((_, Basis::Fact)));
+        candidate.objections.is_empty() && candidate.config_maps.is_ok() && !refused_as_fact
+    };
+    let newest = desired.candidates.iter().find(acceptable).or_else(|| desired.candidates.iter().find(at_least))?;
+    Some(choice(newest, Basis::Guess, ChoiceReason::NewestWithoutObjection))
 }
 
 /// The candidate that a choice names.
@@ -37,18 +46,31 @@ pub fn choice_candidate<'a>(desired: &'a Desired, choice: &Choice) -> Option<&'a
 }
 
 /// True when the revision can be rendered, our rules accept it and no component refused its content.
-fn nothing_against(candidate: &Candidate, refused: &[RefusedContent]) -> bool {
-    candidate.objections.is_empty() && candidate.config_maps.is_ok() && refusal(candidate, refused).is_none()
+fn nothing_against(candidate: &Candidate, desired: &Desired, refused: &[RefusedContent]) -> bool {
+    candidate.objections.is_empty() && candidate.config_maps.is_ok() && refusal(candidate, desired, refused).is_none()
 }
 
 /// The refused content that a revision asks for again.
-pub(super) fn refusal<'a>(candidate: &Candidate, refused: &'a [RefusedContent]) -> Option<&'a RefusedContent> {
+pub(super) fn refusal<'a>(
+    candidate: &Candidate,
+    desired: &Desired,
+    refused: &'a [RefusedContent],
+) -> Option<(&'a RefusedContent, Basis)> {
     let maps = candidate.config_maps.as_ref().ok()?;
-    refused.iter().find(|content| maps.iter().any(|map| is_refused_content(map, content)))
+    let found = refused.iter().filter_map(|content| {
+        let known = known_keys(desired, &content.config_map);
+        let basis = maps.iter().filter_map(|map| is_refused_content(map, content, &known)).min()?;
+        Some((content, basis))
+    });
+    found.min_by_key(|(_, basis)| *basis)
 }
 
-/// FACT: the live ConfigMaps hold this revision, and for each of them a Ready container started after it was written.
-fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot) -> bool {
+/// FACT: the live ConfigMaps hold this revision, for each of them a Ready container started after it was written, and
+/// nobody refuses what is live.
+pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> bool {
+    if failures.iter().any(|failure| failure.content == CrashContent::Live) {
+        return false;
+    }
     let (Ok(desired), Some(live), Some(components)) =
         (candidate.config_maps.as_ref(), snapshot.service.config_maps.known(), snapshot.service.components.known())
     else {
@@ -56,14 +78,9 @@ fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot) -> bool {
     };
     let mine: Vec<_> = desired.iter().filter(|map| map.cluster == snapshot.service.alias).collect();
     !mine.is_empty()
-        && mine.iter().all(|map| {
-            live.get(&map.key).is_some_and(|state| {
-                map.entries
-                    .iter()
-                    .all(|(key, entry)| state.values.get(key).is_some_and(|value| same_value(value, &entry.bytes)))
-                    && started_on(state, components)
-            })
-        })
+        && mine
+            .iter()
+            .all(|map| live.get(&map.key).is_some_and(|state| holds(state, map) && started_on(state, components)))
 }
 
 /// True when a Ready container that reads this ConfigMap at start began after its last write.
@@ -78,4 +95,35 @@ pub(super) fn started_on(state: &ConfigMapState, components: &[Component]) -> bo
             container.ready
                 && matches!(container.state, ContainerState::Running { since: Some(since) } if since > written)
         })
+}
+
+/// Why the checkout may be behind: Prow itself uploaded something that no revision here asks for, after the checkout was
+/// last fetched. Then git's head is not what people merged last, and writing it would take production back.
+pub fn stale_checkout(snapshot: &Snapshot, drift: &[ConfigMapDrift]) -> Option<String> {
+    let desired = snapshot.desired.seen()?;
+    let live = snapshot.service.config_maps.seen()?;
+    let seen_until = desired.fetched.unwrap_or(desired.head.revision.committed).max(desired.head.revision.committed);
+    drift.iter().filter(|drift| drift.state == DriftState::Drift).find_map(|drift| {
+        let key = Key::new(&drift.object.namespace, &drift.object.name);
+        let state = live.get(&key)?;
+        let writer = state.last_writer().filter(|writer| UPLOADERS.contains(&writer.manager.as_str()))?;
+        let written = writer.at.filter(|at| *at > seen_until)?;
+        let is_here = |candidate: &Candidate| {
+            let maps = candidate.config_maps.as_ref().map_or(&[][..], |maps| maps.as_slice());
+            maps.iter().any(|map| map.key == key && holds(state, map))
+        };
+        let known = is_here(&desired.head) || desired.candidates.iter().any(is_here);
+        (!known).then(|| {
+            format!(
+                "ConfigMap {key} was uploaded {written} by {} with a content that no revision here asks for, and the checkout \
+                 knows nothing newer than {seen_until}",
+                writer.manager
+            )
+        })
+    })
+}
+
+/// True when a live ConfigMap holds everything that a revision asks of it.
+fn holds(state: &ConfigMapState, map: &DesiredConfigMap) -> bool {
+    map.entries.iter().all(|(key, entry)| state.values.get(key).is_some_and(|value| same_value(value, &entry.bytes)))
 }

@@ -5,14 +5,18 @@ use crate::repair::RepairId;
 
 use super::choose::choice_candidate;
 use super::compare::{VERSION_KEY, same_value};
-use super::load_failure::config_maps_of;
+use super::load_failure::{CrashContent, LoadFailure, config_maps_of, suspect};
 use super::{
     Basis, Choice, ConfigMapDrift, Context, DriftState, Finding, FindingKind, KeyChange, KeyDrift, Severity, id,
     subject,
 };
 
 /// Every ConfigMap that git asks for or a component's configuration lies in, against the live one.
-pub(super) fn compare(snapshot: &Snapshot, choice: Option<&Choice>) -> Vec<ConfigMapDrift> {
+pub(super) fn compare(
+    snapshot: &Snapshot,
+    failures: &[LoadFailure<'_>],
+    choice: Option<&Choice>,
+) -> Vec<ConfigMapDrift> {
     let desired: Vec<&DesiredConfigMap> = snapshot
         .desired
         .seen()
@@ -21,6 +25,9 @@ pub(super) fn compare(snapshot: &Snapshot, choice: Option<&Choice>) -> Vec<Confi
         .and_then(|candidate| candidate.config_maps.as_ref().ok())
         .map_or(Vec::new(), |maps| maps.iter().collect());
     let mut all: Vec<ConfigMapDrift> = desired.iter().map(|map| compare_one(snapshot, map)).collect();
+    for drift in &mut all {
+        drift.blamed = blamed(snapshot, failures, drift);
+    }
 
     let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
     let mut unmanaged: Vec<Key> = components
@@ -43,6 +50,7 @@ pub(super) fn compare(snapshot: &Snapshot, choice: Option<&Choice>) -> Vec<Confi
                 let keys = state.values.keys();
                 keys.map(|key| KeyDrift { key: key.clone(), change: KeyChange::Same, path: None }).collect()
             }),
+            blamed: Vec::new(),
             bytes: state.map_or(0, crate::model::ConfigMapState::bytes),
         });
     }
@@ -52,7 +60,8 @@ pub(super) fn compare(snapshot: &Snapshot, choice: Option<&Choice>) -> Vec<Confi
 
 fn compare_one(snapshot: &Snapshot, desired: &DesiredConfigMap) -> ConfigMapDrift {
     let object = config_map_ref(&desired.cluster, &desired.key);
-    let unknown = |object| ConfigMapDrift { object, state: DriftState::Unknown, keys: Vec::new(), bytes: 0 };
+    let drift = |object, state, keys, bytes| ConfigMapDrift { object, state, keys, blamed: Vec::new(), bytes };
+    let unknown = |object| drift(object, DriftState::Unknown, Vec::new(), 0);
     if desired.cluster != snapshot.service.alias {
         return unknown(object);
     }
@@ -70,12 +79,28 @@ fn compare_one(snapshot: &Snapshot, desired: &DesiredConfigMap) -> ConfigMapDrif
             change: KeyChange::Added,
             path: Some(entry.path.clone()),
         });
-        return ConfigMapDrift { object, state: DriftState::Missing, keys: keys.collect(), bytes: 0 };
+        return drift(object, DriftState::Missing, keys.collect(), 0);
     };
     let keys = compare_keys(&live.values, desired);
     let same = keys.iter().all(|key| key.change == KeyChange::Same);
     let state = if same { DriftState::Same } else { DriftState::Drift };
-    ConfigMapDrift { object: object.with_uid(&live.uid), state, keys, bytes: live.bytes() }
+    drift(object.with_uid(&live.uid), state, keys, live.bytes())
+}
+
+/// Keys that git does not know, and that are what a component refuses: keeping them would keep the outage. Named by the
+/// component's message; or all of them, where nothing else of the suspected ConfigMap differs.
+fn blamed(snapshot: &Snapshot, failures: &[LoadFailure<'_>], drift: &ConfigMapDrift) -> Vec<String> {
+    let key = Key::new(&drift.object.namespace, &drift.object.name);
+    let stale = drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| key.key.clone());
+    let live = || failures.iter().filter(|failure| failure.content == CrashContent::Live);
+    let only_stale = drift.count(KeyChange::Added) + drift.count(KeyChange::Changed) == 0;
+    let suspected = live().any(|failure| suspect(snapshot, failure).is_some_and(|map| map.key == key));
+    stale
+        .filter(|stale| {
+            live().any(|failure| failure.culprits.iter().any(|(map, name)| *map == key && name == stale))
+                || (suspected && only_stale)
+        })
+        .collect()
 }
 
 /// Key by key, after gunzip; VERSION is never drift.
@@ -119,6 +144,10 @@ pub(super) fn find_drift(context: &Context<'_>) -> Vec<Finding> {
             .filter_map(|key| match key.change {
                 KeyChange::Same => None,
                 KeyChange::Added => Some(format!("key {}: in git, not live", key.key)),
+                KeyChange::Removed if drift.blamed.contains(&key.key) => Some(format!(
+                    "key {}: live, no file in git, and it is what is refused: a repair removes it",
+                    key.key
+                )),
                 KeyChange::Removed => Some(format!("key {}: live, no file in git", key.key)),
                 KeyChange::Changed => Some(format!("key {}: differs", key.key)),
             })

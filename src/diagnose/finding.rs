@@ -14,7 +14,7 @@ pub enum Severity {
 }
 
 /// Read from the API or git, or the opinion of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Basis {
     Fact,
@@ -193,6 +193,10 @@ pub enum NextStep {
         repair: crate::repair::RepairId,
         to: Option<Revision>,
     },
+    /// The checkout may be behind what was merged: fetch before anything is written from it.
+    Fetch {
+        why: String,
+    },
     /// Finish or undo what a run left.
     Resume {
         run: String,
@@ -282,6 +286,8 @@ pub struct ConfigMapDrift {
     pub state: DriftState,
     /// Keys that differ or are equal, by name.
     pub keys: Vec<KeyDrift>,
+    /// Keys that git does not know and that a component refuses: a repair removes these, and only these, unasked.
+    pub blamed: Vec<String>,
     /// Bytes stored live, as the API server counts them.
     pub bytes: usize,
 }

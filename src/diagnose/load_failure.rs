@@ -13,21 +13,35 @@ use super::{Basis, Context, Finding, FindingKind, KeyChange, Severity, id, subje
 /// The kubelet brings a changed ConfigMap into a pod within its sync period and cache: a crash this soon after a write,
 /// in seconds, may still be of the older content.
 const KUBELET_DELAY_SECONDS: i64 = 120;
+/// A life that has lasted this long, in seconds, has loaded its configuration: how the one before it ended is history.
+const SETTLED_SECONDS: i64 = 30;
+/// Field managers of Prow's own uploads.
+pub(crate) const UPLOADERS: [&str; 2] = ["hook", "config-bootstrapper"];
 
-/// A container that died of its configuration and is not back.
+/// A container that refuses the configuration that it finds.
 pub struct LoadFailure<'a> {
     pub component: &'a Component,
     pub pod: &'a ComponentPod,
     pub container: &'a Container,
     pub line: &'a LogLine,
-    pub crashed: Option<Timestamp>,
+    pub how: Refusing,
+    pub at: Option<Timestamp>,
     /// Where the live content holds what the message is about; the likeliest first. For what came twice, both places.
     pub culprits: Vec<(Key, String)>,
-    /// Whether the crash is of the content that is live now, or of one that was replaced since.
+    /// Whether it speaks of the content that is live now, or of one that was replaced since.
     pub content: CrashContent,
 }
 
-/// Which content a crash speaks of.
+/// How a container showed that it refuses its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusing {
+    /// It cannot start on it, and is not back.
+    Crashed,
+    /// It runs on what it loaded before, and refused to load what is there now.
+    KeptOld,
+}
+
+/// Which content a refusal speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrashContent {
     /// What is live now: starting again would fail again.
@@ -54,24 +68,22 @@ pub(crate) fn config_maps_of(component: &Component) -> Vec<Key> {
     keys
 }
 
-/// The containers that died of their configuration and are not back.
+/// The containers that refuse their configuration: those that died of it and are not back, those that run on an older one.
 pub fn load_failures(snapshot: &Snapshot) -> Vec<LoadFailure<'_>> {
     let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
     let mut found = Vec::new();
     for component in components {
         for pod in component.pods.iter().filter(|pod| !pod.deleting) {
             for container in &pod.containers {
-                let Some(line) = container.last_fatal.as_ref().filter(|line| prow::log::is_config_failure(line)) else {
-                    continue;
-                };
-                // Back, and staying: the crash is history.
-                if container.ready && matches!(container.state, ContainerState::Running { .. }) {
-                    continue;
-                }
-                let crashed = crash_time(container, line);
+                let Some((line, how)) = refusing(container, snapshot.taken_at) else { continue };
+                let at = line.at.or_else(|| container.last_exit.as_ref().and_then(|exit| exit.finished));
                 let live = live_maps(snapshot, component);
                 let fault = fault_in_live(snapshot, components, &line.error);
-                let content = crash_content(!fault.is_empty(), crashed, &live);
+                let content = crash_content(!fault.is_empty(), at, &live);
+                // What was refused is replaced: nothing speaks against a component that runs any more.
+                if how == Refusing::KeptOld && content == CrashContent::Replaced {
+                    continue;
+                }
                 let culprits = match content {
                     CrashContent::Live if !fault.is_empty() => fault,
                     // By what the message names: only while it speaks of what is there.
@@ -85,15 +97,25 @@ pub fn load_failures(snapshot: &Snapshot) -> Vec<LoadFailure<'_>> {
                     .collect(),
                     CrashContent::Replaced => Vec::new(),
                 };
-                found.push(LoadFailure { component, pod, container, line, crashed, culprits, content });
+                found.push(LoadFailure { component, pod, container, line, how, at, culprits, content });
             }
         }
     }
     found
 }
 
-fn crash_time(container: &Container, line: &LogLine) -> Option<Timestamp> {
-    line.at.or_else(|| container.last_exit.as_ref().and_then(|exit| exit.finished))
+fn refusing(container: &Container, now: Timestamp) -> Option<(&LogLine, Refusing)> {
+    let settled = match &container.state {
+        ContainerState::Running { since } => {
+            container.ready || since.is_some_and(|since| now.as_second() - since.as_second() > SETTLED_SECONDS)
+        }
+        ContainerState::Waiting { .. } | ContainerState::Terminated(_) | ContainerState::Unknown => false,
+    };
+    if settled {
+        return container.reload_error.as_ref().map(|line| (line, Refusing::KeptOld));
+    }
+    let fatal = container.last_fatal.as_ref().filter(|line| prow::log::is_config_failure(line));
+    fatal.map(|line| (line, Refusing::Crashed))
 }
 
 fn live_maps<'a>(snapshot: &'a Snapshot, component: &Component) -> Vec<&'a ConfigMapState> {
@@ -127,28 +149,42 @@ fn crash_content(fault_is_live: bool, crashed: Option<Timestamp>, live: &[&Confi
     let (Some(crashed), Some(writer)) = (crashed, newest) else { return CrashContent::Live };
     let Some(written) = writer.at else { return CrashContent::Live };
     let seconds = crashed.as_second() - written.as_second();
-    // Soon after a write of our own the older content is the likelier one; after anybody else's the newer.
-    let ours = writer.manager == crate::model::FIELD_MANAGER;
-    if seconds < 0 || (ours && seconds < KUBELET_DELAY_SECONDS) { CrashContent::Replaced } else { CrashContent::Live }
+    // Soon after an upload by Prow the new content is the likelier culprit; soon after a person's write (or ours), which
+    // was meant to mend something, the older one that the kubelet had not replaced yet.
+    let upload = UPLOADERS.contains(&writer.manager.as_str());
+    if seconds < 0 || (!upload && seconds < KUBELET_DELAY_SECONDS) {
+        CrashContent::Replaced
+    } else {
+        CrashContent::Live
+    }
 }
 
-/// The contents that are known to be refused: those that crash a component now, and those that the journal remembers.
+/// The live ConfigMap that a refusal is about: the one named, else the one of the component's that was written last.
+pub(crate) fn suspect<'a>(snapshot: &'a Snapshot, failure: &LoadFailure<'_>) -> Option<&'a ConfigMapState> {
+    let live = live_maps(snapshot, failure.component);
+    match failure.culprits.first() {
+        Some((key, _)) => live.into_iter().find(|map| map.key == *key),
+        None => live.into_iter().max_by_key(|map| map.last_writer().and_then(|writer| writer.at)),
+    }
+}
+
+/// The contents that are known to be refused: those that a component refuses now, and those that the journal remembers
+/// of images that still run.
 pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Vec<RefusedContent> {
-    let mut all = snapshot.refused.clone();
+    let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
+    let runs = |image: &String| components.iter().any(|component| component.spec_images.contains(image));
+    let mut all: Vec<RefusedContent> =
+        snapshot.refused.iter().filter(|content| content.images.iter().any(runs)).cloned().collect();
     for failure in failures.iter().filter(|failure| failure.content == CrashContent::Live) {
-        let live = live_maps(snapshot, failure.component);
-        let map = match failure.culprits.first() {
-            Some((key, _)) => live.iter().find(|map| map.key == *key),
-            // The message names no file that we can find: the map that was written last is the suspect.
-            None => live.iter().max_by_key(|map| map.last_writer().and_then(|writer| writer.at)),
-        };
-        let Some(map) = map else { continue };
+        let Some(map) = suspect(snapshot, failure) else { continue };
+        let culprits = failure.culprits.iter().filter(|(key, _)| *key == map.key).map(|(_, key)| key.clone());
         let refused = RefusedContent {
             config_map: map.key.clone(),
             keys: digests(&map.values),
+            culprits: culprits.collect(),
             images: failure.component.spec_images.clone(),
             error: failure.line.error.clone(),
-            at: failure.crashed.unwrap_or(snapshot.taken_at),
+            at: failure.at.unwrap_or(snapshot.taken_at),
         };
         if !all.iter().any(|known| known.config_map == refused.config_map && known.keys == refused.keys) {
             all.push(refused);
@@ -160,7 +196,7 @@ pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Ve
 /// One finding a component, however many of its pods crash.
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
-    for failure in &context.failures {
+    for failure in context.failures.iter().filter(|failure| failure.how == Refusing::Crashed) {
         let object = &failure.component.object;
         let (config_map, config_key) = match culprit(context, failure) {
             Some((map, key)) => (Some(map.clone()), Some(key.clone())),
@@ -188,7 +224,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             basis: Basis::Fact,
             kind,
             subjects,
-            since: failure.pod.ready_changed.or(failure.crashed),
+            since: failure.pod.ready_changed.or(failure.at),
             evidence,
             repairs: match failure.content {
                 CrashContent::Live => vec![RepairId::SyncConfig],

@@ -19,10 +19,10 @@ mod unfinished;
 mod verdict;
 mod verify;
 
-pub use choose::choice_candidate;
+pub use choose::{choice_candidate, stale_checkout};
 pub use compare::same_value;
 pub use finding::*;
-pub use load_failure::{CrashContent, LoadFailure, load_failures, refused_contents};
+pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use verify::{VerifyState, verify};
 
 use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};
@@ -66,8 +66,8 @@ const DETECTORS: [Detector; 12] = [
 pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let failures = load_failures(snapshot);
     let refused = refused_contents(snapshot, &failures);
-    let choice = choose::choose(snapshot, &refused);
-    let drift = drift::compare(snapshot, choice.as_ref());
+    let choice = choose::choose(snapshot, &failures, &refused);
+    let drift = drift::compare(snapshot, &failures, choice.as_ref());
     let context = Context { snapshot, failures, refused, choice, drift };
 
     // The sort is stable, so that the detectors' order decides within a severity.

@@ -2,9 +2,9 @@
 
 use crate::model::{Candidate, Kind, ObjectRef, Objection};
 
-use super::choose::refusal;
-use super::compare::is_refused_content;
-use super::load_failure::CrashContent;
+use super::choose::{is_known_to_load, refusal};
+use super::compare::digests;
+use super::load_failure::{CrashContent, Refusing, suspect};
 use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
 
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
@@ -19,13 +19,20 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
 }
 
 fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<Finding> {
+    // Ready containers started on it: whatever our rules and an older memory say, it loads.
+    if is_known_to_load(candidate, context.snapshot, &context.failures) {
+        return None;
+    }
     let mut objections = candidate.objections.clone();
     let mut evidence: Vec<String> = Vec::new();
-    let mut basis = Basis::Guess;
-    if let Some(content) = refusal(candidate, &context.refused) {
-        basis = Basis::Fact;
+    let refused = context.snapshot.desired.seen().and_then(|desired| refusal(candidate, desired, &context.refused));
+    if let Some((content, basis)) = refused {
+        let what = match basis {
+            Basis::Fact => "its ConfigMap",
+            Basis::Guess => "it still holds the keys that were refused in ConfigMap",
+        };
         evidence.push(format!(
-            "its ConfigMap {} is the content that {} refused at {}: {}",
+            "{what} {}: the content that {} refused at {}: {}",
             content.config_map,
             content.images.join(", "),
             content.at,
@@ -35,12 +42,14 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
             objections.push(Objection {
                 message: content.error.clone(),
                 config_map: Some(content.config_map.clone()),
-                config_key: None,
+                config_key: content.culprits.first().cloned(),
                 repeats: None,
             });
         }
     }
-    if let Err(why) = &candidate.config_maps {
+    if let Err(why) = &candidate.config_maps
+        && objections.is_empty()
+    {
         objections.push(Objection { message: why.clone(), config_map: None, config_key: None, repeats: None });
     }
     evidence.extend(candidate.objections.iter().map(|objection| {
@@ -55,18 +64,20 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
         return None;
     }
     // Bad while it is what crashes a component; otherwise a trap for later.
-    let crashes_now = context.failures.iter().any(|failure| failure.content == CrashContent::Live)
-        && candidate.config_maps.as_ref().is_ok_and(|maps| {
-            context.refused.iter().any(|content| {
-                !context.snapshot.refused.contains(content) && maps.iter().any(|map| is_refused_content(map, content))
-            })
-        });
+    let crashes_now = refused.is_some_and(|(content, _)| {
+        context.failures.iter().any(|failure| {
+            failure.how == Refusing::Crashed
+                && failure.content == CrashContent::Live
+                && suspect(context.snapshot, failure)
+                    .is_some_and(|map| map.key == content.config_map && digests(&map.values) == content.keys)
+        })
+    });
     let object = ObjectRef::new(&context.snapshot.service.alias, "", Kind::Revision, &candidate.revision.id);
     let kind = FindingKind::RevisionWouldNotLoad { revision: candidate.revision.clone(), is_head, objections };
     Some(Finding {
         id: id(&kind, &subject(&object)),
         severity: if crashes_now { Severity::Bad } else { Severity::Warn },
-        basis,
+        basis: refused.map_or(Basis::Guess, |(_, basis)| basis),
         kind,
         subjects: vec![object],
         since: Some(candidate.revision.committed),

@@ -3,10 +3,11 @@
 use crate::model::{Key, Source, Timestamp};
 use crate::repair::RepairId;
 
-use super::choose::choice_candidate;
+use super::choose::{choice_candidate, stale_checkout};
 use super::load_failure::{CrashContent, config_maps_of};
 use super::{
-    Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, Health, NextStep, Severity, Verdict,
+    Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, Health, KeyChange, NextStep, Severity,
+    Verdict,
 };
 
 /// A change this many seconds after the first sign of trouble may still be its cause: clocks and status updates lag.
@@ -104,10 +105,6 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
     if !matches!(snapshot.service.components, Source::Known { .. }) {
         return NextStep::RegainSight { source: "service/components".to_owned() };
     }
-    let interrupted = snapshot.interrupted.iter().find(|run| run.running_pid.is_none() && !run.unknown.is_empty());
-    if let Some(run) = interrupted {
-        return NextStep::Resume { run: run.run.clone() };
-    }
     let sync = context.choice.as_ref().filter(|choice| would_change(context, choice));
     let repair_sync =
         |choice: &Choice| NextStep::Repair { repair: RepairId::SyncConfig, to: Some(choice.revision.clone()) };
@@ -124,6 +121,13 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
             return NextStep::Repair { repair: RepairId::Kick, to: None };
         }
         return NextStep::Wait { what: format!("{} starts on the new content", failure.component.object.name) };
+    }
+    let interrupted = snapshot.interrupted.iter().find(|run| run.running_pid.is_none() && !run.unknown.is_empty());
+    if let Some(run) = interrupted {
+        return NextStep::Resume { run: run.run.clone() };
+    }
+    if let Some(why) = stale_checkout(snapshot, &context.drift) {
+        return NextStep::Fetch { why };
     }
     if findings.iter().any(|finding| finding.severity == Severity::Bad && !finding.repairs.is_empty())
         && let Some(choice) = sync
@@ -157,7 +161,15 @@ fn would_change(context: &Context<'_>, choice: &Choice) -> bool {
         .known()
         .and_then(|desired| choice_candidate(desired, choice))
         .is_some_and(|candidate| candidate.config_maps.is_ok());
-    renders && context.drift.iter().any(|drift| matches!(drift.state, DriftState::Drift | DriftState::Missing))
+    renders
+        && context.drift.iter().any(|drift| match drift.state {
+            DriftState::Missing => true,
+            // Keys that git does not know are kept, unless they are to blame.
+            DriftState::Drift => {
+                drift.count(KeyChange::Added) + drift.count(KeyChange::Changed) + drift.blamed.len() > 0
+            }
+            DriftState::Same | DriftState::Unmanaged | DriftState::Unknown => false,
+        })
 }
 
 fn look_at_worst(findings: &[Finding]) -> NextStep {

@@ -302,6 +302,7 @@ fn what_was_refused_is_remembered_once() {
     let refused = RefusedContent {
         config_map: Key::new("prow", "job-config"),
         keys: [("jobs.yaml".to_owned(), "sha".to_owned())].into(),
+        culprits: Vec::new(),
         images: vec!["hook:v1".to_owned()],
         error: "duplicated preset".to_owned(),
         at: epoch(),

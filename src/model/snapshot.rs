@@ -129,6 +129,9 @@ pub struct RefusedContent {
     pub config_map: Key,
     /// Key to sha256 of the value after gunzip.
     pub keys: BTreeMap<String, String>,
+    /// The keys that the refusal was about, where that could be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub culprits: Vec<String>,
     /// Images of the component that refused it.
     pub images: Vec<String>,
     /// The component's own words.

@@ -49,6 +49,11 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
     let cause = verdict.cause.as_deref().and_then(|id| diagnosis.finding(id));
     match (verdict.state, cause) {
         (Health::Unknown, _) => "Too little can be seen to say how Prow is; see what is DENIED or LOST".to_owned(),
+        (Health::Healthy, _)
+            if diagnosis.choice.is_none() || diagnosis.drift.iter().any(|map| map.state == DriftState::Unknown) =>
+        {
+            "All components are ready; their configuration could not be judged, see what is DENIED or LOST".to_owned()
+        }
         (Health::Healthy, _) => "All components are ready and nothing speaks against their configuration".to_owned(),
         (Health::Degraded | Health::Broken, Some(cause)) => match &cause.kind {
             FindingKind::ConfigLoadFailure { component, config_map, .. } => match config_map {
@@ -74,6 +79,7 @@ pub fn next(diagnosis: &Diagnosis) -> String {
         NextStep::Repair { repair, to: None } => {
             format!("plan {repair}: crash-looping pods out of their back-off, onto the repaired configuration")
         }
+        NextStep::Fetch { why } => format!("git fetch in the checkout first: {why}"),
         NextStep::Resume { run } => format!("run resume {run}: read back what an interrupted run left"),
         NextStep::MendRevision { revision } => format!(
             "get a fix of {} \"{}\" merged: Prow works now, but git's head would break it again",
@@ -81,7 +87,7 @@ pub fn next(diagnosis: &Diagnosis) -> String {
             revision.subject
         ),
         NextStep::Wait { what } => format!("wait: {what}"),
-        NextStep::Look { at } => format!("look at {at}: no repair of this tool answers it"),
+        NextStep::Look { at } => format!("look at {at}: no repair of this tool answers it unasked"),
         NextStep::RegainSight { source } => format!("regain sight of {source}: see its error and hint below"),
     };
     format!("NEXT  {text}")

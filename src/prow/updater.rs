@@ -52,7 +52,11 @@ pub fn render_with<'a>(
     rendering.judge_maps(&used);
     // As the bootstrapper walks; what spells its namespace comes before what leaves it empty.
     placements.sort_by(|a, b| b.spelled.cmp(&a.spelled).then_with(|| a.path.split('/').cmp(b.path.split('/'))));
-    let chosen = rendering.choose(placements);
+    let empty = rendering.partitions_beside(&placements);
+    let mut chosen = rendering.choose(placements);
+    for target in empty {
+        chosen.entry(target).or_default();
+    }
     let config_maps = rendering.fill(chosen, content);
     Rendered { config_maps, not_understood: rendering.said }
 }
@@ -128,6 +132,26 @@ impl Rendering<'_> {
                 }
             })
             .collect()
+    }
+
+    /// All partitions of the maps that have a file: the bootstrapper also writes those that none falls into.
+    fn partitions_beside(&self, placements: &[Placement]) -> BTreeSet<Target> {
+        let mut targets = BTreeSet::new();
+        for map in self.updater.maps.iter().filter(|map| !map.partitioned_names.is_empty()) {
+            for (cluster, key) in placements.iter().map(|placement| &placement.target) {
+                if self.goes_to(map, cluster, &key.namespace) && map.partitioned_names.contains(&key.name) {
+                    let names = map.partitioned_names.iter();
+                    targets.extend(names.map(|name| (cluster.clone(), Key::new(&key.namespace, name))));
+                }
+            }
+        }
+        targets
+    }
+
+    fn goes_to(&self, map: &Map, cluster: &Alias, namespace: &str) -> bool {
+        let spelled =
+            |wanted: &str| if wanted.is_empty() { self.prowjob_namespace == namespace } else { wanted == namespace };
+        self.updater.targets(map).iter().any(|(alias, wanted)| alias == cluster && spelled(wanted))
     }
 
     /// Maps that are not followed at all, and maps that are about nothing.

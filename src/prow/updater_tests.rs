@@ -76,6 +76,13 @@ fn partitions_by_the_first_byte_of_the_keys_hash() {
 }
 
 #[test]
+fn a_partition_that_no_file_falls_into_is_empty_rather_than_missing() {
+    let list: &[(&str, &[u8])] = &[("part/foo.yaml", b"1"), ("part/bar.yaml", b"2")];
+    let maps = "  maps:\n    part/*.yaml: {partitioned_names: [p1, p2]}\n    none/*: {partitioned_names: [q1]}\n";
+    assert_eq!(shape(&rendered(maps, list)), ["default/jobs/p1: bar.yaml=2 foo.yaml=1", "default/jobs/p2: "]);
+}
+
+#[test]
 fn duplicates_in_the_walks_order_which_is_not_that_of_bytes() {
     let list: &[(&str, &[u8])] = &[("x/a-b/dup.yaml", b"dash"), ("x/a/dup.yaml", b"slash")];
     let two = rendered("  maps:\n    x/**/*.yaml: {name: m}\n", list);

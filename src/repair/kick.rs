@@ -1,8 +1,8 @@
 //! `kick`: deletes the crash-looping pods whose configuration was repaired, so that nobody waits out five minutes of
 //! back-off. Their owner makes new ones, which mount the new content at once.
 
-use crate::diagnose::{CrashContent, Diagnosis, load_failures};
-use crate::model::{Component, ComponentPod, ConfigMapState, Snapshot, Timestamp, Write};
+use crate::diagnose::{CrashContent, Diagnosis, LoadFailure, Refusing, load_failures};
+use crate::model::{Component, ComponentPod, ConfigMapState, Container, ContainerState, Snapshot, Write};
 
 use super::{
     Confirmation, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required,
@@ -21,20 +21,19 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     let mut refusals = Vec::new();
     let mut warnings = Vec::new();
     let mut watched = Vec::new();
+    let failures = load_failures(snapshot);
     for component in components {
         for pod in component.pods.iter().filter(|pod| !pod.deleting) {
             let Some(crashed) = pod.containers.iter().find(|container| container.is_crash_looping()) else { continue };
-            let maps: Vec<&ConfigMapState> = component
-                .config_maps()
-                .iter()
-                .filter_map(|key| live.get(key))
-                .filter(|map| is_asked_for(request, map))
-                .collect();
-            if maps.is_empty() {
+            let asked = request.maps.is_empty()
+                || component.config_maps().iter().filter_map(|key| live.get(key)).any(|map| is_asked_for(request, map));
+            if !asked {
                 continue;
             }
-            let crashed_at = crashed.last_exit.as_ref().and_then(|exit| exit.finished);
-            match judge(request, snapshot, component, pod, &maps, crashed_at) {
+            let failure = failures.iter().find(|failure| {
+                failure.how == Refusing::Crashed && failure.pod.object == pod.object && failure.container == crashed
+            });
+            match judge(request, component, pod, failure) {
                 Ok(why) => {
                     if let Some(over) = request.overridden(OverrideId::UnchangedConfig) {
                         warnings.push(format!("override unchanged-config, reason: {}", over.reason));
@@ -89,12 +88,11 @@ fn is_asked_for(request: &Request, map: &ConfigMapState) -> bool {
 /// Why this pod may be deleted, or why not.
 fn judge(
     request: &Request,
-    snapshot: &Snapshot,
     component: &Component,
     pod: &ComponentPod,
-    maps: &[&ConfigMapState],
-    crashed: Option<Timestamp>,
+    failure: Option<&LoadFailure<'_>>,
 ) -> Result<String, Refusal> {
+    let name = &component.object.name;
     if pod.owner.is_none() {
         return Err(Refusal::new("nobody owns this pod: nobody would make a new one", "look at it by hand"));
     }
@@ -104,32 +102,35 @@ fn judge(
             "find out who holds them first",
         ));
     }
-    let failures = load_failures(snapshot);
-    let failure = failures.iter().find(|failure| failure.pod.object == pod.object);
-    let replaced = match failure {
-        Some(failure) => failure.content == CrashContent::Replaced,
-        // Crashed for another reason: only a later write can help it.
-        None => maps.iter().any(|map| {
-            let written = map.last_writer().and_then(|writer| writer.at);
-            matches!((written, crashed), (Some(written), Some(crashed)) if written >= crashed)
-        }),
-    };
-    if replaced {
+    let runs = |container: &Container| container.ready && matches!(container.state, ContainerState::Running { .. });
+    if let Some(container) = pod.containers.iter().find(|container| runs(container)) {
+        return Err(Refusal::new(
+            format!(
+                "its container {} still works, on what it loaded before: a new pod may not come up",
+                container.name
+            ),
+            "look at the container that crash-loops by hand",
+        ));
+    }
+    if let Some(failure) = failure.filter(|failure| failure.content == CrashContent::Replaced) {
         return Ok(format!(
-            "{} crashed on content that was replaced since; its back-off goes on",
-            component.object.name
+            "{name} crashed on content that was replaced since, and its back-off goes on; its last words: {} {}",
+            failure.line.msg, failure.line.error
         ));
     }
     if request.overridden(OverrideId::UnchangedConfig).is_some() {
-        return Ok(format!(
-            "{} crash-loops; asked for although its configuration has not changed",
-            component.object.name
-        ));
+        return Ok(format!("{name} crash-loops; asked for although nothing says that it would start now"));
     }
-    Err(Refusal::new(
-        format!("{} would crash again: its configuration has not changed since it crashed", component.object.name),
-        "repair the configuration first: `prow-breakglass plan sync-config`",
-    ))
+    Err(match failure {
+        Some(_) => Refusal::new(
+            format!("{name} would crash again: its configuration has not changed since it crashed"),
+            "repair the configuration first: `prow-breakglass plan sync-config`",
+        ),
+        None => Refusal::new(
+            format!("{name} does not crash-loop over its configuration, as far as its log tells"),
+            "look at its log; if a new pod would help all the same: --override unchanged-config --reason TEXT",
+        ),
+    })
 }
 
 fn step(n: usize, pod: &ComponentPod, why: String) -> Step {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use plan::*;
 
 use crate::diagnose::Diagnosis;
-use crate::model::{ClusterIdentity, Snapshot, Source};
+use crate::model::{ClusterIdentity, FailureKind, Snapshot, Source};
 
 /// The repairs. Menus, help and the CLI derive from [`RepairId::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,11 +85,21 @@ pub enum OverrideId {
     UnchangedConfig,
     /// Remove more than a fifth of a ConfigMap's keys.
     PruneMany,
+    /// Write from a checkout that seems to be behind what Prow uploaded last.
+    StaleCheckout,
+    /// Write although the log of a crash-looping component could not be read: it may say what it refuses.
+    UnreadLog,
 }
 
 impl OverrideId {
-    pub const ALL: [OverrideId; 4] =
-        [OverrideId::WouldNotLoad, OverrideId::WrongTarget, OverrideId::UnchangedConfig, OverrideId::PruneMany];
+    pub const ALL: [OverrideId; 6] = [
+        OverrideId::WouldNotLoad,
+        OverrideId::WrongTarget,
+        OverrideId::UnchangedConfig,
+        OverrideId::PruneMany,
+        OverrideId::StaleCheckout,
+        OverrideId::UnreadLog,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -97,6 +107,8 @@ impl OverrideId {
             OverrideId::WrongTarget => "wrong-target",
             OverrideId::UnchangedConfig => "unchanged-config",
             OverrideId::PruneMany => "prune-many",
+            OverrideId::StaleCheckout => "stale-checkout",
+            OverrideId::UnreadLog => "unread-log",
         }
     }
 }
@@ -123,15 +135,18 @@ fn required<'a, T>(source: &'a Source<T>, what: &str) -> Result<&'a T, Refusal> 
         Source::Loading => Err(Refusal::new(
             format!("{what} is not read yet"),
             "wait for the first answer, or look at `prow-breakglass status`",
-        )),
+        )
+        .because(FailureKind::Unreachable)),
         Source::Denied { verb } => Err(Refusal::new(
             format!("{what} cannot be read: the API server forbids {verb}"),
             "ask for the role in assets/rbac/oncall.yaml, or use --as with one that has it",
-        )),
+        )
+        .because(FailureKind::Forbidden)),
         Source::Lost { error, .. } => Err(Refusal::new(
             format!("{what} is not known now: {}", error.summary),
             error.hint.clone().unwrap_or_else(|| "regain sight of it first: unknown is not empty".to_owned()),
-        )),
+        )
+        .because(error.kind)),
     }
 }
 

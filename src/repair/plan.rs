@@ -83,6 +83,8 @@ pub enum Undo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
+    /// A guard's no, or why the plan's basis could not be read: it decides the exit code.
+    pub kind: FailureKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<ObjectRef>,
     pub reason: String,
@@ -91,7 +93,13 @@ pub struct Refusal {
 
 impl Refusal {
     pub fn new(reason: impl Into<String>, hint: impl Into<String>) -> Self {
-        Refusal { object: None, reason: reason.into(), hint: hint.into() }
+        Refusal { kind: FailureKind::Refused, object: None, reason: reason.into(), hint: hint.into() }
+    }
+
+    #[must_use]
+    pub fn because(mut self, kind: FailureKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     #[must_use]
@@ -103,7 +111,7 @@ impl Refusal {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Failure::new(FailureKind::Refused, refusal.reason).hint(refusal.hint)
+        Failure::new(refusal.kind, refusal.reason).hint(refusal.hint)
     }
 }
 
@@ -245,15 +253,15 @@ pub fn approve(plan: &Plan, preview: &Preview, approval: &Approval) -> Result<Ap
         return Err(Refusal::new(format!("the server was not asked about step {}", step.n), "preview this plan again"));
     }
     if let Some(step) = preview.steps.iter().find(|step| !matches!(step.answer, Answer::Accepted | Answer::Gone)) {
-        let why = match &step.answer {
-            Answer::Moved { detail } => detail.clone(),
-            Answer::Refused { failure } => failure.summary.clone(),
-            Answer::Accepted | Answer::Gone => String::new(),
-        };
-        return Err(Refusal::new(
-            format!("step {} does not hold any more: {why}", step.n),
-            "make the plan anew and read it again: somebody else is at work on the same object",
-        ));
+        return Err(match &step.answer {
+            Answer::Refused { failure } => Refusal::new(
+                format!("the server refuses step {}: {}", step.n, failure.summary),
+                failure.hint.clone().unwrap_or_else(|| "mend that, then preview again".to_owned()),
+            )
+            .because(failure.kind),
+            Answer::Moved { detail } => moved(step.n, detail),
+            Answer::Accepted | Answer::Gone => moved(step.n, "it is gone"),
+        });
     }
     match approval {
         Approval::Typed(words) if words.trim() == plan.confirmation.word() => {}
@@ -266,6 +274,13 @@ pub fn approve(plan: &Plan, preview: &Preview, approval: &Approval) -> Result<Ap
         Approval::Flags { context, expect } => check_flags(plan, context, *expect)?,
     }
     Ok(ApprovedPlan { plan: plan.clone() })
+}
+
+fn moved(n: usize, detail: &str) -> Refusal {
+    Refusal::new(
+        format!("step {n} does not hold any more: {detail}"),
+        "make the plan anew and read it again: somebody else is at work on the same object",
+    )
 }
 
 fn check_flags(plan: &Plan, context: &str, expect: Expect) -> Result<(), Refusal> {

@@ -3,25 +3,24 @@
 //! One PUT a ConfigMap, over the live object, guarded by its uid and resourceVersion: never delete-then-create, so no
 //! moment without the ConfigMap. Keys that git does not know are kept unless pruning was asked for. Labels and annotations stay.
 
+mod checks;
+
 use std::collections::BTreeMap;
 
 use crate::diagnose::{
     Basis, Choice, ChoiceReason, ConfigMapDrift, Diagnosis, DriftState, FindingKind, KeyChange, choice_candidate,
 };
 use crate::model::{
-    Candidate, ConfigMapBody, ConfigMapState, DesiredConfigMap, ObjectRef, ObjectVersion, Snapshot, Values, Write,
-    content_digest,
+    ConfigMapBody, ConfigMapState, DesiredConfigMap, ObjectRef, ObjectVersion, Snapshot, Values, Write, content_digest,
 };
+
+use checks::MAX_BYTES;
 
 use super::{
     Confirmation, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required,
     what_was_lost,
 };
 
-/// The API server's limit on a ConfigMap's values, in bytes; keys are not counted.
-const MAX_BYTES: usize = 1_048_576;
-/// Live keys that git must know, in percent, before we believe that both speak of the same ConfigMap.
-const MIN_OVERLAP_PERCENT: usize = 50;
 /// Keys that a prune may remove without a further word, in percent.
 const MAX_PRUNE_PERCENT: usize = 20;
 /// A crash-looping container waits at most five minutes before its next start; then it needs a moment to be Ready.
@@ -47,8 +46,10 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         ));
     }
     let mut warnings = Vec::new();
-    check_loads(request, choice, candidate, diagnosis, &mut warnings)?;
-    check_names(request, maps)?;
+    checks::check_names(request, maps)?;
+    checks::check_loads(request, choice, candidate, diagnosis, &mut warnings)?;
+    checks::check_fetched(request, snapshot, diagnosis, &mut warnings)?;
+    checks::check_logs(request, choice, snapshot, &mut warnings)?;
 
     let mut steps: Vec<Step> = Vec::new();
     let mut refusals = Vec::new();
@@ -74,7 +75,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
                 Some(state) => put(request, map, state, drift, &mut warnings),
                 None => continue,
             },
-            Some((_, DriftState::Missing)) => create(map),
+            Some((_, DriftState::Missing)) => create(map, snapshot),
             Some((_, DriftState::Unknown)) | None => Err(Refusal::new(
                 "its live content could not be read",
                 "look at the denied or lost sources in `prow-breakglass status`",
@@ -98,12 +99,10 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     if steps.is_empty() {
         return Err(match refusals.into_iter().next() {
             Some(refusal) => refusal,
-            None => Refusal::new(
-                format!("nothing to write: the live ConfigMaps hold revision {} already", choice.revision.short()),
-                "if a component still crash-loops, `prow-breakglass plan kick` ends its back-off",
-            ),
+            None => nothing_to_write(choice, diagnosis),
         });
     }
+    checks::check_what_is_written(request, snapshot, candidate, &steps, &mut warnings)?;
     warnings.extend(consumers_that_will_not_notice(snapshot, &steps));
 
     let names: Vec<&str> = steps.iter().map(|step| step.write.object().name.as_str()).collect();
@@ -147,53 +146,33 @@ fn no_choice() -> Refusal {
 
 /// Why this revision, with what it rests on.
 fn reason(choice: &Choice) -> String {
-    match choice.why {
-        ChoiceReason::Asked => "FACT asked for with --revision".to_owned(),
-        ChoiceReason::Head => "GUESS git's head, and nothing speaks against it".to_owned(),
-        ChoiceReason::NewestKnownToLoad => "FACT the newest revision that Ready containers started on".to_owned(),
-        ChoiceReason::NewestWithoutObjection => "GUESS the newest revision that nothing speaks against".to_owned(),
+    let why = match choice.why {
+        ChoiceReason::Asked => "asked for with --revision",
+        ChoiceReason::Head => "git's head, and nothing speaks against it",
+        ChoiceReason::NewestKnownToLoad => "the newest revision that Ready containers started on",
+        ChoiceReason::NewestWithoutObjection => "the newest revision that nothing speaks against",
+    };
+    match choice.basis {
+        Basis::Fact => format!("FACT it loads: {why}"),
+        Basis::Guess => format!("GUESS it loads: {why}"),
     }
 }
 
-/// A revision that was asked for although something speaks against it needs a typed override.
-fn check_loads(
-    request: &Request,
-    choice: &Choice,
-    candidate: &Candidate,
-    diagnosis: &Diagnosis,
-    warnings: &mut Vec<String>,
-) -> Result<(), Refusal> {
-    let against = diagnosis.findings.iter().find_map(|finding| match &finding.kind {
-        FindingKind::RevisionWouldNotLoad { revision, objections, .. } if revision.id == choice.revision.id => {
-            objections.first().map(|objection| objection.message.clone())
-        }
-        _ => None,
-    });
-    let against = against.or_else(|| candidate.objections.first().map(|objection| objection.message.clone()));
-    let Some(against) = against else { return Ok(()) };
-    match request.overridden(OverrideId::WouldNotLoad) {
-        Some(over) => {
-            warnings.push(format!("override would-not-load ({against}), reason: {}", over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("revision {} would not load: {against}", choice.revision.short()),
-            "choose another revision, or --override would-not-load --reason TEXT",
-        )),
+fn nothing_to_write(choice: &Choice, diagnosis: &Diagnosis) -> Refusal {
+    let kept: usize = diagnosis.drift.iter().map(|drift| drift.count(KeyChange::Removed)).sum();
+    if kept > 0 {
+        return Refusal::new(
+            format!(
+                "nothing to write: all that {} asks for is live; {kept} key(s) that git does not know are kept",
+                choice.revision.short()
+            ),
+            "--prune removes them",
+        );
     }
-}
-
-fn check_names(request: &Request, maps: &[DesiredConfigMap]) -> Result<(), Refusal> {
-    for name in &request.maps {
-        if !maps.iter().any(|map| names(name, map)) {
-            let known: Vec<String> = maps.iter().map(|map| map.key.to_string()).collect();
-            return Err(Refusal::new(
-                format!("git asks for no ConfigMap {name}"),
-                format!("it asks for {}", known.join(", ")),
-            ));
-        }
-    }
-    Ok(())
+    Refusal::new(
+        format!("nothing to write: the live ConfigMaps hold revision {} already", choice.revision.short()),
+        "if a component still crash-loops, `prow-breakglass plan kick` ends its back-off",
+    )
 }
 
 fn is_asked_for(request: &Request, map: &DesiredConfigMap) -> bool {
@@ -218,7 +197,7 @@ fn put(
             "a new one under another name is needed, and the workloads must mount it: by hand",
         ));
     }
-    check_target(request, map, live, warnings)?;
+    checks::check_target(request, map, live, warnings)?;
     let mut values = live.values.clone();
     for key in drift.keys.iter().filter(|key| matches!(key.change, KeyChange::Added | KeyChange::Changed)) {
         if let Some(entry) = map.entries.get(&key.key) {
@@ -227,39 +206,39 @@ fn put(
     }
     let stale: Vec<&String> =
         drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| &key.key).collect();
-    let mut removed = 0;
-    if request.prune {
-        if stale.len() * 100 > live.values.len() * MAX_PRUNE_PERCENT {
-            match request.overridden(OverrideId::PruneMany) {
-                Some(over) => warnings.push(format!("override prune-many, reason: {}", over.reason)),
-                None => {
-                    return Err(Refusal::new(
-                        format!("pruning would remove {} of {} keys", stale.len(), live.values.len()),
-                        "is this the right checkout? if so: --override prune-many --reason TEXT",
-                    ));
-                }
+    if request.prune && stale.len() * 100 > live.values.len() * MAX_PRUNE_PERCENT {
+        match request.overridden(OverrideId::PruneMany) {
+            Some(over) => warnings.push(format!("override prune-many, reason: {}", over.reason)),
+            None => {
+                return Err(Refusal::new(
+                    format!("pruning would remove {} of {} keys", stale.len(), live.values.len()),
+                    "is this the right checkout? if so: --override prune-many --reason TEXT",
+                ));
             }
         }
-        for key in &stale {
-            values.remove(*key);
-        }
-        removed = stale.len();
-    } else if !stale.is_empty() {
-        warnings.push(format!(
-            "{}: {} key(s) that git does not know are kept: {} (--prune removes them)",
-            map.key,
-            stale.len(),
-            stale.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(", ")
-        ));
+    }
+    // What is refused must go, whoever asked for pruning or not: keeping it would keep the outage.
+    let (removed, kept): (Vec<&String>, Vec<&String>) =
+        stale.into_iter().partition(|key| request.prune || drift.blamed.contains(key));
+    for key in &removed {
+        values.remove(*key);
+    }
+    if !removed.is_empty() {
+        warnings.push(format!("{}: removes {}, which git does not know; the backup has it", map.key, joined(&removed)));
+    }
+    if !kept.is_empty() {
+        let keys = joined(&kept);
+        warnings.push(format!("{}: keeps {keys}, which git does not know (--prune removes such keys)", map.key));
     }
     if values == live.values {
         return Ok(None);
     }
-    check_values(&values)?;
+    checks::check_values(&values)?;
     let effect = format!(
-        "{} key(s) changed, {} added, {removed} removed; {} bytes of {MAX_BYTES}",
+        "{} key(s) changed, {} added, {} removed; {} bytes of {MAX_BYTES}",
         drift.count(KeyChange::Changed),
         drift.count(KeyChange::Added),
+        removed.len(),
         total(&values),
     );
     let write = Write::PutConfigMap {
@@ -274,33 +253,14 @@ fn put(
     Ok(Some((write, effect)))
 }
 
-/// Low key overlap means that the checkout and the cluster speak of different things.
-fn check_target(
-    request: &Request,
-    map: &DesiredConfigMap,
-    live: &ConfigMapState,
-    warnings: &mut Vec<String>,
-) -> Result<(), Refusal> {
-    let keys: Vec<&String> = live.values.keys().filter(|key| *key != "VERSION").collect();
-    let known = keys.iter().filter(|key| map.entries.contains_key(**key)).count();
-    if keys.is_empty() || known * 100 >= keys.len() * MIN_OVERLAP_PERCENT {
-        return Ok(());
-    }
-    match request.overridden(OverrideId::WrongTarget) {
-        Some(over) => {
-            warnings.push(format!("override wrong-target for {}, reason: {}", map.key, over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("of its {} live keys git knows only {known}: this looks like another Prow's ConfigMap", keys.len()),
-            "check --context and --repo; if both are right: --override wrong-target --reason TEXT",
-        )),
-    }
+fn joined(keys: &[&String]) -> String {
+    keys.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn create(map: &DesiredConfigMap) -> Result<Option<(Write, String)>, Refusal> {
+fn create(map: &DesiredConfigMap, snapshot: &Snapshot) -> Result<Option<(Write, String)>, Refusal> {
+    checks::check_namespace(map, snapshot)?;
     let values: Values = map.entries.iter().map(|(key, entry)| (key.clone(), entry.bytes.clone())).collect();
-    check_values(&values)?;
+    checks::check_values(&values)?;
     let effect = format!("{} key(s), {} bytes of {MAX_BYTES}", values.len(), total(&values));
     // As Prow's updater labels what it creates.
     let labels = BTreeMap::from([
@@ -314,27 +274,6 @@ fn create(map: &DesiredConfigMap) -> Result<Option<(Write, String)>, Refusal> {
 
 fn total(values: &Values) -> usize {
     values.values().map(Vec::len).sum()
-}
-
-fn check_values(values: &Values) -> Result<(), Refusal> {
-    if total(values) > MAX_BYTES {
-        return Err(Refusal::new(
-            format!("it would hold {} bytes, and the API server takes at most {MAX_BYTES}", total(values)),
-            "`gzip: true` on this map in plugins.yaml, or split it with another map",
-        ));
-    }
-    let bad = values.keys().find(|key| {
-        key.is_empty()
-            || key.len() > 253
-            || !key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
-    });
-    match bad {
-        Some(key) => Err(Refusal::new(
-            format!("the API server takes no key {key:?}: only letters, digits, `-`, `_` and `.`"),
-            "rename that file in the repository",
-        )),
-        None => Ok(()),
-    }
 }
 
 /// The finding that the step answers.

@@ -322,6 +322,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
     let next = match &seen.diagnosis.verdict.next {
         NextStep::Repair { repair, .. } => Some(*repair),
         NextStep::Nothing
+        | NextStep::Fetch { .. }
         | NextStep::Resume { .. }
         | NextStep::Wait { .. }
         | NextStep::MendRevision { .. }

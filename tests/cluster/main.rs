@@ -13,4 +13,13 @@ mod bed {
     pub use handle::Bed;
 }
 
+mod bootstrapper;
+// Faults are of debug builds.
+#[cfg(debug_assertions)]
+mod crash;
+mod outage;
+mod preview;
+#[cfg(debug_assertions)]
+mod race;
 mod smoke;
+mod support;

@@ -1,40 +1,15 @@
 //! The bed itself: what the other tests take for granted.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, LogParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, ResourceExt as _};
 
 use crate::bed::Bed;
-
-const NAMESPACE: &str = "prow";
-
-async fn client(kubeconfig: &Path) -> Client {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the bed's kubeconfig");
-    let options = KubeConfigOptions::default();
-    let config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("the bed's kubeconfig is complete");
-    Client::try_from(config).expect("a client")
-}
-
-/// Runs a test's requests on a runtime of its own.
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
-}
-
-/// Asks until it is so.
-async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !so().await {
-        assert!(Instant::now() < deadline, "{what} did not happen within a minute");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
+use crate::support::{NAMESPACE, block_on, client, eventually};
 
 async fn hooks(client: &Client) -> Vec<Pod> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);

@@ -2,8 +2,9 @@
 //! plane is in `tests/cluster/`.
 
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "the screens use more of it")]
 mod support;
+
+mod corners;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use prow_breakglass::diagnose::{
 };
 use prow_breakglass::journal::Journal;
 use prow_breakglass::model::{
-    FIELD_MANAGER, Failure, FailureKind, Key, RefusedContent, Snapshot, Source, Write, Writer, content_digest,
+    FIELD_MANAGER, Failure, FailureKind, Key, LogLine, RefusedContent, Snapshot, Source, Write, Writer, content_digest,
 };
 use prow_breakglass::present;
 use prow_breakglass::repair::{
@@ -155,6 +156,44 @@ fn a_refused_head_is_not_proposed_again_once_its_crash_is_gone() {
     assert_eq!(with.verdict.next, NextStep::MendRevision { revision: head });
     assert_eq!(kinds(&with), [("revision-would-not-load", Severity::Warn, Basis::Fact)]);
     assert_eq!(with.exit_code(), 1);
+}
+
+/// The hours between the upload and the first restart, and the minutes after an undo.
+#[test]
+fn a_refused_content_puts_the_running_at_risk_before_anything_crashes() {
+    let crashed = incident();
+    let mut snapshot = Snapshot { desired: crashed.desired.clone(), ..healthy() };
+    snapshot.service.config_maps = crashed.service.config_maps.clone();
+    let at_risk = |snapshot: &Snapshot| -> Vec<(Basis, Vec<String>)> {
+        let findings = diagnose(snapshot).findings.into_iter();
+        findings
+            .filter_map(|finding| match finding.kind {
+                FindingKind::ConfigAtRiskOnRestart { components, .. } => Some((finding.basis, components)),
+                _ => None,
+            })
+            .collect()
+    };
+    assert_eq!(at_risk(&snapshot), [], "nobody has refused it yet");
+
+    let remembered = Snapshot { refused: diagnose(&crashed).refused, ..snapshot.clone() };
+    let found = at_risk(&remembered);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0 == Basis::Fact && found[0].1.contains(&"hook".to_owned()), "{found:?}");
+
+    let Source::Known { value: components, .. } = &mut snapshot.service.components else { panic!("known components") };
+    let hook = components.iter_mut().find(|component| component.role == "hook").expect("hook");
+    let refusal = |error: &str| {
+        let line = crashed.service.components.known().and_then(|all| {
+            all.iter().flat_map(|c| &c.pods).flat_map(|pod| &pod.containers).find_map(|c| c.last_fatal.clone())
+        });
+        line.map(|line| LogLine { error: error.to_owned(), level: "error".to_owned(), ..line })
+    };
+    hook.pods[0].containers[0].reload_error = refusal("some other fault, of a content that is gone");
+    assert_eq!(at_risk(&snapshot), []);
+    let Source::Known { value: components, .. } = &mut snapshot.service.components else { panic!("known components") };
+    let hook = components.iter_mut().find(|component| component.role == "hook").expect("hook");
+    hook.pods[0].containers[0].reload_error = refusal(support::FATAL);
+    assert_eq!(at_risk(&snapshot), found);
 }
 
 #[test]

@@ -1,0 +1,210 @@
+//! What speaks against a `sync-config`: each check refuses with the reason and the next step; those that a person may know
+//! better can be set aside by an override with a reason.
+
+use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, FindingKind, stale_checkout};
+use crate::model::{Candidate, ConfigMapState, DesiredConfigMap, Key, Snapshot, Values, Write};
+use crate::prow;
+
+use super::{names, total};
+use crate::repair::{OverrideId, Refusal, Request, Step};
+
+/// The API server's limit on a ConfigMap's values, in bytes; keys are not counted.
+pub(super) const MAX_BYTES: usize = 1_048_576;
+/// Live keys that git must know, in percent, before we believe that both speak of the same ConfigMap.
+const MIN_OVERLAP_PERCENT: usize = 50;
+
+/// A revision that was asked for although something speaks against it needs a typed override.
+pub(super) fn check_loads(
+    request: &Request,
+    choice: &Choice,
+    candidate: &Candidate,
+    diagnosis: &Diagnosis,
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    let against = diagnosis.findings.iter().find_map(|finding| match &finding.kind {
+        FindingKind::RevisionWouldNotLoad { revision, objections, .. } if revision.id == choice.revision.id => {
+            objections.first().map(|objection| objection.message.clone())
+        }
+        _ => None,
+    });
+    let against = against.or_else(|| candidate.objections.first().map(|objection| objection.message.clone()));
+    let Some(against) = against else { return Ok(()) };
+    match request.overridden(OverrideId::WouldNotLoad) {
+        Some(over) => {
+            warnings.push(format!("override would-not-load ({against}), reason: {}", over.reason));
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            format!("revision {} would not load: {against}", choice.revision.short()),
+            "choose another revision, or --override would-not-load --reason TEXT",
+        )),
+    }
+}
+
+pub(super) fn check_names(request: &Request, maps: &[DesiredConfigMap]) -> Result<(), Refusal> {
+    for name in &request.maps {
+        if !maps.iter().any(|map| names(name, map)) {
+            let known: Vec<String> = maps.iter().map(|map| map.key.to_string()).collect();
+            return Err(Refusal::new(
+                format!("git asks for no ConfigMap {name}"),
+                format!("it asks for {}", known.join(", ")),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A checkout that is behind would take production back to what it last fetched.
+pub(super) fn check_fetched(
+    request: &Request,
+    snapshot: &Snapshot,
+    diagnosis: &Diagnosis,
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    let Some(why) = stale_checkout(snapshot, &diagnosis.drift) else { return Ok(()) };
+    match request.overridden(OverrideId::StaleCheckout) {
+        Some(over) => {
+            warnings.push(format!("override stale-checkout ({why}), reason: {}", over.reason));
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            format!("the checkout may be behind: {why}"),
+            "git fetch in it and plan again; if git really is as wanted: --override stale-checkout --reason TEXT",
+        )),
+    }
+}
+
+/// Whoever crash-loops without a log that we could read may refuse the very revision that we would choose.
+pub(super) fn check_logs(
+    request: &Request,
+    choice: &Choice,
+    snapshot: &Snapshot,
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    if choice.why == ChoiceReason::Asked || choice.basis == Basis::Fact {
+        return Ok(());
+    }
+    let components = snapshot.service.components.known().map_or(&[][..], Vec::as_slice);
+    let mute = components.iter().find(|component| {
+        let containers = component.pods.iter().flat_map(|pod| &pod.containers);
+        let mut looping = containers.filter(|container| container.is_crash_looping()).peekable();
+        looping.peek().is_some() && looping.all(|container| container.last_fatal.is_none())
+    });
+    let Some(component) = mute else { return Ok(()) };
+    let name = &component.object.name;
+    match request.overridden(OverrideId::UnreadLog) {
+        Some(over) => {
+            warnings.push(format!("override unread-log ({name} crash-loops), reason: {}", over.reason));
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            format!(
+                "{name} crash-loops and its log is not known: it may refuse the very revision that would be written"
+            ),
+            "try again in a moment, get the right to read pods/log, or name a good --revision",
+        )),
+    }
+}
+
+/// What is written is live content and git's together: it is judged as such, not as git alone.
+pub(super) fn check_what_is_written(
+    request: &Request,
+    snapshot: &Snapshot,
+    candidate: &Candidate,
+    steps: &[Step],
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    let (Some(live), Some(components)) = (snapshot.service.config_maps.known(), snapshot.service.components.known())
+    else {
+        return Ok(());
+    };
+    let mut after = live.clone();
+    for step in steps {
+        let object = step.write.object();
+        match &step.write {
+            Write::PutConfigMap { body, .. } => {
+                if let Some(state) = after.get_mut(&Key::new(&object.namespace, &object.name)) {
+                    state.values.clone_from(&body.values);
+                }
+            }
+            Write::CreateConfigMap { .. } | Write::DeletePod { .. } => {}
+        }
+    }
+    let tags =
+        components.iter().flat_map(|component| &component.spec_images).filter_map(|image| prow::image::tag(image));
+    let rule = prow::preset_rule(tags);
+    let files = prow::ConfigFiles::of_components(components.iter());
+    let known = |message: &str| candidate.objections.iter().any(|objection| objection.message == message);
+    let fault = prow::objections_live(&after, &files, rule).into_iter().find(|objection| !known(&objection.message));
+    let Some(fault) = fault else { return Ok(()) };
+    let place = fault.config_map.map_or(String::new(), |map| format!(" (ConfigMap {map})"));
+    match request.overridden(OverrideId::WouldNotLoad) {
+        Some(over) => {
+            warnings.push(format!("override would-not-load ({}), reason: {}", fault.message, over.reason));
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            format!("what would be live afterwards would not load: {}{place}", fault.message),
+            "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
+        )),
+    }
+}
+
+/// A ConfigMap that does not exist is only made where git and the running Prow agree that it belongs.
+pub(super) fn check_namespace(map: &DesiredConfigMap, snapshot: &Snapshot) -> Result<(), Refusal> {
+    let components = snapshot.service.components.known().map_or(&[][..], Vec::as_slice);
+    let mounted = components.iter().any(|component| component.config_maps().contains(&map.key));
+    let namespaces = snapshot.prow.known().map(|prow| [prow.prowjob_namespace.as_str(), prow.pod_namespace.as_str()]);
+    if mounted || namespaces.is_some_and(|known| known.contains(&map.key.namespace.as_str())) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        format!("nobody mounts {}, and the running Prow knows no namespace {}", map.key, map.key.namespace),
+        "is this the right checkout, and its config.yaml the right one (--config-path)? else create it by hand",
+    ))
+}
+
+/// Low key overlap means that the checkout and the cluster speak of different things.
+pub(super) fn check_target(
+    request: &Request,
+    map: &DesiredConfigMap,
+    live: &ConfigMapState,
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    let keys: Vec<&String> = live.values.keys().filter(|key| *key != "VERSION").collect();
+    let known = keys.iter().filter(|key| map.entries.contains_key(**key)).count();
+    if keys.is_empty() || known * 100 >= keys.len() * MIN_OVERLAP_PERCENT {
+        return Ok(());
+    }
+    match request.overridden(OverrideId::WrongTarget) {
+        Some(over) => {
+            warnings.push(format!("override wrong-target for {}, reason: {}", map.key, over.reason));
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            format!("of its {} live keys git knows only {known}: this looks like another Prow's ConfigMap", keys.len()),
+            "check --context and --repo; if both are right: --override wrong-target --reason TEXT",
+        )),
+    }
+}
+
+pub(super) fn check_values(values: &Values) -> Result<(), Refusal> {
+    if total(values) > MAX_BYTES {
+        return Err(Refusal::new(
+            format!("it would hold {} bytes, and the API server takes at most {MAX_BYTES}", total(values)),
+            "`gzip: true` on this map in plugins.yaml, or split it with another map",
+        ));
+    }
+    let bad = values.keys().find(|key| {
+        key.is_empty()
+            || key.len() > 253
+            || !key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+    });
+    match bad {
+        Some(key) => Err(Refusal::new(
+            format!("the API server takes no key {key:?}: only letters, digits, `-`, `_` and `.`"),
+            "rename that file in the repository",
+        )),
+        None => Ok(()),
+    }
+}
