@@ -22,4 +22,5 @@ mod preview;
 #[cfg(debug_assertions)]
 mod race;
 mod smoke;
+mod smoke_strays;
 mod support;

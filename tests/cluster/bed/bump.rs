@@ -28,6 +28,8 @@ use crate::stray_jobs::{DEPLOY, PAST, StrayJob, unfinished};
 
 /// Longer than the pods of 1000 jobs take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(900);
+/// Less than a test waits for an answer.
+const DEPLOYED_WITHIN: Duration = Duration::from_secs(100);
 /// What prow-controller-manager's replicas agree about.
 const LEASE: &str = "prow-controller-manager-leader-lock";
 
@@ -49,7 +51,7 @@ pub async fn bring_about(bed: &mut Bed, count: usize) -> Result<()> {
     wait_for_pods(bed, &before, TEST_PODS, |_| true).await?;
     bed.repository.merge("bump").await?;
     let bumped = jiff::Timestamp::now();
-    roll_out(bed).await?;
+    deploy(bed, NEW_TAG).await?;
     hand_over(bed).await?;
     create_jobs(bed, &later).await?;
     run_branchprotector(bed).await?;
@@ -71,7 +73,7 @@ pub async fn bring_about(bed: &mut Bed, count: usize) -> Result<()> {
 /// The bump alone.
 pub async fn roll_out_everything(bed: &mut Bed) -> Result<()> {
     bed.repository.merge("bump").await?;
-    roll_out(bed).await?;
+    deploy(bed, NEW_TAG).await?;
     bed.facts.extend(tags());
     Ok(())
 }
@@ -120,17 +122,18 @@ async fn create_jobs(bed: &Bed, jobs: &[StrayJob]) -> Result<()> {
     Ok(())
 }
 
-/// Sets the bumped images, as the deploy job does that applies the manifests, and waits until nothing old is left.
-async fn roll_out(bed: &Bed) -> Result<()> {
+/// Sets all images to this version, as the deploy job does that applies the manifests, and waits until nothing else is
+/// left.
+pub async fn deploy(bed: &Bed, tag: &str) -> Result<()> {
     let prow = bed.layout.prow;
     let deployments: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(bed.service.client.clone(), prow);
     let params = PatchParams { field_manager: Some(APPLIED_BY.to_owned()), ..PatchParams::default() };
     for component in COMPONENTS {
-        let containers = json!([{ "name": component.name, "image": image(component.image, NEW_TAG) }]);
+        let containers = json!([{ "name": component.name, "image": image(component.image, tag) }]);
         let patch = json!({ "spec": { "template": { "spec": { "containers": containers } } } });
         deployments.patch(component.name, &params, &Patch::Strategic(patch)).await?;
     }
-    eventually("the bump in all Deployments", PATIENCE, async || {
+    eventually(&format!("{tag} in all Deployments"), DEPLOYED_WITHIN, async || {
         for deployment in deployments.list(&ListParams::default()).await? {
             let (spec, status) = (deployment.spec.as_ref(), deployment.status.as_ref());
             let wanted = spec.and_then(|spec| spec.replicas);

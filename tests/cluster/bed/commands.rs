@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::bed::Bed;
+use crate::bump;
 use crate::cluster::Cluster;
 
 /// Carries a command out. `None` asks the bed to end.
@@ -39,6 +40,8 @@ async fn carry_out(bed: &mut Bed, words: &[&str]) -> Result<Value> {
         // The API server refuses connections.
         ["stop-apiserver", rest @ ..] => cluster(bed, rest)?.plane.stop_api_server().await?,
         ["start-apiserver", rest @ ..] => cluster(bed, rest)?.plane.start_api_server().await?,
+        // All components at this tag again; comes back when they are.
+        ["deploy", tag] => bump::deploy(bed, tag).await?,
         // A tag, or BASE:TAG; what runs already goes on.
         ["make-unpullable", what] => bed.images.withdraw(what),
         ["make-pullable", what] => bed.images.publish(what),

@@ -218,6 +218,11 @@ impl Bed {
         self.command(&format!("start-apiserver {cluster}"));
     }
 
+    /// Brings all components to a tag, and waits until they are there: so one bed serves many rollbacks.
+    pub fn deploy(&mut self, tag: &str) {
+        self.command(&format!("deploy {tag}"));
+    }
+
     /// From now on nodes cannot pull a tag, or one image given as `BASE:TAG`; what runs already goes on.
     pub fn make_unpullable(&mut self, what: &str) {
         self.command(&format!("make-unpullable {what}"));
