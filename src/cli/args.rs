@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::repair::{OverrideId, RepairId};
@@ -115,7 +116,7 @@ pub enum ConfigCommand {
 #[derive(Debug, clap::Args)]
 pub struct PlanArgs {
     /// The repair
-    #[arg(value_parser = repair)]
+    #[arg(value_parser = one_of(&RepairId::ALL, RepairId::name))]
     pub repair: RepairId,
     /// Save the plan in this file
     #[arg(short = 'f', long = "file", value_name = "FILE")]
@@ -127,7 +128,7 @@ pub struct PlanArgs {
     #[arg(long)]
     pub prune: bool,
     /// Set a guard aside; needs --reason
-    #[arg(long = "override", value_name = "GUARD", value_parser = override_id, requires = "reason")]
+    #[arg(long = "override", value_name = "GUARD", value_parser = one_of(&OverrideId::ALL, OverrideId::name), requires = "reason")]
     pub overrides: Vec<OverrideId>,
     /// Why; it is journalled
     #[arg(long, value_name = "TEXT")]
@@ -172,32 +173,31 @@ pub enum RunCommand {
     /// All runs, newest first
     List,
     /// One run, step by step
-    Show { run: String },
+    Show {
+        /// The run, such as r-0007
+        run: String,
+    },
     /// Read back what an interrupted run left in doubt, and with --execute finish it
     Resume {
+        /// The run, such as r-0007
         run: String,
         #[command(flatten)]
         write: WriteArgs,
     },
 }
 
-fn repair(text: &str) -> Result<RepairId, String> {
-    RepairId::ALL
-        .into_iter()
-        .find(|repair| repair.name() == text)
-        .ok_or_else(|| format!("repairs are {}", RepairId::ALL.map(RepairId::name).join(", ")))
-}
-
-fn override_id(text: &str) -> Result<OverrideId, String> {
-    OverrideId::ALL
-        .into_iter()
-        .find(|id| id.name() == text)
-        .ok_or_else(|| format!("guards are {}", OverrideId::ALL.map(OverrideId::name).join(", ")))
+/// A value of a table, by its name: help and errors list the names.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(all.iter().map(|one| name(*one)))
+        .try_map(move |text| all.iter().copied().find(|one| name(*one) == text).ok_or("not in the table"))
 }
 
 /// `10s`, `1m`, `500ms`, or seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time such as 10s, 1m or 500ms");
+    let wrong = || "times are such as 10s, 1m or 500ms".to_owned();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let number: u64 = number.parse().map_err(|_| wrong())?;
     let time = match unit {
@@ -206,7 +206,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "m" => Duration::from_secs(number.saturating_mul(60)),
         _ => return Err(wrong()),
     };
-    if time.is_zero() { Err(format!("{text:?}: it must be more than nothing")) } else { Ok(time) }
+    if time.is_zero() { Err("it must be more than nothing".to_owned()) } else { Ok(time) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::model::{Failure, FailureKind, Timestamp};
 use crate::present;
-use crate::repair::{self, Override, Plan, Request};
+use crate::repair::{self, Override, Plan, RepairId, Request};
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
@@ -14,6 +14,14 @@ use super::{Exit, output, session};
 
 pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     let seen = session::look(global).await?;
+    let snapshot = &seen.snapshot;
+    // A plan over what is not known would be refused; why it is not known is the better answer, with its own exit code.
+    if snapshot.service.components.seen().is_none() {
+        return Err(session::not_seen(&snapshot.service.components, "Prow's components"));
+    }
+    if args.repair == RepairId::SyncConfig && snapshot.desired.seen().is_none() {
+        return Err(session::not_seen(&snapshot.desired, "the configuration repository"));
+    }
     let reason = args.reason.clone().unwrap_or_default();
     let request = Request {
         maps: args.maps.clone(),

@@ -1,7 +1,6 @@
 //! `status`: one-shot triage.
 
-use crate::diagnose::Diagnosis;
-use crate::model::{FailureKind, Snapshot, Source};
+use crate::model::Source;
 use crate::present;
 
 use super::args::Global;
@@ -14,15 +13,12 @@ pub async fn run(global: &Global) -> Exit {
         || present::status_document(&seen.snapshot, &seen.diagnosis),
         || present::status_text(&seen.snapshot, &seen.diagnosis),
     )?;
-    Ok(exit_code(&seen.snapshot, &seen.diagnosis))
-}
-
-/// 1 with findings above info; where the components themselves could not be seen, the reason's own code.
-fn exit_code(snapshot: &Snapshot, diagnosis: &Diagnosis) -> u8 {
-    match &snapshot.service.components {
-        Source::Known { .. } => diagnosis.exit_code(),
-        Source::Denied { .. } => FailureKind::Forbidden.exit_code(),
-        Source::Lost { error, .. } => error.kind.exit_code(),
-        Source::Loading => FailureKind::Unreachable.exit_code(),
+    let components = &seen.snapshot.service.components;
+    match components {
+        Source::Known { .. } => Ok(seen.diagnosis.exit_code()),
+        // What there was to see is printed; why it is not enough is what the command ends with.
+        Source::Loading | Source::Denied { .. } | Source::Lost { .. } => {
+            Err(session::not_seen(components, "Prow's components"))
+        }
     }
 }

@@ -107,9 +107,10 @@ fn known_contexts(config: &Kubeconfig) -> String {
 /// Why a kubeconfig cannot be used. Parsers quote the lines that they stumble over, and those may hold tokens, so of a
 /// parse error only the place is said.
 pub fn unreadable(error: &KubeconfigError, from: &str) -> Failure {
-    let failure = Failure::new(FailureKind::Usage, format!("cannot use the kubeconfig {}", sanitize_line(from)));
+    let failure = Failure::new(FailureKind::Usage, format!("cannot use the kubeconfig {}", sanitize_line(from)))
+        .hint("give a kubeconfig with --kubeconfig; `kubectl config view` reads the same files");
     match error {
-        KubeconfigError::ReadConfig(source, _) => failure.cause(source.to_string()).hint("give one with --kubeconfig"),
+        KubeconfigError::ReadConfig(source, _) => failure.cause(source.to_string()),
         KubeconfigError::Parse(error) => failure.cause(match error.location() {
             Some(place) => format!("not a kubeconfig: line {}, column {}", place.line(), place.column()),
             None => "not a kubeconfig".to_owned(),

@@ -29,7 +29,10 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
                 Severity::Warn,
                 FindingKind::AccessDenied { source: status.name.clone(), verb: verb.clone() },
                 &status.name,
-                vec![format!("the API server forbids: {verb}")],
+                vec![
+                    format!("the API server forbids: {verb}"),
+                    "hint: ask for the role in assets/rbac/oncall.yaml, or use --as with a user that has it".to_owned(),
+                ],
             ),
             Source::Lost { error, .. } => match lost.iter_mut().find(|(known, _)| *known == error) {
                 Some((_, sources)) => sources.push(status.name),

@@ -113,6 +113,8 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
     if live_failure {
         return match sync {
             Some(choice) => repair_sync(choice),
+            // The repair is there, only not what it would write.
+            None if snapshot.desired.seen().is_none() => NextStep::RegainSight { source: "git".to_owned() },
             None => look_at_worst(findings),
         };
     }

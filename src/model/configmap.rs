@@ -101,8 +101,12 @@ pub struct Revision {
 }
 
 impl Revision {
+    /// Seven digits of the hash; `worktree` has no hash and keeps its name.
     pub fn short(&self) -> &str {
-        self.id.get(..7).unwrap_or(&self.id)
+        match self.id.get(..7) {
+            Some(digits) if self.id.bytes().all(|byte| byte.is_ascii_hexdigit()) => digits,
+            Some(_) | None => &self.id,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::diagnose::{
     ChangeKind, Choice, ChoiceReason, Diagnosis, DriftState, FindingKind, Flow, Health, KeyChange, NextStep,
 };
 use crate::model::{Component, ContainerState, Snapshot, Source, SourceStatus, Timestamp};
+use crate::repair::RepairId;
 
 use super::{age, basis, clock, clock_seconds, severity};
 
@@ -56,9 +57,13 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
         }
         (Health::Healthy, _) => "All components are ready and nothing speaks against their configuration".to_owned(),
         (Health::Degraded | Health::Broken, Some(cause)) => match &cause.kind {
-            FindingKind::ConfigLoadFailure { component, config_map, .. } => match config_map {
-                Some(map) => format!("{component} cannot start: it refuses the configuration in ConfigMap {map}"),
-                None => format!("{component} cannot start: it refuses its configuration"),
+            FindingKind::ConfigLoadFailure { component, config_map, .. } => match (config_map, &verdict.next) {
+                // These come next only where what it refused is not what is there now.
+                (_, NextStep::Repair { repair: RepairId::Kick, .. } | NextStep::Wait { .. }) => {
+                    format!("{component} is not up yet: the configuration that it refused has been replaced since")
+                }
+                (Some(map), _) => format!("{component} cannot start: it refuses the configuration in ConfigMap {map}"),
+                (None, _) => format!("{component} cannot start: it refuses its configuration"),
             },
             FindingKind::ConfigMapDrift { .. } | FindingKind::ConfigMapStaleKeys { .. } => {
                 format!("Prow works, but not on what git asks for: {}", super::finding(cause))
@@ -146,7 +151,9 @@ pub fn component_note(component: &Component, now: Timestamp) -> String {
         }
         if let Some(line) = &container.last_fatal {
             let at = line.at.map_or(String::new(), |at| format!(" ({} ago)", age(at, now)));
-            return format!("{} {}{at}", line.msg, line.error);
+            // The message names what failed, the error why; where one must be cut, why is worth more.
+            let words = if line.error.is_empty() { &line.msg } else { &line.error };
+            return format!("{words}{at}");
         }
     }
     let reload = component.pods.iter().flat_map(|pod| &pod.containers).find_map(|c| c.reload_error.as_ref());

@@ -31,10 +31,13 @@ pub struct App {
     pub config: Config,
     pub planning: Planning,
     pub run: Option<RunView>,
+    /// The newest run of this session that put something in the place of something else.
+    pub undo: Option<Undoable>,
     /// The newest outage that this session saw.
     pub outage: Option<Outage>,
     /// What the last key came to, until the next one.
     pub notice: Option<String>,
+    pub attention: Attention,
     pub leaving: Leaving,
     /// Number of the newest request for a plan; answers to older ones are dropped.
     pub ticket: u64,
@@ -221,6 +224,13 @@ pub enum PlanPane {
     ByHand,
 }
 
+/// A run that `u` can make a plan against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undoable {
+    pub run: String,
+    pub title: String,
+}
+
 /// A run, going on or ended.
 #[derive(Debug, Clone)]
 pub struct RunView {
@@ -292,6 +302,13 @@ pub struct Outage {
     pub down: Vec<String>,
 }
 
+/// Whether somebody has pressed a key. Until then nobody looks at a row, and selections stay with the worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attention {
+    None,
+    Paid,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
     No,
@@ -339,8 +356,10 @@ impl App {
             },
             planning: Planning::Empty,
             run: None,
+            undo: None,
             outage: None,
             notice: None,
+            attention: Attention::None,
             leaving: Leaving::No,
             ticket: 0,
         }

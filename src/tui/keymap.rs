@@ -6,7 +6,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::app::{
-    App, ConfigPane, DryRun, Field, Modal, Mode, OverviewPane, Phase, Picture, Place, Planning, RunView, Screen,
+    App, ConfigPane, DryRun, Field, Modal, Mode, OverviewPane, Picture, Place, Planning, Screen, Undoable,
 };
 use super::msg::{Command, Msg};
 use crate::diagnose::{DriftState, NextStep};
@@ -124,7 +124,15 @@ pub static KEYS: &[Binding] = &[
     ),
     key!("y", [Char('y')], Places::Asking, Command::Agree, "yes", "yes to the question", Shown),
     key!("p", [Char('p')], Places::Screens, Command::Plan, "plan", "make a plan and preview it; writes nothing", Shown),
-    key!("u", [Char('u')], Places::Only(Screen::Run), Command::Undo, "undo plan", "plan that undoes this run", Shown),
+    key!(
+        "u",
+        [Char('u')],
+        Places::Only(Screen::Run),
+        Command::Undo,
+        "undo plan",
+        "plan that undoes the newest run that can be undone",
+        Shown
+    ),
     key!("d", [Char('d')], Places::Only(Screen::Config), Command::Diff, "diff", "the diff of the key", Shown),
     key!("d", [Char('d')], Places::Only(Screen::Plan), Command::Diff, "diff", "what the plan changes", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Overview), Command::Filter, "filter", "filter the findings", Shown),
@@ -301,12 +309,11 @@ fn openable(app: &App) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// Why there is none.
-pub fn undoable(app: &App) -> Result<&RunView, &'static str> {
-    let run = app.run.as_ref().ok_or("no run yet")?;
-    match &run.phase {
-        Phase::Starting | Phase::Going | Phase::Stopping => Err("the run goes on"),
-        Phase::Ended { summary, .. } if summary.done + summary.unknown == 0 => Err("nothing was done"),
-        Phase::Ended { .. } => Ok(run),
+pub fn undoable(app: &App) -> Result<&Undoable, &'static str> {
+    match &app.run {
+        None => Err("no run yet"),
+        Some(run) if run.is_going() => Err("the run goes on"),
+        Some(_) => app.undo.as_ref().ok_or("nothing to put back"),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::present::{DiffLine, DiffTag};
 use crate::repair::{Approval, Plan, Preview, Request};
 
 use super::app::{
-    ARMED_IDLE_SECONDS, App, ConfigPane, DIFF_CONTEXT, DryRun, Field, Leaving, Modal, Mode, Observation, OverviewPane,
-    Picture, Place, PlanPane, PlanSheet, Planning, Screen, live_map,
+    ARMED_IDLE_SECONDS, App, Attention, ConfigPane, DIFF_CONTEXT, DryRun, Field, Leaving, Modal, Mode, Observation,
+    OverviewPane, Picture, Place, PlanPane, PlanSheet, Planning, Screen, live_map,
 };
 use super::keymap;
 use super::msg::{Command, Effect, Exit, Msg};
@@ -76,6 +76,7 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
 /// A person is there: the old notice was read, and an armed session is not idle.
 fn touched(app: &mut App) {
     app.notice = None;
+    app.attention = Attention::Paid;
     if let Mode::Armed { idle_since } = &mut app.mode {
         *idle_since = app.now;
     }

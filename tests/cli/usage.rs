@@ -9,7 +9,7 @@ fn typing_mistakes_are_answered_with_what_there_is() {
         &["plan"],
         &["plan", "reboot"],
         &["plan", "sync-config", "--override", "everything", "--reason", "hurry"],
-        &["plan", "sync-config", "--override", "known-to-load"],
+        &["plan", "sync-config", "--override", "would-not-load"],
         &["status", "-o", "xml"],
         &["status", "--request-timeout", "soon"],
         &["status", "--request-timeout", "0"],

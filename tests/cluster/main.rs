@@ -17,10 +17,13 @@ mod bootstrapper;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]
 mod crash;
+mod failures;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
 mod race;
+mod screens;
 mod smoke;
 mod smoke_strays;
 mod support;
+mod terminal;

@@ -286,6 +286,13 @@ impl Admin {
         answer.unwrap_or_else(|error| panic!("post {path}: {error}"));
     }
 
+    pub async fn patch(&self, path: &str, patch: &Value) {
+        let request = http::Request::patch(path).header(http::header::CONTENT_TYPE, "application/merge-patch+json");
+        let request = request.body(patch.to_string().into_bytes()).expect("a request");
+        let answer = client(&self.kubeconfig).await.request::<Value>(request).await;
+        answer.unwrap_or_else(|error| panic!("patch {path}: {error}"));
+    }
+
     /// A ConfigMap of Prow's namespace.
     pub fn config_map(&self, name: &str) -> Content {
         Content::of(&block_on(self.get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{name}"))))

@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
+use std::num::NonZeroU16;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -29,20 +30,38 @@ pub const DOWN: &str = "\x1b[B";
 pub const CTRL_C: &str = "\x03";
 pub const F12: &str = "\x1b[24~";
 
-/// Columns and rows.
-pub const LARGE: (u16, u16) = (120, 36);
-pub const SMALL: (u16, u16) = (80, 24);
+pub const LARGE: Size = Size { columns: 120, rows: 36 };
+pub const SMALL: Size = Size { columns: 80, rows: 24 };
+pub const TINY: Size = Size { columns: 60, rows: 15 };
+
+/// Of a terminal.
+#[derive(Clone, Copy)]
+pub struct Size {
+    columns: u16,
+    rows: u16,
+}
+
+impl Size {
+    fn of_pty(self) -> PtySize {
+        PtySize { rows: self.rows, cols: self.columns, pixel_width: 0, pixel_height: 0 }
+    }
+
+    fn of_screen(self) -> (NonZeroU16, NonZeroU16) {
+        let some = |n| NonZeroU16::new(n).expect("a terminal has rows and columns");
+        (some(self.rows), some(self.columns))
+    }
+}
 
 /// How the program is started.
 pub struct Start {
-    size: (u16, u16),
+    size: Size,
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
 
 impl Start {
     /// On a bed, as its oncall, in a terminal of this size; the journal is the test's own.
-    pub fn on(bed: &Bed, size: (u16, u16), journal: &Path) -> Self {
+    pub fn on(bed: &Bed, size: Size, journal: &str) -> Self {
         Start { size, args: Vec::new(), env: Vec::new() }
             .option("--kubeconfig", bed.kubeconfig())
             .option("--context", bed.fact("context"))
@@ -110,7 +129,7 @@ impl Screen {
 
 impl Terminal {
     fn open(start: &Start) -> Self {
-        let pty = native_pty_system().openpty(size_of(start.size)).expect("a pseudo-terminal");
+        let pty = native_pty_system().openpty(start.size.of_pty()).expect("a pseudo-terminal");
         let tty = pty.master.tty_name().expect("its name");
         let settings = stty(&tty);
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_prow-breakglass"));
@@ -125,10 +144,9 @@ impl Terminal {
         let child = pty.slave.spawn_command(command).expect("start the program");
         let pid = child.process_id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("its pid");
         let killer = child.clone_killer();
-        let screen = Arc::new(Screen {
-            parser: Mutex::new(vt100::Parser::new(start.size.1, start.size.0, 1000)),
-            changed: Condvar::new(),
-        });
+        let (rows, columns) = start.size.of_screen();
+        let screen =
+            Arc::new(Screen { parser: Mutex::new(vt100::Parser::new(rows, columns, 1000)), changed: Condvar::new() });
         let reader = pty.master.try_clone_reader().expect("its output");
         follow(reader, Arc::clone(&screen));
         let keys = pty.master.take_writer().expect("its input");
@@ -144,17 +162,15 @@ impl Terminal {
 
     /// Waits until the screen shows this, and gives back the screen.
     pub fn see(&self, text: &str) -> String {
-        self.screen.wait(&format!("{text:?}"), |_, screen| screen.contains(text))
+        self.see_all(&[text])
     }
 
-    /// Waits until the screen shows all of this at once.
+    /// Waits until the screen shows all of this at once, be it wrapped.
     pub fn see_all(&self, texts: &[&str]) -> String {
-        self.screen.wait(&format!("{texts:?}"), |_, screen| texts.iter().all(|text| screen.contains(text)))
-    }
-
-    /// Waits until the screen shows this no more.
-    pub fn see_gone(&self, text: &str) -> String {
-        self.screen.wait(&format!("the end of {text:?}"), |_, screen| !screen.contains(text))
+        self.see_that(&format!("{texts:?}"), |screen| {
+            let unwrapped = unwrapped(screen);
+            texts.iter().all(|text| screen.contains(text) || unwrapped.contains(text))
+        })
     }
 
     /// Waits until the screen is so.
@@ -167,13 +183,20 @@ impl Terminal {
         self.screen.lock().screen().contents()
     }
 
-    /// The words that a plan demands, off the screen: once it says so, it is armed and previewed.
+    /// The words that a plan demands, off the screen: there once it is armed and previewed.
     pub fn confirmation(&self) -> String {
-        let words = |text: &str| {
-            let line = text.lines().find(|line| line.contains("To run it, type"))?;
-            Some(line.rsplit(":   ").next()?.trim().to_owned())
-        };
-        words(&self.see("To run it, type")).expect("the words stand at the end of the line")
+        let screen = self.see("To run it, type");
+        let mut lines = screen.lines().skip_while(|line| !line.contains("To run it, type"));
+        lines.nth(1).expect("the words stand in the next line").trim().to_owned()
+    }
+
+    /// Types what the plan demands, and Enter.
+    pub fn confirm(&mut self) {
+        let words = self.confirmation();
+        self.press(&words);
+        self.see(&format!("> {words}_"));
+        self.press(ENTER);
+        self.see("[4 Run]");
     }
 
     /// `p`, and waits until the server's dry run was answered.
@@ -195,18 +218,14 @@ impl Terminal {
     }
 
     /// Makes the window another size.
-    pub fn resize(&mut self, size: (u16, u16)) {
-        self.screen.lock().screen_mut().set_size(size.1, size.0);
-        self.master.resize(size_of(size)).expect("resize");
+    pub fn resize(&mut self, size: Size) {
+        let (rows, columns) = size.of_screen();
+        self.screen.lock().screen_mut().set_size(rows, columns);
+        self.master.resize(size.of_pty()).expect("resize");
     }
 
     pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(self.pid, signal).expect("the program still runs");
-    }
-
-    /// Whether the program has not ended.
-    pub fn is_full_screen(&self) -> bool {
-        self.screen.lock().screen().alternate_screen()
     }
 
     /// Waits for the end.
@@ -265,8 +284,9 @@ impl Ended {
     }
 }
 
-fn size_of((cols, rows): (u16, u16)) -> PtySize {
-    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
+/// Text without its line breaks and indents.
+pub fn unwrapped(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn follow(mut reader: Box<dyn std::io::Read + Send>, screen: Arc<Screen>) {

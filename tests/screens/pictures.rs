@@ -33,14 +33,14 @@ fn config() {
     both(
         "config-maps",
         |hands| {
-            hands.keys("2j");
+            hands.keys("2");
         },
         support::incident,
     );
     both(
         "config-diff",
         |hands| {
-            hands.keys("2j").enter().enter();
+            hands.keys("2").enter().enter();
         },
         support::incident,
     );

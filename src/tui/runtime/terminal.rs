@@ -101,11 +101,11 @@ impl Screen {
         drop(lock);
     }
 
-    /// Gives the terminal to the shell and stops, until `fg`.
+    /// Gives the terminal to the shell and stops, until `fg`: SIGCONT then leads to [`Screen::enter_again`]. Not from
+    /// here: another thread may be the one that takes the signal, and this one runs on for a moment.
     pub fn suspend(&mut self) {
         give_back();
-        // Stops this process here; what follows happens after SIGCONT.
-        if rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP).is_ok() {
+        if rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP).is_err() {
             self.enter_again();
         }
     }

@@ -1,11 +1,11 @@
 //! Selections, panes and scrolling. A selection is an id; what vanished is not replaced by its neighbour.
 
-use crate::diagnose::Health;
+use crate::diagnose::{DriftState, Health};
 use crate::present;
 
 use super::super::app::{
-    App, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, Outage, OverviewPane, Picture, PlanPane,
-    Planning, Screen, live_map, wanted,
+    App, Attention, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, Outage, OverviewPane, Picture,
+    PlanPane, Planning, Screen, live_map, wanted,
 };
 use super::super::view;
 
@@ -39,12 +39,21 @@ fn remember_outage(app: &mut App, newest: &Observation) {
         Health::Broken => {
             let components = newest.snapshot.service.components.seen().map(Vec::as_slice).unwrap_or_default();
             let down = components.iter().filter(|one| !one.is_idle_by_intent() && one.ready == 0);
-            app.outage = Some(Outage {
+            let mut outage = Outage {
                 since: verdict.since,
                 until: None,
                 loss: verdict.loss.clone(),
                 down: down.map(|one| one.role.clone()).collect(),
-            });
+            };
+            // One outage until it is over: pods deleted meanwhile no longer tell when it began and what it cost.
+            if let Some(before) = app.outage.take().filter(|before| before.until.is_none()) {
+                outage.since = before.since.into_iter().chain(outage.since).min();
+                outage.loss.extend(before.loss.into_iter().filter(|_| verdict.loss.is_empty()));
+                outage.down.extend(before.down);
+            }
+            outage.down.sort();
+            outage.down.dedup();
+            app.outage = Some(outage);
         }
         Health::Healthy | Health::Degraded => {
             if let Some(outage) = &mut app.outage {
@@ -59,6 +68,10 @@ fn remember_outage(app: &mut App, newest: &Observation) {
 /// whose row vanished becomes none, so that no key hits another row than the one that was looked at.
 pub fn settle(app: &mut App) {
     let Some(seen) = app.picture.shown().cloned() else { return };
+    if app.attention == Attention::None {
+        app.overview.finding = None;
+        app.config.map = None;
+    }
     match &app.overview.finding {
         Some(id) if seen.diagnosis.finding(id).is_none() => {
             app.notice = Some(format!("gone: {id}"));
@@ -77,7 +90,11 @@ pub fn settle(app: &mut App) {
     match &app.config.map {
         Some(object) if !seen.diagnosis.drift.iter().any(|map| map.object == *object) => app.config.map = None,
         Some(_) => {}
-        None => app.config.map = seen.diagnosis.drift.first().map(|map| map.object.clone()),
+        None => {
+            let maps = &seen.diagnosis.drift;
+            let differs = maps.iter().find(|map| matches!(map.state, DriftState::Drift | DriftState::Missing));
+            app.config.map = differs.or(maps.first()).map(|map| map.object.clone());
+        }
     }
     settle_key(app);
 }

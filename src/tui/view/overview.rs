@@ -239,7 +239,8 @@ impl Widths {
             text::fit(name, self.name),
             text::right(ready, 5),
             text::fit(state, 17),
-            text::fit(running, 17),
+            // As long as Prow's own tags, where there is room.
+            text::fit(running, if self.columns >= 100 { 19 } else { 17 }),
             text::fit(spec, 4),
             text::right(since, 5),
         );

@@ -11,6 +11,9 @@ use super::{diff_line, is_wide, paint, rule, styled, take};
 use crate::present;
 use crate::repair::Answer;
 
+/// Columns of a uid's beginning and a resourceVersion.
+const GUARD: usize = 27;
+const UNDO: usize = 15;
 /// Rows of the confirmation, its rule included.
 const CONFIRM_ROWS: u16 = 6;
 
@@ -21,13 +24,14 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         Planning::Making { title, .. } => {
             paint(area, buffer, [Line::from(format!("Making the plan `{title}` from the newest picture."))]);
         }
-        Planning::Refused { title, failure, .. } => {
+        Planning::Refused { title, failure, again } => {
             let mut lines = vec![styled(app.theme, Role::Bad, format!("NO PLAN  {title}"))];
             for line in present::failure(failure) {
                 lines.extend(text::wrap(&line, columns, 2).into_iter().map(Line::from));
             }
             lines.push(Line::default());
-            lines.push(Line::from("Nothing was written. p tries again; Esc leaves."));
+            let key = if again.is_some() { "p" } else { "u on 4 Run" };
+            lines.push(Line::from(format!("Nothing was written. {key} tries again; Esc leaves.")));
             paint(area, buffer, lines);
         }
         Planning::Ready(sheet) => {
@@ -126,13 +130,13 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
 /// The steps: a row each, and below it what is too long for a column.
 fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     let wide = is_wide(app.size);
-    let object_room = columns.saturating_sub(if wide { 5 + 9 + 32 + 18 + 30 } else { 5 + 9 + 16 });
+    let object_room = columns.saturating_sub(if wide { 5 + 9 + GUARD + 18 + UNDO } else { 5 + 9 + 16 });
     let head = if wide {
         format!(
             "STEP {} {} {} {} UNDO",
             text::fit("VERB", 8),
             text::fit("OBJECT", object_room),
-            text::fit("GUARD", 31),
+            text::fit("GUARD", GUARD - 1),
             text::fit("SERVER DRY RUN", 17)
         )
     } else {
@@ -153,9 +157,9 @@ fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
         if wide {
             lines.push(Line::from(vec![
                 Span::raw(start),
-                Span::raw(text::fit(&words.guard, 32)),
+                Span::raw(text::fit(&words.guard, GUARD)),
                 cell(18),
-                Span::raw(text::cut(words.undo, 30)),
+                Span::raw(text::cut(words.undo, UNDO)),
             ]));
         } else {
             lines.push(Line::from(vec![Span::raw(start), cell(15)]));

@@ -90,7 +90,8 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
         format!("  {}  +{}", present::clock(started, app.now), present::age(started, until))
     });
     let id = if run.run.is_empty() { "RUN" } else { run.run.as_str() };
-    let title = format!("{id}  {}  context {context}{}", run.plan.title, took.unwrap_or_default());
+    // What is cut where it is too long is the end of what the plan says of itself.
+    let title = format!("{id}{}  context {context}  {}", took.unwrap_or_default(), run.plan.title);
     let mut lines = vec![
         styled(app.theme, Role::Title, text::cut(&title, columns)),
         Line::from(vec![Span::styled(format!("{word}  "), app.theme.style(role)), Span::raw(bar(run, columns))]),
@@ -204,8 +205,9 @@ fn foot(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
         if let Some(outage) = super::outage(app) {
             lines.extend(text::wrap(&outage, columns, 6).into_iter().map(Line::from));
         }
-        if super::super::keymap::undoable(app).is_ok() {
-            lines.push(Line::from(format!("UNDO  u makes the plan that undoes {}", run.run)));
+        if let Ok(undo) = super::super::keymap::undoable(app) {
+            let words = format!("UNDO  u makes the plan that undoes {}: {}", undo.run, undo.title);
+            lines.push(Line::from(text::cut(&words, columns)));
         }
     }
     lines.push(rule(app.theme, "", false, columns));

@@ -52,12 +52,15 @@ impl Entry {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
     }
 
-    /// Whether the server was told only to pretend: in the URL or in DeleteOptions.
+    /// Whether the server was told only to pretend: in the URL or in DeleteOptions. Where there are DeleteOptions, the
+    /// server does not look at the URL.
     pub fn dry_run(&self) -> bool {
         let query = self.uri.split_once('?').map_or("", |(_, query)| query);
         let in_url = query.split('&').any(|pair| pair == "dryRun=All");
-        let options = self.request.as_ref().and_then(|body| body.get("dryRun"));
-        in_url || options.is_some_and(|value| *value == serde_json::json!(["All"]))
+        match self.request.as_ref().filter(|body| body["kind"] == "DeleteOptions") {
+            Some(options) => options["dryRun"] == serde_json::json!(["All"]),
+            None => in_url,
+        }
     }
 
     /// Whether the object was meant to be different afterwards.
