@@ -254,8 +254,8 @@ impl Bed {
 
     /// An error if a part of the control plane has ended.
     pub fn check(&mut self) -> Result<()> {
-        let clusters = std::iter::once(&mut self.service).chain(&mut self.build);
-        clusters.map(|cluster| cluster.plane.check()).collect()
+        let mut clusters = std::iter::once(&mut self.service).chain(&mut self.build);
+        clusters.try_for_each(|cluster| cluster.plane.check())
     }
 
     /// Ends everything but the kubelet's processes, which end with the runtime.

@@ -252,9 +252,9 @@ impl Container {
     async fn process(&self, around: &mut Surroundings, program: &Program, run: u32, started: Timestamp) -> Result<i32> {
         let ports = self.ports(program)?;
         let mut probe = Probe::of(&self.spec, &ports);
-        let (args, misread) = self.arguments(around, program, &ports)?;
+        let mut args = self.arguments(around, program, &ports);
         let mut mounts = around.mounts.clone();
-        mounts.extend(misread);
+        mounts.extend(self.misread(around, program.misreads, &mut args)?);
         let mut command = Command::new(around.shared.binaries.program(program.binary));
         command
             .args(args)
@@ -312,14 +312,8 @@ impl Container {
         Ok(ports.clone())
     }
 
-    /// The container's own arguments, its paths led to the materialised files and the bed's flags in place. Also the
-    /// config.yaml that the program reads instead of the mounted one, if its version misreads it.
-    fn arguments(
-        &self,
-        around: &Surroundings,
-        program: &Program,
-        ports: &[Port],
-    ) -> Result<(Vec<String>, Option<(String, PathBuf)>)> {
+    /// The container's own arguments, its paths led to the materialised files and the bed's flags in place.
+    fn arguments(&self, around: &Surroundings, program: &Program, ports: &[Port]) -> Vec<String> {
         let mut ours: Vec<String> = ports.iter().map(|(flag, _, port)| format!("{flag}={port}")).collect();
         let kubeconfig = around.shared.account_kubeconfig(&around.account);
         for flag in program.flags {
@@ -334,19 +328,24 @@ impl Container {
             .map(|arg| around.localise(arg))
             .collect();
         args.extend(ours);
-        let misread = match program.misreads {
-            Misreads::Nothing => None,
+        args
+    }
+
+    /// Leads the program to a config.yaml as its version misreads it; gives back the path that it has in the container
+    /// and the real one.
+    fn misread(&self, around: &Surroundings, how: Misreads, args: &mut [String]) -> Result<Option<(String, PathBuf)>> {
+        match how {
+            Misreads::Nothing => Ok(None),
             Misreads::PodNamespace => {
                 let arg = args.iter_mut().find(|arg| arg.starts_with(CONFIG_PATH)).context("no --config-path")?;
                 let copy = around.dir.join("misread.yaml");
-                let mounted = PathBuf::from(&arg[CONFIG_PATH.len()..]);
-                std::fs::write(&copy, misread_pod_namespace(&std::fs::read_to_string(mounted)?))?;
+                let mounted = std::fs::read_to_string(&arg[CONFIG_PATH.len()..])?;
+                std::fs::write(&copy, misread_pod_namespace(&mounted))?;
                 *arg = format!("{CONFIG_PATH}{}", copy.display());
                 let inside = self.spec.args.iter().flatten().find_map(|arg| arg.strip_prefix(CONFIG_PATH));
-                inside.map(|inside| (inside.to_owned(), copy))
+                Ok(inside.map(|inside| (inside.to_owned(), copy)))
             }
-        };
-        Ok((args, misread))
+        }
     }
 }
 

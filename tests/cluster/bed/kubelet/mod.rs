@@ -1,9 +1,10 @@
-//! The Prow kubelet: one node of the bed, played by the bed's own process, on which Prow's real programs run.
+//! The Prow kubelet: one node of a cluster, played by the bed's own process, on which Prow's real programs run and jobs
+//! are played.
 //!
 //! For each pod that the scheduler puts here it materialises ConfigMaps and Secrets (`volumes.rs`), runs what the
 //! image stands for (`images.rs`, `container.rs`), asks its readiness (`probe.rs`), reports into the pod's status
 //! (`status.rs`) and serves its log (`logs.rs`) to the API server. So a bad ConfigMap makes the real hook
-//! crash-loop, and a good one heals it. It knows nothing of Prow: what is special is a row of the image table.
+//! crash-loop, and a good one heals it; a pod whose Secret is missing waits with FailedMount events. It knows nothing of Prow: what is special is a row of the image table.
 
 mod container;
 mod events;
