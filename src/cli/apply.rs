@@ -13,6 +13,7 @@ use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Verify, appr
 use crate::run::{self, Clusters, Operator};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
+use super::memory::Memory;
 use super::{Exit, output, plan, session, signals};
 
 pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
@@ -172,7 +173,7 @@ pub async fn conclude(
     }
     let Verify::ComponentsReady { within_seconds, .. } = plan.verify else { return Ok(0) };
     let within = wait.unwrap_or(Duration::from_secs(within_seconds.into()));
-    let proof = watch_for_proof(global, plan, clusters, within).await?;
+    let proof = watch_for_proof(global, plan, clusters, journal, within).await?;
     let (ok, detail, code) = match proof {
         Proof::Holds => {
             (true, "verified: what was written is live, and the components that this is about are Ready".to_owned(), 0)
@@ -199,12 +200,14 @@ async fn watch_for_proof(
     global: &Global,
     plan: &Plan,
     clusters: &Clusters,
+    journal: &Journal,
     within: Duration,
 ) -> Result<Proof, Failure> {
     let Some(cluster) = clusters.get(&Alias::service()) else {
         return Ok(Proof::NotInTime { what: "the service cluster is not connected".to_owned() });
     };
-    let mut observer = session::observe(global, cluster.clone()).await?;
+    let memory = Memory::new(journal.clone());
+    let mut observer = session::observe(global, cluster.clone(), &memory).await?;
     let stop = signals::stop_on_signals()?;
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;
@@ -215,9 +218,14 @@ async fn watch_for_proof(
             VerifyState::Holds => return Ok(Proof::Holds),
             VerifyState::NotYet { what } => what,
         };
+        let diagnosis = diagnose(&snapshot);
+        // What was written may be refused, too.
+        if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
+            session::note(&failure);
+        }
         // Who waits out a back-off of up to five minutes should know that there is a way round it.
         if plan.repair == RepairId::SyncConfig
-            && let NextStep::Repair { repair: RepairId::Kick, .. } = diagnose(&snapshot).verdict.next
+            && let NextStep::Repair { repair: RepairId::Kick, .. } = diagnosis.verdict.next
         {
             return Ok(Proof::Needs {
                 what: format!("{missing}; to end the back-off now: prow-breakglass plan kick -f FILE"),

@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod config;
+mod memory;
 mod output;
 mod plan;
 mod runs;

@@ -85,7 +85,7 @@ fn describe(view: &ResumeView) -> String {
             Standing::Failed(outcome) => format!("failed: {}; would be tried again", outcome.status),
             Standing::ReadBack(Landed::AsWritten) => "its outcome was unknown; read back: it landed".to_owned(),
             Standing::ReadBack(Landed::AsBefore) => {
-                "its outcome was unknown; read back: it did not land; would be sent again".to_owned()
+                "its outcome was unknown; read back: as before, so far; would be sent again".to_owned()
             }
             Standing::ReadBack(Landed::Otherwise { detail, .. }) => {
                 format!("its outcome was unknown; read back: {detail}; left alone")

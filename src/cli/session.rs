@@ -13,11 +13,13 @@ use crate::journal::Journal;
 use crate::model::{Alias, Failure, FailureKind, Snapshot, Source};
 use crate::observe::desired::DesiredOptions;
 use crate::observe::{ObserveOptions, Observer};
+use crate::present;
 use crate::prow::PresetRule;
 use crate::prow::load::ConfigFiles;
 use crate::run::Clusters;
 
 use super::args::Global;
+use super::memory::Memory;
 use super::output;
 
 /// How many revisions are looked at for a good one.
@@ -39,10 +41,14 @@ impl Seen {
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
-    let mut observer = observe(global, cluster.clone()).await?;
+    let memory = Memory::new(journal_for_reading(global)?);
+    let mut observer = observe(global, cluster.clone(), &memory).await?;
     let snapshot = observer.settled(patience(global)).await;
     say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
+    if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
+        note(&failure);
+    }
     Ok(Seen { snapshot, diagnosis, cluster })
 }
 
@@ -63,11 +69,17 @@ pub async fn connect_to(global: &Global, context: Option<&str>) -> Result<Cluste
     .await
 }
 
+/// Says what went wrong beside the matter: it stops nobody.
+pub fn note(failure: &Failure) {
+    output::words(&format!("note: {}", present::note(failure)));
+}
+
 /// Starts looking. What the journal remembers goes into each snapshot.
-pub async fn observe(global: &Global, cluster: Cluster) -> Result<Observer, Failure> {
+pub async fn observe(global: &Global, cluster: Cluster, memory: &Memory) -> Result<Observer, Failure> {
     let repository = match &global.repo {
         Some(path) => Repository::open(path).await,
-        None => Err(Failure::new(FailureKind::Usage, "no configuration repository given")
+        // `NotFound` and no other kind: not having been given one is a choice, not a fault.
+        None => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
             .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
     };
     let options = ObserveOptions {
@@ -77,23 +89,17 @@ pub async fn observe(global: &Global, cluster: Cluster) -> Result<Observer, Fail
         service_alias: Alias::service(),
     };
     let observer = Observer::start(cluster, repository, options);
-    remember(&observer, &journal_for_reading(global)?)?;
+    memory.recall(&observer)?;
     Ok(observer)
-}
-
-/// What the journal knows and no cluster tells: runs that did not end, contents that were refused.
-pub fn remember(observer: &Observer, journal: &Journal) -> Result<(), Failure> {
-    observer.set_interrupted(journal.interrupted()?);
-    observer.set_refused(journal.refused()?);
-    Ok(())
 }
 
 /// Says which runs did not end. At the start of every command that looks.
 pub fn say_interrupted(snapshot: &Snapshot) {
     for run in &snapshot.interrupted {
-        let state = match run.running_pid {
-            Some(pid) => format!("is going on in process {pid}"),
-            None => format!("was interrupted; read back with: prow-breakglass run resume {}", run.run),
+        let state = match (&run.damaged, run.running_pid) {
+            (Some(why), _) => format!("cannot be resumed, its journal is damaged: {why}"),
+            (None, Some(pid)) => format!("is going on in process {pid}"),
+            (None, None) => format!("was interrupted; read back with: prow-breakglass run resume {}", run.run),
         };
         output::words(&format!("note: run {} ({}) {state}", run.run, run.title));
     }

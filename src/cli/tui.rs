@@ -3,12 +3,14 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use crate::model::Alias;
+use crate::diagnose::Diagnosis;
+use crate::model::{Alias, Snapshot};
 use crate::run::Clusters;
 use crate::tui::Session;
 use crate::tui::theme::Theme;
 
 use super::args::Global;
+use super::memory::Memory;
 use super::{Exit, output, session, status};
 
 pub async fn run(global: &Global) -> Exit {
@@ -20,18 +22,22 @@ pub async fn run(global: &Global) -> Exit {
     // An unwritable journal is refused now, not in the middle of an incident's repair.
     let journal = session::journal_for_writing(global)?;
     let cluster = session::connect_to(global, global.context.as_deref()).await?;
-    let observer = Arc::new(session::observe(global, cluster.clone()).await?);
+    let memory = Arc::new(Memory::new(journal.clone()));
+    let observer = Arc::new(session::observe(global, cluster.clone(), &memory).await?);
     let snapshots = observer.snapshots();
-    let remembering = journal.clone();
-    let refresh = Arc::new(move || {
-        // A journal that cannot be read any more has been said at the start; the cluster is looked at all the same.
-        let _ = session::remember(&observer, &remembering);
-        observer.refresh();
-    });
+    let refresh = {
+        let (observer, memory) = (Arc::clone(&observer), Arc::clone(&memory));
+        Arc::new(move || {
+            // A journal that cannot be read any more has been said at the start; the cluster is looked at all the same.
+            let _ = memory.recall(&observer);
+            observer.refresh();
+        })
+    };
+    let keep = Arc::new(move |snapshot: &Snapshot, diagnosis: &Diagnosis| memory.keep(&observer, snapshot, diagnosis));
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));
     let theme = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), locale.as_deref());
     let clusters = Clusters::from([(Alias::service(), cluster)]);
-    let ended = crate::tui::run(Session { snapshots, refresh, clusters, journal, theme }).await?;
+    let ended = crate::tui::run(Session { snapshots, refresh, keep, clusters, journal, theme }).await?;
     Ok(ended.exit_code())
 }

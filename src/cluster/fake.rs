@@ -189,6 +189,10 @@ impl World {
                 json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "kube-system", "uid": self.uid}}),
             );
         }
+        // What the heartbeat asks for.
+        if seen.method == Method::GET && path == "/api/v1/namespaces/default/configmaps" {
+            return (200, json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {}, "items": []}));
+        }
         if seen.method == Method::POST {
             let path = format!("{path}/{}", seen.body["metadata"]["name"].as_str().unwrap_or_default());
             if self.objects.contains_key(&path) {

@@ -43,7 +43,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     for (error, sources) in lost {
         // Not having been given a repository is a choice, not a fault.
         let severity =
-            if sources == ["git"] && error.kind == FailureKind::Usage { Severity::Info } else { Severity::Warn };
+            if sources == ["git"] && error.kind == FailureKind::NotFound { Severity::Info } else { Severity::Warn };
         let mut evidence: Vec<String> = error.causes.clone();
         evidence.extend(error.hint.iter().map(|hint| format!("hint: {hint}")));
         if sources.len() > 1 {

@@ -25,16 +25,6 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             bad.entry(map.key.clone()).or_insert((basis, why));
         }
     }
-    if context.failures.is_empty() {
-        for objection in objections(context) {
-            let Some(map) = objection.config_map.filter(|key| live.get(key).is_some_and(|map| !proven(context, map)))
-            else {
-                continue;
-            };
-            let why = format!("Prow's rules, as this tool knows them: {}", objection.message);
-            bad.entry(map).or_insert((Basis::Guess, why));
-        }
-    }
     for content in &context.refused {
         if let Some((key, state)) = live.get_key_value(&content.config_map)
             && content.keys == digests(&state.values)
@@ -43,6 +33,16 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             bad.entry(key.clone()).or_insert_with(|| {
                 (Basis::Fact, format!("{images} refused this very content at {}: {}", content.at, content.error))
             });
+        }
+    }
+    if context.failures.is_empty() {
+        for objection in objections(context) {
+            let Some(map) = objection.config_map.filter(|key| live.get(key).is_some_and(|map| !proven(context, map)))
+            else {
+                continue;
+            };
+            let why = format!("Prow's rules, as this tool knows them: {}", objection.message);
+            bad.entry(map).or_insert((Basis::Guess, why));
         }
     }
 

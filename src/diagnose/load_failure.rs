@@ -174,11 +174,18 @@ pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Ve
     let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
     let runs = |image: &String| components.iter().any(|component| component.spec_images.contains(image));
     let mut all: Vec<RefusedContent> =
-        snapshot.refused.iter().filter(|content| content.images.iter().any(runs)).cloned().collect();
+        snapshot.remembered_refusals().filter(|content| content.images.iter().any(runs)).cloned().collect();
+    let cluster = snapshot
+        .service
+        .identity
+        .seen()
+        .map_or((String::new(), String::new()), |identity| (identity.server.clone(), identity.uid.clone()));
     for failure in failures.iter().filter(|failure| failure.content == CrashContent::Live) {
         let Some(map) = suspect(snapshot, failure) else { continue };
         let culprits = failure.culprits.iter().filter(|(key, _)| *key == map.key).map(|(_, key)| key.clone());
         let refused = RefusedContent {
+            cluster_server: cluster.0.clone(),
+            cluster_uid: cluster.1.clone(),
             config_map: map.key.clone(),
             keys: digests(&map.values),
             culprits: culprits.collect(),

@@ -7,14 +7,17 @@ use super::{Basis, Context, Finding, FindingKind, Severity, id};
 pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     context
         .snapshot
-        .interrupted
-        .iter()
-        .filter(|run| run.running_pid.is_none())
+        .own_interrupted()
         .map(|run| {
             let kind = FindingKind::InterruptedRun { run: run.run.clone(), unknown: run.unknown.clone() };
             let mut evidence = vec![format!("{}, begun {}", run.title, run.at)];
-            evidence.extend(run.unknown.iter().map(|step| format!("nobody knows whether this landed: {step}")));
-            evidence.push(format!("read back and finish: prow-breakglass run resume {}", run.run));
+            evidence.extend(run.unknown.iter().map(|step| format!("its outcome was not recorded: {step}")));
+            evidence.push(match &run.damaged {
+                None => {
+                    format!("finish it: prow-breakglass run resume {run}; or take it back: undo {run}", run = run.run)
+                }
+                Some(why) => format!("its journal is damaged ({why}): compare with its backups by hand"),
+            });
             Finding {
                 id: id(&kind, &run.run),
                 severity: Severity::Warn,

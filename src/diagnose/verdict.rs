@@ -124,7 +124,7 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
         }
         return NextStep::Wait { what: format!("{} starts on the new content", failure.component.object.name) };
     }
-    let interrupted = snapshot.interrupted.iter().find(|run| run.running_pid.is_none() && !run.unknown.is_empty());
+    let interrupted = snapshot.own_interrupted().find(|run| run.damaged.is_none() && !run.unknown.is_empty());
     if let Some(run) = interrupted {
         return NextStep::Resume { run: run.run.clone() };
     }

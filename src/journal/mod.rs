@@ -4,17 +4,19 @@
 //! DIR/runs/r-0001/journal.ndjson     the records, chained
 //!                 plan.json          the approved plan, complete
 //!                 backup/001-*.json  each object as the server gave it before the write
+//! DIR/refused.ndjson                 contents that a component refused, of each cluster
 //! ```
 //!
 //! An intent and the prior object are on the disk before a request goes out, the outcome after. Whoever comes next finds
 //! an intent without an outcome and reads back; nothing is guessed. A run's journal is locked while a process works on it,
 //! and only the kernel's lock says that somebody does: it cannot outlive the process, as a pid can.
 //!
-//! To extend: records in [`record`], what they amount to in [`read`].
+//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`].
 
 mod files;
 mod read;
 mod record;
+mod refused;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -24,12 +26,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cluster::live::parse_config_map;
-use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, RefusedContent, Timestamp, Write, sha256_hex};
+use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, Timestamp, Write, sha256_hex};
 use crate::repair::Plan;
 use crate::repair::undo::{UndoSource, UndoStep};
 
 pub use read::{Begin, Intent, RunRecord, RunState, StepOutcome, StepRecord};
 pub use record::{BackupFile, Entry, Found, Guard, Mode, Record};
+pub use refused::seen_on;
 pub use writer::RunWriter;
 
 use files::Made;
@@ -225,23 +228,6 @@ impl Journal {
         Ok(plan)
     }
 
-    /// ConfigMap contents that a component refused, as remembered in the plans of the runs: newest first, each once.
-    /// A plan that cannot be read any more tells nothing and stops nobody.
-    ///
-    /// # Errors
-    /// As [`Journal::runs`].
-    pub fn refused(&self) -> Result<Vec<RefusedContent>, Failure> {
-        let mut all: Vec<RefusedContent> = Vec::new();
-        for run in self.runs()? {
-            for refused in self.plan(&run).map(|plan| plan.basis.refused).unwrap_or_default() {
-                if !all.iter().any(|known| (&known.config_map, &known.keys) == (&refused.config_map, &refused.keys)) {
-                    all.push(refused);
-                }
-            }
-        }
-        Ok(all)
-    }
-
     /// The object of step `n` as it was before the run touched it: the server's JSON. `None` where there was none.
     ///
     /// # Errors
@@ -310,12 +296,7 @@ impl Journal {
         let mut steps = Vec::new();
         for step in plan.steps {
             let Some(record) = run.steps.iter().find(|record| record.n == step.n) else { continue };
-            let sent = match record.outcome.as_ref().map(|ended| ended.outcome) {
-                Some(Outcome::Done) => true,
-                Some(Outcome::Failed | Outcome::Skipped) => false,
-                Some(Outcome::Unknown) | None => record.intent.is_some(),
-            };
-            if !sent {
+            if !record.may_have_landed() {
                 continue;
             }
             let prior = match (&step.write, self.backup(run, step.n)?) {
@@ -352,18 +333,22 @@ fn held(run: &str, who: &str) -> Failure {
 }
 
 fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
-    let (unknown, running_pid) = match &run.state {
+    let (unknown, running_pid, damaged) = match &run.state {
         RunState::Ended => return None,
-        RunState::Running { pid } => (Vec::new(), Some(*pid)),
+        RunState::Running { pid } => (Vec::new(), Some(*pid), None),
         RunState::Interrupted { unknown } => {
             let steps = run.steps.iter().filter(|step| unknown.contains(&step.n));
-            (steps.map(in_words).collect(), None)
+            (steps.map(in_words).collect(), None, None)
         }
-        RunState::Damaged { why } => (vec![format!("the journal is damaged, {why}")], None),
+        RunState::Damaged { why } => (Vec::new(), None, Some(why.clone())),
     };
-    // Without a first record, no request can have been made.
-    let begin = run.begin.as_ref()?;
-    Some(InterruptedRun { run: run.run.clone(), title: begin.title.clone(), at: begin.at, unknown, running_pid })
+    let (title, at, clusters) = match &run.begin {
+        Some(begin) => (begin.title.clone(), begin.at, begin.clusters.clone()),
+        // Without a first record no request can have been made, unless it was there and cannot be read any more.
+        None if damaged.is_none() => return None,
+        None => ("nobody knows what it did".to_owned(), read::last_touched(&run.folder), Vec::new()),
+    };
+    Some(InterruptedRun { run: run.run.clone(), title, at, clusters, damaged, unknown, running_pid })
 }
 
 fn in_words(step: &StepRecord) -> String {

@@ -1,6 +1,6 @@
 //! What the records of a run amount to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::model::{ClusterIdentity, ObjectRef, Outcome, Timestamp};
 use crate::repair::RepairId;
@@ -65,6 +65,9 @@ pub struct StepRecord {
     pub outcome: Option<StepOutcome>,
     /// What reading back found after the newest intent.
     pub found: Option<(Found, String)>,
+    /// True where nobody knew at some time what came of a request of this step. What was said of it later (`failed`, as it
+    /// had not landed by then; `skipped`, as somebody had written the same) does not say that it was not done.
+    pub in_doubt: bool,
     /// The first backup: the object as it was before the run touched it.
     pub backup: Option<BackupFile>,
 }
@@ -97,9 +100,13 @@ impl StepRecord {
         !told && self.found.is_none()
     }
 
-    /// True where nothing is left to do: the write landed, or was rightly left out.
-    pub fn is_finished(&self) -> bool {
-        matches!(&self.outcome, Some(StepOutcome { outcome: Outcome::Done | Outcome::Skipped, .. }))
+    /// True where a request of it was done, or may have been: where there was an intent and no certain refusal.
+    pub fn may_have_landed(&self) -> bool {
+        match self.outcome.as_ref().map(|ended| ended.outcome) {
+            Some(Outcome::Done) => true,
+            Some(Outcome::Failed | Outcome::Skipped) => self.in_doubt,
+            Some(Outcome::Unknown) | None => self.intent.is_some(),
+        }
     }
 }
 
@@ -154,9 +161,15 @@ impl RunRecord {
                 step.backup = step.backup.take().or(backup);
             }
             Record::Outcome { n, object, outcome, status, uid, resource_version } => {
-                self.step(n, object).outcome = Some(StepOutcome { at, outcome, status, uid, resource_version });
+                let step = self.step(n, object);
+                step.in_doubt |= outcome == Outcome::Unknown;
+                step.outcome = Some(StepOutcome { at, outcome, status, uid, resource_version });
             }
-            Record::Found { n, object, landed, detail } => self.step(n, object).found = Some((landed, detail)),
+            Record::Found { n, object, landed, detail } => {
+                let step = self.step(n, object);
+                step.in_doubt = true;
+                step.found = Some((landed, detail));
+            }
             Record::Stopped { why } => self.stopped = Some(why),
             Record::Verified { ok, detail } => self.verified = Some((ok, detail)),
             Record::Resumed { who: _, pid, torn: _ } => {
@@ -169,7 +182,8 @@ impl RunRecord {
 
     fn step(&mut self, n: usize, object: ObjectRef) -> &mut StepRecord {
         let at = self.steps.iter().position(|step| step.n == n).unwrap_or_else(|| {
-            self.steps.push(StepRecord { n, object, intent: None, outcome: None, found: None, backup: None });
+            let (intent, outcome, found, in_doubt, backup) = (None, None, None, false, None);
+            self.steps.push(StepRecord { n, object, intent, outcome, found, in_doubt, backup });
             self.steps.len() - 1
         });
         &mut self.steps[at]
@@ -184,4 +198,10 @@ impl RunRecord {
     pub fn left(&self) -> usize {
         self.begin.as_ref().map_or(0, |begin| begin.steps.saturating_sub(self.steps.len()))
     }
+}
+
+/// When something in a run's folder was last made or removed: all that is known of a run whose records are not.
+pub(super) fn last_touched(folder: &Path) -> Timestamp {
+    let modified = folder.symlink_metadata().and_then(|folder| folder.modified());
+    modified.ok().and_then(|at| Timestamp::try_from(at).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }

@@ -30,13 +30,7 @@ fn plan(undoes: Option<&str>) -> Plan {
         repair: RepairId::Kick,
         title: "kick hook".to_owned(),
         clusters: Vec::new(),
-        basis: PlanBasis {
-            taken_at: epoch(),
-            revision: None,
-            reason: None,
-            undoes: undoes.map(str::to_owned),
-            refused: Vec::new(),
-        },
+        basis: PlanBasis { taken_at: epoch(), revision: None, reason: None, undoes: undoes.map(str::to_owned) },
         steps: vec![step(1), step(2)],
         refusals: Vec::new(),
         warnings: Vec::new(),
@@ -215,7 +209,9 @@ fn damage_is_told_and_nothing_is_built_on_it() {
     let run = journal.run("r-0001").unwrap();
     assert!(matches!(&run.state, RunState::Damaged { why } if why.starts_with("line 2")), "{:?}", run.state);
     assert!(journal.reopen("r-0001").is_err());
-    assert!(journal.interrupted().unwrap()[0].unknown[0].contains("damaged"));
+    let damaged = &journal.interrupted().unwrap()[0];
+    assert!(damaged.damaged.as_ref().is_some_and(|why| why.starts_with("line 2")), "{damaged:?}");
+    assert!(damaged.unknown.is_empty(), "nothing that could be read back");
 }
 
 #[test]
@@ -293,24 +289,4 @@ fn a_process_that_died_before_its_first_record_sent_nothing() {
     assert!(journal.run("r-0001").unwrap().begin.is_none());
     assert!(journal.interrupted().unwrap().is_empty());
     assert_eq!(begin(&journal).run(), "r-0002");
-}
-
-#[test]
-fn what_was_refused_is_remembered_once() {
-    use crate::model::{Key, RefusedContent};
-    let (_dir, journal) = journal();
-    let refused = RefusedContent {
-        config_map: Key::new("prow", "job-config"),
-        keys: [("jobs.yaml".to_owned(), "sha".to_owned())].into(),
-        culprits: Vec::new(),
-        images: vec!["hook:v1".to_owned()],
-        error: "duplicated preset".to_owned(),
-        at: epoch(),
-    };
-    for _ in 0..2 {
-        let mut plan = plan(None);
-        plan.basis.refused = vec![refused.clone()];
-        journal.begin(&plan.sealed(), "oncall", Mode::Typed).unwrap();
-    }
-    assert_eq!(journal.refused().unwrap(), [refused]);
 }

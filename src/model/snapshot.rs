@@ -22,13 +22,33 @@ pub struct Snapshot {
     /// `prowjob_namespace` and `pod_namespace` of the live configuration.
     pub prow: Source<ProwSettings>,
     pub desired: Source<Desired>,
-    /// Runs of this program that did not end, from the journal.
+    /// Runs of this program that did not end, from the journal; on any cluster.
     pub interrupted: Vec<InterruptedRun>,
-    /// Contents that a component is known to have refused, remembered by the journal from the plans made then.
+    /// Contents that a component is known to have refused, remembered by the journal; of any cluster that it knows.
     pub refused: Vec<RefusedContent>,
 }
 
 impl Snapshot {
+    /// What the journal remembers of refusals in this very cluster; nothing while its identity is not known.
+    pub fn remembered_refusals(&self) -> impl Iterator<Item = &RefusedContent> {
+        let identity = self.service.identity.seen();
+        self.refused.iter().filter(move |content| {
+            identity.is_some_and(|own| own.server == content.cluster_server && own.uid == content.cluster_uid)
+        })
+    }
+
+    /// Runs on this very cluster that did not come to their end and that nobody works on. Those of another cluster (a
+    /// staging, a drill) are no business of this one.
+    pub fn own_interrupted(&self) -> impl Iterator<Item = &InterruptedRun> {
+        let identity = self.service.identity.seen();
+        self.interrupted.iter().filter(move |run| {
+            let here = |cluster: &ClusterIdentity| {
+                identity.is_some_and(|own| own.server == cluster.server && own.uid == cluster.uid)
+            };
+            run.running_pid.is_none() && (run.clusters.is_empty() || run.clusters.iter().any(here))
+        })
+    }
+
     /// The sources by name, with their standing: `service/pods`, `git`.
     pub fn sources(&self) -> Vec<SourceStatus> {
         let mut all = self.service.sources("service");
@@ -116,6 +136,10 @@ pub struct InterruptedRun {
     pub run: String,
     pub title: String,
     pub at: Timestamp,
+    /// The clusters of its plan; empty where that cannot be read any more.
+    pub clusters: Vec<ClusterIdentity>,
+    /// Why its journal cannot be relied on, where it is not as it was written: such a run can never be resumed.
+    pub damaged: Option<String>,
     /// The steps whose outcome nobody knows, as words.
     pub unknown: Vec<String>,
     /// Process that holds it, if it still lives: then it is not interrupted but going on elsewhere.
@@ -126,6 +150,12 @@ pub struct InterruptedRun {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RefusedContent {
+    /// URL of the API server it was seen on; empty until it is remembered.
+    #[serde(default)]
+    pub cluster_server: String,
+    /// uid of that cluster's namespace `kube-system`.
+    #[serde(default)]
+    pub cluster_uid: String,
     pub config_map: Key,
     /// Key to sha256 of the value after gunzip.
     pub keys: BTreeMap<String, String>,

@@ -73,6 +73,13 @@ pub fn failure(failure: &Failure) -> Vec<String> {
     lines
 }
 
+/// A failure beside the matter, in one line: it stops nobody.
+pub fn note(failure: &Failure) -> String {
+    let why: Vec<&str> = std::iter::once(&failure.summary).chain(&failure.causes).map(String::as_str).collect();
+    let hint = failure.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("{}{hint}", why.join(": "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use super::{
 /// A new pod needs scheduling, mounting, starting and a first probe.
 const READY_WITHIN_SECONDS: u32 = 120;
 
-pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<Plan, Refusal> {
+pub(super) fn plan(request: &Request, snapshot: &Snapshot, _diagnosis: &Diagnosis) -> Result<Plan, Refusal> {
     let cluster = identity(snapshot)?;
     let components = required(&snapshot.service.components, "the components")?;
     let live = required(&snapshot.service.config_maps, "the live ConfigMaps")?;
@@ -63,13 +63,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         repair: RepairId::Kick,
         title: format!("delete {count} crash-looping pod(s), so that new ones start on the repaired configuration"),
         clusters: vec![cluster],
-        basis: PlanBasis {
-            taken_at: snapshot.taken_at,
-            revision: None,
-            reason: None,
-            undoes: None,
-            refused: diagnosis.refused.clone(),
-        },
+        basis: PlanBasis { taken_at: snapshot.taken_at, revision: None, reason: None, undoes: None },
         steps,
         refusals,
         warnings,

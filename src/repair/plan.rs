@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    ClusterIdentity, Failure, FailureKind, ObjectRef, RefusedContent, Revision, Timestamp, Write, sha256_hex,
-};
+use crate::model::{ClusterIdentity, Failure, FailureKind, ObjectRef, Revision, Timestamp, Write, sha256_hex};
 
 use super::RepairId;
 
@@ -48,9 +46,6 @@ pub struct PlanBasis {
     /// The run that this plan undoes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,
-    /// Contents that a component refused when the plan was made: the journal remembers them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<RefusedContent>,
 }
 
 /// One write, and why.

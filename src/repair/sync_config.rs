@@ -121,7 +121,6 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             revision: Some(choice.revision.clone()),
             reason: Some(reason(choice)),
             undoes: None,
-            refused: diagnosis.refused.clone(),
         },
         verify: Verify::ComponentsReady {
             components: components_to_watch(snapshot, &steps),

@@ -87,7 +87,6 @@ pub fn plan(
             revision: None,
             reason: Some(format!("FACT: the backup of run {}", source.run)),
             undoes: Some(source.run.clone()),
-            refused: Vec::new(),
         },
         refusals,
         warnings: vec![format!(

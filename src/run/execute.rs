@@ -112,6 +112,12 @@ impl StepEnd {
         StepEnd::bad(Outcome::Failed, failure)
     }
 
+    /// The answer was lost, and reading back did not tell.
+    fn unknown(mut failure: Failure, found: &str) -> Self {
+        failure.causes.insert(0, found.to_owned());
+        StepEnd::bad(Outcome::Unknown, failure.hint("prow-breakglass run resume RUN reads back again and settles it"))
+    }
+
     fn bad(outcome: Outcome, failure: Failure) -> Self {
         let status = std::iter::once(&failure.summary).chain(failure.causes.first()).cloned().collect::<Vec<_>>();
         StepEnd { outcome, status: status.join(": "), sent: Sent::default(), failure: Some(failure) }
@@ -351,20 +357,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The answer was lost: what is there now decides, and where it does not, nobody guesses.
+/// The answer was lost: only the write being there proves anything. That it is not there yet does not: a slow admission
+/// webhook or etcd may let it land seconds later.
 async fn look_after(gate: &Gate, write: &Write, failure: Failure) -> StepEnd {
     match gate.read_back(write).await {
         Ok(landed) => match &landed {
             Landed::AsWritten => StepEnd::done("the answer was lost; read back: as written", Sent::default()),
-            Landed::AsBefore => StepEnd::failed(failure.cause("read back: as before, so it was not done")),
-            Landed::Otherwise { .. } | Landed::Gone => {
-                StepEnd::bad(Outcome::Unknown, failure.cause(in_words(&landed).1))
-            }
+            Landed::AsBefore => StepEnd::unknown(failure, "no answer; as before so far, and it may still land"),
+            Landed::Otherwise { .. } | Landed::Gone => StepEnd::unknown(failure, &in_words(&landed).1),
         },
-        Err(unread) => StepEnd::bad(
-            Outcome::Unknown,
-            failure.cause(unread.summary).hint("prow-breakglass run resume reads back what came of it"),
-        ),
+        Err(unread) => StepEnd::unknown(failure, &format!("no answer, and not read back: {}", unread.summary)),
     }
 }
 
@@ -372,7 +374,7 @@ async fn look_after(gate: &Gate, write: &Write, failure: Failure) -> StepEnd {
 pub(super) fn in_words(landed: &Landed) -> (Found, String) {
     match landed {
         Landed::AsWritten => (Found::AsWritten, "read back: as written".to_owned()),
-        Landed::AsBefore => (Found::AsBefore, "read back: as before, so it was not done".to_owned()),
+        Landed::AsBefore => (Found::AsBefore, "read back: as before".to_owned()),
         Landed::Otherwise { detail, who } => {
             let who = who.as_ref().map(|who| format!("; last writer {who}")).unwrap_or_default();
             (Found::Otherwise, format!("read back: {detail}{who}"))

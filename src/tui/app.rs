@@ -38,6 +38,8 @@ pub struct App {
     /// What the last key came to, until the next one.
     pub notice: Option<String>,
     pub attention: Attention,
+    /// What failed beside the matter (the journal), each once.
+    pub notes: Vec<Failure>,
     pub leaving: Leaving,
     /// Number of the newest request for a plan; answers to older ones are dropped.
     pub ticket: u64,
@@ -360,6 +362,7 @@ impl App {
             outage: None,
             notice: None,
             attention: Attention::None,
+            notes: Vec::new(),
             leaving: Leaving::No,
             ticket: 0,
         }

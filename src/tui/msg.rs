@@ -37,6 +37,8 @@ pub enum Msg {
         preview: Result<Preview, Failure>,
     },
     Run(RunEvent),
+    /// Something beside the matter failed; the person should know as long as the program runs.
+    Note(Failure),
     Resized(u16, u16),
     Signal(Signal),
 }

@@ -69,6 +69,12 @@ pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         Msg::Run(event) => running::event(app, event),
+        Msg::Note(failure) => {
+            if !app.notes.contains(&failure) {
+                app.notes.push(failure);
+            }
+            Vec::new()
+        }
         Msg::Signal(signal) => leave(app, signal.into(), "a signal asked the program to end"),
     }
 }

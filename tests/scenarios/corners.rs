@@ -132,7 +132,10 @@ fn what_runs_beats_an_old_refusal() {
     let mut snapshot = healthy();
     let map = snapshot.desired.known().expect("git").head.config_maps.clone().expect("it renders");
     let wanted = map.iter().find(|map| map.key.name == "job-config").expect("job-config");
+    let identity = snapshot.service.identity.known().expect("known").clone();
     snapshot.refused = vec![RefusedContent {
+        cluster_server: identity.server,
+        cluster_uid: identity.uid,
         config_map: wanted.key.clone(),
         keys: wanted
             .entries

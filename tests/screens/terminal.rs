@@ -9,7 +9,9 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use portable_pty::{CommandBuilder, NativePtySystem, PtyPair, PtySize, PtySystem as _};
+use prow_breakglass::diagnose::Diagnosis;
 use prow_breakglass::journal::Journal;
+use prow_breakglass::model::{Failure, FailureKind, Snapshot};
 use prow_breakglass::run::Clusters;
 use prow_breakglass::tui::{Session, run};
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,6 +21,8 @@ use crate::support;
 
 const CHILD: &str = "SCREENS_CHILD";
 const PANIC: &str = "PROW_BREAKGLASS_TEST_PANIC";
+/// Set where the child shall have no journal to keep anything in.
+const NO_JOURNAL: &str = "SCREENS_NO_JOURNAL";
 /// F12, as xterm sends it.
 const F12: &[u8] = b"\x1b[24~";
 
@@ -29,7 +33,12 @@ fn child() {
     }
     let (_keep, snapshots) = tokio::sync::watch::channel(Arc::new(support::incident()));
     let journal = Journal::for_reading(std::env::temp_dir().join("prow-breakglass-no-journal"));
-    let session = Session { snapshots, refresh: Arc::new(|| {}), clusters: Clusters::new(), journal, theme: THEME };
+    let refresh = Arc::new(|| {});
+    let keep = Arc::new(|_: &Snapshot, diagnosis: &Diagnosis| match std::env::var_os(NO_JOURNAL) {
+        Some(_) if !diagnosis.refused.is_empty() => Err(Failure::new(FailureKind::Tool, "cannot write the journal")),
+        Some(_) | None => Ok(()),
+    });
+    let session = Session { snapshots, refresh, keep, clusters: Clusters::new(), journal, theme: THEME };
     eprintln!("PID={}", std::process::id());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let code = match runtime.block_on(run(session)) {
@@ -60,7 +69,7 @@ impl Drop for Terminal {
 }
 
 impl Terminal {
-    fn start(panic: Option<&str>) -> Self {
+    fn start(env: &[(&str, &str)]) -> Self {
         let size = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
         let pair = NativePtySystem::default().openpty(size).expect("a pseudo-terminal");
         let mut command = CommandBuilder::new("sh");
@@ -73,8 +82,8 @@ impl Terminal {
         command.env(CHILD, "1");
         command.env("TERM", "xterm-256color");
         command.env("RUST_BACKTRACE", "0");
-        if let Some(panic) = panic {
-            command.env(PANIC, panic);
+        for (name, value) in env {
+            command.env(name, value);
         }
         let shell = pair.slave.spawn_command(command).expect("a shell");
         let mut reader = pair.master.try_clone_reader().expect("its output");
@@ -153,16 +162,27 @@ impl Terminal {
 #[test]
 fn keys_end_it() {
     for (keys, code) in [("q", "0"), ("\x03", "130")] {
-        let mut terminal = Terminal::start(None);
+        let mut terminal = Terminal::start(&[]);
         terminal.send(keys.as_bytes());
         assert_eq!(terminal.ended(), code, "{keys:?}");
     }
 }
 
 #[test]
+fn what_is_refused_is_kept_and_a_journal_that_cannot_be_written_is_a_line() {
+    let mut terminal = Terminal::start(&[(NO_JOURNAL, "1")]);
+    terminal.until("the line", |terminal| {
+        let contents = terminal.screen.screen().contents();
+        contents.contains("NOTE  cannot write the journal") && contents.contains("BROKEN since")
+    });
+    terminal.send(b"q");
+    assert_eq!(terminal.ended(), "0");
+}
+
+#[test]
 fn signals_end_it() {
     for (signal, code) in [(Signal::INT, "130"), (Signal::TERM, "143"), (Signal::HUP, "129")] {
-        let mut terminal = Terminal::start(None);
+        let mut terminal = Terminal::start(&[]);
         terminal.signal(signal);
         assert_eq!(terminal.ended(), code, "{signal:?}");
     }
@@ -171,7 +191,7 @@ fn signals_end_it() {
 #[test]
 fn panics_of_any_thread_give_the_terminal_back_and_are_told() {
     for (place, words) in [("ui", "a panic of the screen"), ("task", "a panic of a task")] {
-        let mut terminal = Terminal::start(Some(place));
+        let mut terminal = Terminal::start(&[(PANIC, place)]);
         terminal.send(F12);
         assert_eq!(terminal.ended(), "2", "{place}");
         let contents = terminal.screen.screen().contents();
@@ -182,7 +202,7 @@ fn panics_of_any_thread_give_the_terminal_back_and_are_told() {
 
 #[test]
 fn it_can_be_suspended_and_comes_back() {
-    let mut terminal = Terminal::start(None);
+    let mut terminal = Terminal::start(&[]);
     terminal.send(b"\x1a");
     terminal.until("the shell's screen", |terminal| !terminal.screen.screen().alternate_screen());
     assert!(!terminal.screen.screen().hide_cursor());
@@ -198,7 +218,7 @@ fn it_can_be_suspended_and_comes_back() {
 
 #[test]
 fn a_paste_arrives_as_a_paste() {
-    let mut terminal = Terminal::start(None);
+    let mut terminal = Terminal::start(&[]);
     terminal.send(b"A\x1b[200~prow-services\x1b[201~");
     terminal.until("the answer to the paste", |terminal| {
         terminal.screen.screen().contents().contains("paste is ignored here: read it")
@@ -209,7 +229,7 @@ fn a_paste_arrives_as_a_paste() {
 
 #[test]
 fn it_follows_the_terminals_size() {
-    let mut terminal = Terminal::start(None);
+    let mut terminal = Terminal::start(&[]);
     let small = PtySize { rows: 20, cols: 70, pixel_width: 0, pixel_height: 0 };
     terminal.pair.master.resize(small).expect("a smaller terminal");
     terminal.until("the message", |terminal| terminal.screen.screen().contents().contains("too small: 70x20"));

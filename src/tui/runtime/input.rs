@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::super::msg::{Command, Exit, Msg, Signal};
+use super::Keep;
 use super::outside::RunSlot;
 use super::terminal;
 use crate::model::{Snapshot, Timestamp};
@@ -41,13 +42,14 @@ impl Readers {
 pub fn start(
     sender: &UnboundedSender<Input>,
     snapshots: &watch::Receiver<Arc<Snapshot>>,
+    keep: &Keep,
     stop: &RunSlot,
     patience: Duration,
 ) -> Readers {
     let keys = tokio::spawn(keys(sender.clone()));
     let reading = keys.abort_handle();
-    let mut tasks =
-        vec![keys, tokio::spawn(ticks(sender.clone())), tokio::spawn(pictures(sender.clone(), snapshots.clone()))];
+    let pictures = pictures(sender.clone(), snapshots.clone(), keep.clone());
+    let mut tasks = vec![keys, tokio::spawn(ticks(sender.clone())), tokio::spawn(pictures)];
     for (kind, what) in [
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
@@ -106,7 +108,7 @@ async fn ticks(sender: UnboundedSender<Input>) {
 }
 
 /// Judges each newest snapshot away from the screen's thread.
-async fn pictures(sender: UnboundedSender<Input>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+async fn pictures(sender: UnboundedSender<Input>, mut snapshots: watch::Receiver<Arc<Snapshot>>, keep: Keep) {
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let judged = Arc::clone(&snapshot);
@@ -114,7 +116,15 @@ async fn pictures(sender: UnboundedSender<Input>, mut snapshots: watch::Receiver
             // It panicked, and the hook has told.
             return;
         };
-        if sender.send(Input::Msg(Msg::Observed(snapshot, Arc::new(diagnosis)))).is_err() {
+        let diagnosis = Arc::new(diagnosis);
+        if sender.send(Input::Msg(Msg::Observed(Arc::clone(&snapshot), Arc::clone(&diagnosis)))).is_err() {
+            return;
+        }
+        let keep = keep.clone();
+        let Ok(kept) = tokio::task::spawn_blocking(move || keep(&snapshot, &diagnosis)).await else { return };
+        if let Err(failure) = kept
+            && sender.send(Input::Msg(Msg::Note(failure))).is_err()
+        {
             return;
         }
         if snapshots.changed().await.is_err() {

@@ -23,6 +23,7 @@ use super::msg::{Effect, Exit, Msg, Signal};
 use super::theme::Theme;
 use super::update::update;
 use super::view::view;
+use crate::diagnose::Diagnosis;
 use crate::journal::Journal;
 use crate::model::{Failure, FailureKind, RunEvent, RunSummary, Snapshot, Timestamp};
 use crate::run::{Clusters, StopToken};
@@ -36,12 +37,17 @@ const BATCH: usize = 1000;
 /// How long the way out may take beyond the requests' own time.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Writes down what is new in a picture.
+pub type Keep = Arc<dyn Fn(&Snapshot, &Diagnosis) -> Result<(), Failure> + Send + Sync>;
+
 /// What the front end works with.
 pub struct Session {
     /// The newest snapshot; older ones are dropped unseen.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// Reads everything again now.
     pub refresh: Arc<dyn Fn() + Send + Sync>,
+    /// Writes down what a picture shows and a later one will not. Blocks.
+    pub keep: Keep,
     pub clusters: Clusters,
     pub journal: Journal,
     pub theme: Theme,
@@ -99,7 +105,7 @@ pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
     let screen = Screen::enter(&sender)?;
     let timeout = session.clusters.values().map(crate::cluster::Cluster::timeout).max().unwrap_or_default();
     let stop = outside::RunSlot::default();
-    let readers = input::start(&sender, &session.snapshots, &stop, timeout * 2 + GRACE);
+    let readers = input::start(&sender, &session.snapshots, &session.keep, &stop, timeout * 2 + GRACE);
     let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None };
     let looped = AssertUnwindSafe(runtime.turn(receiver)).catch_unwind().await;
     readers.abort();

@@ -9,7 +9,7 @@ use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, selectable, styled, take};
 use crate::diagnose::{Finding, Health, Severity};
-use crate::model::Component;
+use crate::model::{Component, Failure};
 use crate::present;
 
 /// Rows of sources that could not be read, before they are only counted.
@@ -40,15 +40,16 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     paint(area, buffer, sources);
 }
 
-/// Interrupted runs, verdict, next step, pulse.
+/// What failed beside the matter, interrupted runs, verdict, next step, pulse.
 fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
+    let mut lines = notes(app, columns);
     for run in &seen.snapshot.interrupted {
         let unknown =
             if run.unknown.is_empty() { String::new() } else { format!("; unknown: {}", run.unknown.join(", ")) };
-        let (word, what) = match run.running_pid {
-            Some(pid) => ("RUNNING ELSEWHERE", format!("process {pid}; wait for it")),
-            None => ("INTERRUPTED", format!("prow-breakglass run resume {}", run.run)),
+        let (word, what) = match (&run.damaged, run.running_pid) {
+            (Some(why), _) => ("DAMAGED JOURNAL", why.clone()),
+            (None, Some(pid)) => ("RUNNING ELSEWHERE", format!("process {pid}; wait for it")),
+            (None, None) => ("INTERRUPTED", format!("prow-breakglass run resume {}", run.run)),
         };
         let line = format!("{word}  {} {} {}{unknown}: {what}", present::clock(run.at, app.now), run.run, run.title);
         lines.push(styled(app.theme, Role::Warn, text::cut(&line, columns)));
@@ -66,6 +67,14 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     lines.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 3).into_iter().map(Line::from));
     lines.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 2).into_iter().map(Line::from));
     lines
+}
+
+/// A line each.
+fn notes(app: &App, columns: usize) -> Vec<Line<'static>> {
+    let line = |failure: &Failure| {
+        styled(app.theme, Role::Warn, text::cut(&format!("NOTE  {}", present::note(failure)), columns))
+    };
+    app.notes.iter().map(line).collect()
 }
 
 /// At most so many lines; the last one says when more was cut.
