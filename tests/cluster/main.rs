@@ -24,5 +24,6 @@ mod preview;
 mod race;
 mod screens;
 mod smoke;
+mod smoke_strays;
 mod support;
 mod terminal;
