@@ -107,12 +107,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         repair: RepairId::Rollback,
         title: format!("roll {count} component(s) back to {tag}"),
         clusters: vec![cluster],
-        basis: PlanBasis {
-            taken_at: snapshot.taken_at,
-            revision: None,
-            reason: Some(reason),
-            undoes: None,
-        },
+        basis: PlanBasis { taken_at: snapshot.taken_at, revision: None, reason: Some(reason), undoes: None },
         verify: Verify::RolloutDone {
             components: members.iter().map(|component| component.object.clone()).collect(),
             tag: tag.clone(),

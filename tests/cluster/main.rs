@@ -25,5 +25,6 @@ mod race;
 mod screens;
 mod smoke;
 mod smoke_strays;
+mod strays;
 mod support;
 mod terminal;
