@@ -26,5 +26,8 @@ mod screens;
 mod smoke;
 mod smoke_strays;
 mod strays;
+#[cfg(debug_assertions)]
+mod strays_faults;
+mod strays_screens;
 mod support;
 mod terminal;

@@ -14,16 +14,19 @@ use crate::bed::Bed;
 use crate::bed::audit::Entry;
 use crate::support::{Ran, Tool, block_on, eventually, findings};
 
-const TRUSTED: &str = "test-infra-trusted";
-const DEFAULT: &str = "default";
-const ALIASES: [&str; 2] = [TRUSTED, DEFAULT];
+pub const TRUSTED: &str = "test-infra-trusted";
+pub const DEFAULT: &str = "default";
+pub const ALIASES: [&str; 2] = [TRUSTED, DEFAULT];
 /// Of Prow and of its strays.
-const NAMESPACE: &str = "default";
-const TEST_PODS: &str = "test-pods";
+pub const NAMESPACE: &str = "default";
+pub const TEST_PODS: &str = "test-pods";
 
 /// As everybody sees it who may do everything.
-async fn client_in(bed: &Bed, alias: &str) -> Client {
-    let path = bed.fact_of(alias, "adminKubeconfig");
+pub async fn client_in(bed: &Bed, alias: &str) -> Client {
+    client_of(bed.fact_of(alias, "adminKubeconfig")).await
+}
+
+pub async fn client_of(path: &str) -> Client {
     let kubeconfig = Kubeconfig::read_from(path).expect("the bed's kubeconfig");
     let options = KubeConfigOptions::default();
     let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("it is complete");
@@ -32,7 +35,7 @@ async fn client_in(bed: &Bed, alias: &str) -> Client {
 }
 
 /// uid to name of all pods of a namespace, in this cluster.
-fn pods(bed: &Bed, alias: &str, namespace: &str) -> BTreeMap<String, String> {
+pub fn pods(bed: &Bed, alias: &str, namespace: &str) -> BTreeMap<String, String> {
     block_on(async {
         let pods: Api<Pod> = Api::namespaced(client_in(bed, alias).await, namespace);
         let list = pods.list(&ListParams::default()).await.expect("pods");
@@ -41,7 +44,7 @@ fn pods(bed: &Bed, alias: &str, namespace: &str) -> BTreeMap<String, String> {
 }
 
 /// Name to state of all ProwJobs.
-fn prowjobs(bed: &Bed) -> BTreeMap<String, String> {
+pub fn prowjobs(bed: &Bed) -> BTreeMap<String, String> {
     block_on(async {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("prow.k8s.io", "v1", "ProwJob"));
         let jobs: Api<DynamicObject> = Api::namespaced_with(client_in(bed, TRUSTED).await, NAMESPACE, &kind);
@@ -52,25 +55,25 @@ fn prowjobs(bed: &Bed) -> BTreeMap<String, String> {
 }
 
 /// What the tool's user really changed in a cluster since.
-fn written(bed: &Bed, alias: &str, before: usize) -> Vec<Entry> {
+pub fn written(bed: &Bed, alias: &str, before: usize) -> Vec<Entry> {
     bed.audit_of_oncall_in(alias).split_off(before).into_iter().filter(Entry::writes).collect()
 }
 
-fn marks(bed: &Bed) -> BTreeMap<&'static str, usize> {
+pub fn marks(bed: &Bed) -> BTreeMap<&'static str, usize> {
     ALIASES.iter().map(|alias| (*alias, bed.audit_of_oncall_in(alias).len())).collect()
 }
 
-fn number(value: &Value, pointer: &str) -> usize {
+pub fn number(value: &Value, pointer: &str) -> usize {
     let number = value.pointer(pointer).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
     number.unwrap_or_else(|| panic!("no number at {pointer} in {value}"))
 }
 
-fn total(bed: &Bed, what: &str) -> usize {
+pub fn total(bed: &Bed, what: &str) -> usize {
     ALIASES.iter().map(|alias| bed.number(&format!("/{what}/{alias}"))).sum()
 }
 
 /// Makes a plan of a repair with more arguments, saved in a file of this name.
-fn plan(tool: &Tool, name: &str, args: &[&str]) -> (String, Ran) {
+pub fn plan(tool: &Tool, name: &str, args: &[&str]) -> (String, Ran) {
     let file = tool.file(name);
     let mut all = vec!["plan"];
     all.extend(args);
@@ -79,12 +82,12 @@ fn plan(tool: &Tool, name: &str, args: &[&str]) -> (String, Ran) {
     (file, ran)
 }
 
-fn strays(tool: &Tool) -> Value {
+pub fn strays(tool: &Tool) -> Value {
     tool.run(&["strays", "-o", "json"]).json()
 }
 
 /// Rolls back and waits until the gate opens by itself.
-fn roll_back(bed: &Bed, tool: &Tool) {
+pub fn roll_back(bed: &Bed, tool: &Tool) {
     let (file, made) = plan(tool, "rollback.json", &["rollback"]);
     made.ended(0).says(&["saved in"]);
     let ran = tool.apply(&file, "9").ended(0).says(&["verified: 9 component(s) Ready on", bed.fact("oldTag")]);
@@ -224,7 +227,8 @@ fn who_deletes_too_early_gets_what_the_plan_predicted() {
     let jobs_after = prowjobs(&bed);
     let ended = jobs_after.iter().filter(|(name, state)| *state == "error" && jobs_before[*name] != "error").count();
     assert!(new + ended > 0, "{jobs_after:?}");
-    assert_eq!(new > 0, told("made again"), "{new} made again, {ended} ended: {}", ran.err);
+    // Some come again only when the kubelet has let go of the old one, after the tool has looked.
+    assert!(new > 0 || !told("made again"), "{new} made again, {ended} ended: {}", ran.err);
     // The override lies in the journal.
     let plan: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("the plan")).expect("JSON");
     assert!(json!(plan["warnings"]).to_string().contains("reason: a drill"));
