@@ -13,6 +13,8 @@ mod runs;
 mod session;
 mod signals;
 mod status;
+#[cfg(test)]
+mod testing;
 mod tui;
 mod undo;
 

@@ -30,7 +30,7 @@ fn a_killed_run_is_read_back_and_completed_or_undone() {
     assert_eq!(killed.signal, Some(SIGABRT), "{killed:?}");
     assert_eq!(written_since(&bed, before), Vec::<String>::new());
     says_interrupted(&tool, "r-0001");
-    tool.run(&["run", "resume", "r-0001"]).ended(1).says(&["did not land", "would be sent again"]);
+    tool.run(&["run", "resume", "r-0001"]).ended(1).says(&["read back: as before", "would be sent again"]);
     resume(&tool, "r-0001", "0").ended(3);
     assert_eq!(written_since(&bed, before), Vec::<String>::new(), "looking writes nothing");
     resume(&tool, "r-0001", "1").ended(0);
@@ -78,7 +78,7 @@ fn a_killed_run_is_read_back_and_completed_or_undone() {
     let killed = Ran::of(&["apply"], held.wait_with_output().expect("wait for the program"));
     assert_eq!(killed.signal, Some(SIGKILL), "{killed:?}");
     says_interrupted(&tool, "r-0005");
-    tool.run(&["run", "resume", "r-0005"]).ended(1).says(&["did not land"]);
+    tool.run(&["run", "resume", "r-0005"]).ended(1).says(&["read back: as before"]);
     resume(&tool, "r-0005", "1").ended(0);
     assert_eq!(written_since(&bed, before), one_write);
     assert_eq!(admin.config_map(JOB_CONFIG), repaired);
