@@ -14,10 +14,10 @@ use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
 use super::memory::Memory;
-use super::{Exit, output, plan, session, signals};
+use super::{Exit, output, plan_file, session, signals};
 
 pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
-    let plan = plan::load(&args.file)?;
+    let plan = plan_file::load(&args.file)?;
     if args.write.execute {
         demand_context(global)?;
     }

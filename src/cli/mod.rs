@@ -9,6 +9,7 @@ mod config;
 mod memory;
 mod output;
 mod plan;
+mod plan_file;
 mod runs;
 mod session;
 mod signals;
