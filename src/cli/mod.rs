@@ -9,10 +9,13 @@ mod config;
 mod memory;
 mod output;
 mod plan;
+mod plan_file;
 mod runs;
 mod session;
 mod signals;
 mod status;
+#[cfg(test)]
+mod testing;
 mod tui;
 mod undo;
 
