@@ -10,14 +10,14 @@ use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp};
 use crate::present;
 use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approve};
-use crate::run::{self, Clusters, Operator};
+use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
 use super::memory::Memory;
-use super::{Exit, output, plan, session, signals};
+use super::{Exit, output, plan_file, session, signals};
 
 pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
-    let plan = plan::load(&args.file)?;
+    let plan = plan_file::load(&args.file)?;
     if args.write.execute {
         demand_context(global)?;
     }
@@ -37,8 +37,9 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
     let (approval, mode) = approval(global, &args.write, &plan)?;
     let approved = approve(&plan, &preview, &approval)?;
     let journal = session::journal_for_writing(global)?;
-    let summary = execute(global, approved, &clusters, &journal, mode).await?;
-    conclude(global, &plan, &summary, &clusters, &journal, args.write.wait).await
+    let stop = signals::stop_on_signals()?;
+    let summary = execute(global, approved, &clusters, &journal, mode, stop.clone()).await;
+    Ok(conclude(global, &plan, &summary, &clusters, &journal, stop, args.write.wait).await)
 }
 
 /// Writes never follow the current context.
@@ -102,15 +103,15 @@ async fn execute(
     clusters: &Clusters,
     journal: &Journal,
     mode: Mode,
-) -> Result<RunSummary, Failure> {
-    let stop = signals::stop_on_signals()?;
+    stop: StopToken,
+) -> RunSummary {
     let operator = operator(clusters, mode).await;
     let (tell, events) = mpsc::unbounded_channel();
     let printer = tokio::spawn(print_events(global.output, events));
     let summary = run::start(approved, clusters.clone(), journal.clone(), operator, stop, tell).await;
     // The run has dropped its end of the channel, so the printer ends.
     let _ = printer.await;
-    Ok(summary)
+    summary
 }
 
 pub async fn operator(clusters: &Clusters, mode: Mode) -> Operator {
@@ -154,17 +155,23 @@ enum Proof {
     NotInTime {
         what: String,
     },
+    /// Somebody ended the watching.
+    Interrupted {
+        what: String,
+    },
 }
 
-/// After the last write: the summary, the proof, the next step.
+/// After the last write: the summary, the proof, the next step; gives the exit code. What is written is written: that
+/// something cannot be looked at or noted down afterwards is said, and is no failure of the run.
 pub async fn conclude(
     global: &Global,
     plan: &Plan,
     summary: &RunSummary,
     clusters: &Clusters,
     journal: &Journal,
+    stop: StopToken,
     wait: Option<Duration>,
-) -> Exit {
+) -> u8 {
     if !summary.run.is_empty() {
         output::words(&format!(
             "run {}: {} done, {} failed, {} skipped, {} unknown, {} left; journal {}",
@@ -174,21 +181,24 @@ pub async fn conclude(
     if let Some(failure) = &summary.first_failure {
         output::words(&present::failure(failure).join("\n"));
     }
-    let can_be_undone = plan.steps.iter().any(|step| step.undo == Undo::FromBackup);
-    if summary.done > 0 && can_be_undone {
-        output::words(&format!("to take it back: prow-breakglass undo {} -f FILE", summary.run));
+    if let Some(words) = how_to_take_back(plan, summary) {
+        output::words(&words);
     }
     if summary.exit_code() != 0 || summary.done == 0 {
-        return Ok(summary.exit_code());
+        return summary.exit_code();
     }
-    let Some(within_seconds) = plan.verify.within_seconds() else { return Ok(0) };
+    let Some(within_seconds) = plan.verify.within_seconds() else { return 0 };
     let within = wait.unwrap_or(Duration::from_secs(within_seconds.into()));
-    let proof = watch_for_proof(global, plan, clusters, journal, within).await?;
+    let proof = watch_for_proof(global, plan, clusters, journal, stop, within).await;
     let (ok, detail, code) = match proof {
         Proof::Holds => (true, format!("verified: {}", present::promise(&plan.verify)), 0),
         Proof::Needs { what } => (false, format!("written; not seen to work yet: {what}"), 0),
         Proof::NotInTime { what } => {
             (false, format!("written, but not seen to work within {} s: {what}", within.as_secs()), 4)
+        }
+        Proof::Interrupted { what } => {
+            let code = FailureKind::Interrupted.exit_code();
+            (false, format!("written; the watching was interrupted before it was seen to work: {what}"), code)
         }
     };
     output::words(&detail);
@@ -200,8 +210,26 @@ pub async fn conclude(
     if global.output != Format::Text {
         output::data(&serde_json::json!({ "run": summary.run, "verified": ok, "detail": detail }).to_string());
     }
-    journal.verified(&summary.run, ok, &detail)?;
-    Ok(code)
+    if let Err(failure) = journal.verified(&summary.run, ok, &detail) {
+        session::note(&failure);
+    }
+    code
+}
+
+/// The two commands that take back what was written: `undo` only makes the plan. `None` where nothing can be.
+fn how_to_take_back(plan: &Plan, summary: &RunSummary) -> Option<String> {
+    let replaced = plan.steps.iter().filter(|step| step.undo == Undo::FromBackup).count();
+    if summary.done == 0 || replaced == 0 {
+        return None;
+    }
+    // Known only where all of it was done: how many of the steps done were such.
+    let count = if summary.done == plan.steps.len() { replaced.to_string() } else { "N".to_owned() };
+    let context = plan.clusters.first().map_or("NAME", |cluster| cluster.context.as_str());
+    Some(format!(
+        "to take it back: prow-breakglass undo {} --context {context} -f undo.json\n           \
+         then: prow-breakglass apply undo.json --execute --context {context} --expect {count}",
+        summary.run
+    ))
 }
 
 async fn watch_for_proof(
@@ -209,22 +237,25 @@ async fn watch_for_proof(
     plan: &Plan,
     clusters: &Clusters,
     journal: &Journal,
+    stop: StopToken,
     within: Duration,
-) -> Result<Proof, Failure> {
+) -> Proof {
     let Some(cluster) = clusters.get(&Alias::service()) else {
-        return Ok(Proof::NotInTime { what: "the service cluster is not connected".to_owned() });
+        return Proof::NotInTime { what: "the service cluster is not connected".to_owned() };
     };
     let memory = Memory::new(journal.clone(), clusters.clone());
     let mut observer = session::observe(global, cluster.clone()).await;
     memory.recall(&observer).iter().for_each(session::note);
-    let stop = signals::stop_on_signals()?;
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;
-    observer.settled(within.min(Duration::from_secs(15))).await;
+    tokio::select! {
+        _ = observer.settled(within.min(Duration::from_secs(15))) => {}
+        () = stop.stopped() => {}
+    }
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         let missing = match verify(plan, &snapshot) {
-            VerifyState::Holds => return Ok(Proof::Holds),
+            VerifyState::Holds => return Proof::Holds,
             VerifyState::NotYet { what } => what,
         };
         let diagnosis = diagnose(&snapshot);
@@ -236,18 +267,78 @@ async fn watch_for_proof(
         if plan.repair == RepairId::SyncConfig
             && let NextStep::Repair { repair: RepairId::Kick, .. } = diagnosis.verdict.next
         {
-            return Ok(Proof::Needs {
+            return Proof::Needs {
                 what: format!("{missing}; to end the back-off now: prow-breakglass plan kick -f FILE"),
-            });
+            };
         }
         tokio::select! {
+            biased;
+            () = stop.stopped() => return Proof::Interrupted { what: missing },
+            () = tokio::time::sleep_until(deadline) => return Proof::NotInTime { what: missing },
             changed = snapshots.changed() => {
                 if changed.is_err() {
-                    return Ok(Proof::NotInTime { what: missing });
+                    return Proof::NotInTime { what: missing };
                 }
             }
-            () = tokio::time::sleep_until(deadline) => return Ok(Proof::NotInTime { what: missing }),
-            () = stop.stopped() => return Ok(Proof::NotInTime { what: format!("{missing}; the watching was interrupted") }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::Args;
+    use crate::cli::testing;
+    use crate::cluster::fake::FakeServer;
+    use crate::model::{Kind, ObjectRef};
+    use crate::repair::Verify;
+
+    /// Concludes a run that wrote everything and promised that hook becomes Ready, which it never does.
+    async fn concluded(journal: impl FnOnce(&Plan) -> Journal, stop: StopToken) -> (u8, Journal) {
+        let server = FakeServer::new();
+        let hook = ObjectRef::new(&Alias::service(), "prow", Kind::Deployment, "hook");
+        let promise = Verify::ComponentsReady { components: vec![hook], within_seconds: 330 };
+        let plan = testing::plan(&server, promise);
+        let journal = journal(&plan);
+        let args = Args::try_parse_from(["prow-breakglass", "status"]).unwrap();
+        let clusters = Clusters::from([(Alias::service(), server.cluster())]);
+        let summary = RunSummary { run: "r-0001".to_owned(), done: 1, ..RunSummary::default() };
+        let wait = Some(Duration::from_millis(20));
+        (conclude(&args.global, &plan, &summary, &clusters, &journal, stop, wait).await, journal)
+    }
+
+    #[tokio::test]
+    async fn watching_that_is_interrupted_is_no_failure_of_the_repair() {
+        let dir = tempfile::tempdir().unwrap();
+        let begun = |plan: &Plan| {
+            let journal = Journal::for_reading(dir.path().join("state"));
+            drop(journal.begin(plan, "oncall", Mode::Flags).unwrap());
+            journal
+        };
+        let stop = StopToken::new();
+        stop.stop("SIGINT");
+        let (code, journal) = concluded(begun, stop).await;
+        assert_eq!(code, 130);
+        let (ok, detail) = journal.run("r-0001").unwrap().verified.unwrap();
+        assert!(!ok && detail.contains("interrupted") && !detail.contains("within"), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_fails_after_the_write_does_not_make_it_a_failure() {
+        let nowhere = |_: &Plan| Journal::nowhere(Failure::new(FailureKind::Tool, "the disk is full"));
+        assert_eq!(concluded(nowhere, StopToken::new()).await.0, 4, "written, and not seen to work");
+    }
+
+    #[test]
+    fn taking_back_is_two_commands_and_both_are_said() {
+        let plan = testing::plan(&FakeServer::new(), Verify::Written);
+        let done = |done| RunSummary { run: "r-0007".to_owned(), done, ..RunSummary::default() };
+        assert_eq!(how_to_take_back(&plan, &done(0)), None);
+        let words = how_to_take_back(&plan, &done(1)).unwrap();
+        assert!(words.contains("prow-breakglass undo r-0007 --context test -f undo.json\n"), "{words}");
+        let apply = "prow-breakglass apply undo.json --execute --context test --expect 1";
+        assert!(words.ends_with(apply), "{words}");
     }
 }

@@ -111,20 +111,18 @@ fn in_words(plan: &Plan, step: &ResumeStep) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use serde_json::json;
 
     use super::*;
+    use crate::cli::testing::{self, MAP};
     use crate::cluster::fake::{FakeServer, Fault};
     use crate::diagnose::diagnose;
     use crate::journal::{Guard, Mode, Record};
-    use crate::model::{
-        Alias, ConfigMapBody, FailureKind, Key, ObjectVersion, Timestamp, Values, Write, config_map_ref, content_digest,
-    };
+    use crate::model::{Alias, FailureKind, Key, Timestamp, Write};
     use crate::observe::{DesiredOptions, ObserveOptions};
-    use crate::repair::{Confirmation, PlanBasis, RepairId, Step, Undo, Verify};
+    use crate::repair::Verify;
 
     fn observer(server: &FakeServer) -> Observer {
         let options = ObserveOptions {
@@ -190,34 +188,11 @@ mod tests {
         assert_eq!(memory.recall(&observer(&server)).len(), 1, "said once");
     }
 
-    const MAP: &str = "/api/v1/namespaces/prow/configmaps/job-config";
-
     /// A process died after its intent to write `new` over `old`.
     fn interrupted(server: &FakeServer, journal: &Journal) {
-        let version = server.put_config_map(MAP, "u-map", json!({"a.yaml": "old"}), json!({}), "hook");
-        let object = config_map_ref(&Alias::service(), &Key::new("prow", "job-config"));
-        let values = |text: &str| Values::from([("a.yaml".to_owned(), text.as_bytes().to_vec())]);
-        let content = content_digest(&values("old"));
-        let at = ObjectVersion { uid: "u-map".to_owned(), resource_version: version, content };
-        let body =
-            ConfigMapBody { values: values("new"), labels: BTreeMap::default(), annotations: BTreeMap::default() };
-        let write = Write::PutConfigMap { object: object.clone(), at: at.clone(), body };
-        let (why, effect) = ("it is broken".to_owned(), "changed".to_owned());
-        let plan = Plan {
-            id: String::new(),
-            repair: RepairId::SyncConfig,
-            title: "mend it".to_owned(),
-            clusters: vec![server.identity()],
-            basis: PlanBasis { taken_at: Timestamp::UNIX_EPOCH, revision: None, reason: None, undoes: None },
-            steps: vec![Step { n: 1, write, why, undo: Undo::FromBackup, effect }],
-            refusals: Vec::new(),
-            warnings: Vec::new(),
-            confirmation: Confirmation::Yes,
-            verify: Verify::Written,
-            afterwards: Vec::new(),
-            digest: String::new(),
-        };
-        let mut writer = journal.begin(&plan.sealed(), "oncall", Mode::Typed).unwrap();
+        let plan = testing::plan(server, Verify::Written);
+        let Write::PutConfigMap { object, at, .. } = plan.steps[0].write.clone() else { panic!("a PUT") };
+        let mut writer = journal.begin(&plan, "oncall", Mode::Typed).unwrap();
         let intent = Record::Intent {
             n: 1,
             object,

@@ -9,11 +9,14 @@ mod config;
 mod memory;
 mod output;
 mod plan;
+mod plan_file;
 mod runs;
 mod session;
 mod signals;
 mod status;
 mod strays;
+#[cfg(test)]
+mod testing;
 mod tui;
 mod undo;
 

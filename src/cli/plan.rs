@@ -1,16 +1,15 @@
 //! `plan REPAIR`: makes a plan, previews it on the server, saves it. Writes nothing to a cluster.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use crate::model::{Failure, FailureKind, Timestamp};
+use crate::model::Timestamp;
+use crate::model::text::sanitize_line;
 use crate::present;
 use crate::repair::{self, Override, Plan, RepairId, Request};
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
-use super::{Exit, output, session};
+use super::{Exit, output, plan_file, session};
 
 pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     let seen = session::look(global).await?;
@@ -22,7 +21,7 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     if args.repair == RepairId::SyncConfig && snapshot.desired.seen().is_none() {
         return Err(session::not_seen(&snapshot.desired, "the configuration repository"));
     }
-    let reason = args.reason.clone().unwrap_or_default();
+    let reason = sanitize_line(args.reason.as_deref().unwrap_or_default());
     let request = Request {
         maps: args.maps.clone(),
         prune: args.prune,
@@ -41,7 +40,7 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
 pub async fn preview_and_save(global: &Global, clusters: &run::Clusters, plan: Plan, file: Option<&Path>) -> Exit {
     let preview = run::preview(&plan, clusters, Timestamp::now()).await?;
     if let Some(file) = file {
-        save(&plan, &preview, file)?;
+        plan_file::save(&plan, &preview, file)?;
     }
     output::document(
         global.output,
@@ -62,32 +61,4 @@ pub async fn preview_and_save(global: &Global, clusters: &run::Clusters, plan: P
         Some(failure) => Err(failure),
         None => Ok(0),
     }
-}
-
-/// A plan embeds configuration: the file is for its owner only.
-fn save(plan: &Plan, preview: &repair::Preview, file: &Path) -> Result<(), Failure> {
-    let cannot = |error: std::io::Error| {
-        Failure::new(FailureKind::Usage, format!("cannot write {}", file.display()))
-            .cause(error.to_string())
-            .hint("give -f a path that you may write; the plan itself is fine")
-    };
-    let text = serde_json::to_vec_pretty(&present::plan_document(plan, Some(preview)))
-        .map_err(|error| Failure::new(FailureKind::Tool, "cannot encode the plan").cause(error.to_string()))?;
-    let mut out =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file).map_err(cannot)?;
-    out.write_all(&text).and_then(|()| out.sync_all()).map_err(cannot)
-}
-
-/// Reads a saved plan.
-pub fn load(file: &Path) -> Result<Plan, Failure> {
-    let text = std::fs::read(file).map_err(|error| {
-        Failure::new(FailureKind::Usage, format!("cannot read {}", file.display()))
-            .cause(error.to_string())
-            .hint("make a plan first: prow-breakglass plan sync-config -f FILE")
-    })?;
-    serde_json::from_slice(&text).map_err(|error| {
-        Failure::new(FailureKind::Usage, format!("{} is no plan of this program", file.display()))
-            .cause(error.to_string())
-            .hint("make it anew: prow-breakglass plan REPAIR -f FILE")
-    })
 }

@@ -44,7 +44,7 @@ pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
     let view = run::inspect(&reading, run, &clusters).await?;
     output::words(&describe(&view));
     if !args.execute {
-        output::words("nothing was written: --execute finishes it, `undo` takes back what landed");
+        output::words("nothing was written: --execute finishes it; `undo` makes the plan that takes back what landed");
         return Ok(u8::from(!is_over(&record, &view)));
     }
     let to_do = view.to_do();
@@ -62,15 +62,16 @@ pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
     }
     let journal = session::journal_for_writing(global)?;
     let operator = apply::operator(&clusters, Mode::Flags).await;
+    let stop = signals::stop_on_signals()?;
     let (tell, events) = mpsc::unbounded_channel();
     let printer = tokio::spawn(apply::print_events(global.output, events));
     let summary = if to_do == 0 {
         run::settle(&journal, run, &clusters, &operator, tell).await
     } else {
-        run::resume(&journal, run, &clusters, &operator, signals::stop_on_signals()?, tell).await
+        run::resume(&journal, run, &clusters, &operator, stop.clone(), tell).await
     };
     let _ = printer.await;
-    apply::conclude(global, &plan, &summary?, &clusters, &journal, args.wait).await
+    Ok(apply::conclude(global, &plan, &summary?, &clusters, &journal, stop, args.wait).await)
 }
 
 fn is_over(record: &RunRecord, view: &ResumeView) -> bool {

@@ -35,6 +35,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// A list that held this long is healthy again, and its next failure starts over at [`SHORTEST`].
 const HEALTHY: Duration = Duration::from_secs(120);
 
+/// A complete list whose watch failed may stay on show, unconfirmed, for so long until it is asked for again.
+const UNSAID: Duration = Duration::from_secs(2);
+
 /// Where a list looks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
@@ -196,14 +199,15 @@ pub async fn keep_listed<L: Listed>(
             }
         };
         // The stream is not polled again: the new one starts with a list, which proves that we see again. A list that
-        // was complete gets one silent try, as servers drop watches when they restart.
+        // was complete gets a silent try, as servers drop watches when they restart; but a soon one only. The server may
+        // answer the heartbeat all the while, and a list that nobody keeps up to date would look confirmed.
         let held = complete.map(|since| since.elapsed());
         if held.is_some_and(|held| held >= HEALTHY) {
             pause = SHORTEST;
         }
         let denied = errors::denied_verb(&failure).map(str::to_owned);
         let wait = if denied.is_some() { LONGEST } else { jittered(pause) };
-        if denied.is_some() || held.is_none() {
+        if denied.is_some() || held.is_none() || wait > UNSAID {
             let change = denied.map_or(Change::Lost(failure), |verb| Change::Denied { verb });
             if !emit(change) {
                 return;
@@ -241,4 +245,56 @@ fn explain<L: Listed>(failure: Failure) -> Failure {
 fn jittered(pause: Duration) -> Duration {
     let share = RandomState::new().hash_one(()) % 1000;
     pause + pause.mul_f64(share as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Lists well; watches never, and then nobody waits.
+    fn server_without_watches(wake: Arc<Notify>) -> Cluster {
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = if request.uri().query().unwrap_or_default().contains("watch=") {
+                wake.notify_one();
+                Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+            } else {
+                let list =
+                    r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[]}"#;
+                Ok(Response::new(Body::from(list.as_bytes().to_vec())))
+            };
+            std::future::ready(answer)
+        });
+        Cluster::over(Client::new(service, "default"), "https://fake", Duration::from_secs(5))
+    }
+
+    #[tokio::test]
+    async fn a_list_that_nobody_keeps_up_to_date_is_lost_while_it_waits_for_long() {
+        let (send, mut changes) = mpsc::unbounded_channel();
+        let wake = Arc::new(Notify::new());
+        let keeper = keep_listed::<ConfigMaps>(
+            server_without_watches(Arc::clone(&wake)),
+            Scope::Namespace("prow".to_owned()),
+            |_| true,
+            wake,
+            move |change| send.send(change).is_ok(),
+        );
+        let keeper = tokio::spawn(keeper);
+        let mut told = Vec::new();
+        while told.iter().filter(|swapped| **swapped).count() < 5 {
+            told.push(match changes.recv().await.expect("it goes on") {
+                Change::Swapped(_) => true,
+                Change::Lost(_) => false,
+                other => panic!("{other:?}"),
+            });
+        }
+        keeper.abort();
+        // 0.8 to 1.6 s go unsaid; 1.6 to 3.2 s do by chance; what is longer never does.
+        assert_eq!(told[..2], [true, true], "a watch that drops is no loss: {told:?}");
+        assert!(told.ends_with(&[true, false, true, false, true]), "{told:?}");
+    }
 }

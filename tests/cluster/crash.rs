@@ -30,7 +30,7 @@ fn a_killed_run_is_read_back_and_completed_or_undone() {
     assert_eq!(killed.signal, Some(SIGABRT), "{killed:?}");
     assert_eq!(written_since(&bed, before), Vec::<String>::new());
     says_interrupted(&tool, "r-0001");
-    tool.run(&["run", "resume", "r-0001"]).ended(1).says(&["read back: as before"]);
+    tool.run(&["run", "resume", "r-0001"]).ended(1).says(&["read back: as before", "would be sent again"]);
     resume(&tool, "r-0001", "0").ended(3);
     assert_eq!(written_since(&bed, before), Vec::<String>::new(), "looking writes nothing");
     resume(&tool, "r-0001", "1").ended(0);
