@@ -11,7 +11,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         .map(|run| {
             let kind = FindingKind::InterruptedRun { run: run.run.clone(), unknown: run.unknown.clone() };
             let mut evidence = vec![format!("{}, begun {}", run.title, run.at)];
-            evidence.extend(run.unknown.iter().map(|step| format!("its outcome was not recorded: {step}")));
+            evidence.extend(run.unknown.iter().map(|step| format!("nobody recorded what came of it: {step}")));
             evidence.push(match &run.damaged {
                 None => {
                     format!("finish it: prow-breakglass run resume {run}; or take it back: undo {run}", run = run.run)

@@ -101,7 +101,7 @@ pub fn by_hand(plan: &Plan) -> Vec<String> {
         let target = format!("kubectl --context {context} -n {}", object.namespace);
         match &step.write {
             Write::PutConfigMap { at, .. } => lines.push(format!(
-                "{target} replace -f {}.yaml   # with metadata.resourceVersion {} in it",
+                "{target} replace -f {}.yaml   # with metadata.resourceVersion {}; how to make the file: RUNBOOK.md, By hand",
                 object.name, at.resource_version
             )),
             Write::CreateConfigMap { .. } => lines.push(format!("{target} create -f {}.yaml", object.name)),

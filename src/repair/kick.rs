@@ -30,9 +30,17 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, _diagnosis: &Diagnosi
             if !asked {
                 continue;
             }
-            let failure = failures.iter().find(|failure| {
-                failure.how == Refusing::Crashed && failure.pod.object == pod.object && failure.container == crashed
-            });
+            let of_component = || {
+                let mut crashes = failures.iter().filter(|failure| failure.how == Refusing::Crashed);
+                crashes.find(|failure| failure.component.object == component.object)
+            };
+            let failure = match crashed.last_fatal {
+                Some(_) => {
+                    failures.iter().find(|failure| failure.how == Refusing::Crashed && failure.pod.object == pod.object)
+                }
+                // Its own log was not read (yet): pods of one workload that crash-loop together crash for one reason.
+                None => of_component(),
+            };
             match judge(request, component, pod, failure) {
                 Ok(why) => {
                     if let Some(over) = request.overridden(OverrideId::UnchangedConfig) {

@@ -284,3 +284,13 @@ fn stale_keys_that_nobody_refuses_are_said_and_not_pressed() {
     let refusal = sync(&snapshot).expect_err("nothing that is asked for differs");
     assert!(refusal.reason.contains("are kept") && refusal.hint.contains("--prune"), "{refusal:?}");
 }
+
+/// Right at the start the log of one pod may be read and that of its twin not: both are kicked, or one waits for minutes.
+#[test]
+fn kick_takes_the_twin_whose_log_was_not_read_yet() {
+    let mut snapshot = support::written();
+    let hook = components(&mut snapshot).iter_mut().find(|component| component.role == "hook").expect("hook");
+    hook.pods[1].containers[0].last_fatal = None;
+    let plan = plan(&Request::new(RepairId::Kick), &snapshot, &diagnose(&snapshot)).expect("hook's pods");
+    assert_eq!(plan.steps.len(), 2, "{:?}", plan.refusals);
+}

@@ -8,7 +8,7 @@ use super::super::app::{App, ConfigPane, Observation, live_map};
 use super::super::text;
 use super::super::theme::Role;
 use super::{diff_line, is_wide, paint, rule, selectable, styled, take};
-use crate::diagnose::{ConfigMapDrift, DriftState, KeyChange};
+use crate::diagnose::{ConfigMapDrift, DriftState, FindingKind, KeyChange};
 use crate::model::Alias;
 use crate::present;
 
@@ -83,19 +83,30 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
         Some(choice) => format!("WRITES  {}", present::choice(choice)),
         None => "WRITES  nothing: no revision was found that could be written".to_owned(),
     };
-    let loads = match seen.snapshot.desired.seen().map(|desired| &desired.head) {
-        Some(candidate) => match (&candidate.config_maps, candidate.objections.first()) {
-            (Err(why), _) => (format!("LOADS?  git's head cannot be rendered: {why}"), Role::Bad),
-            (Ok(_), Some(objection)) => (format!("LOADS?  git's head: GUESS no: {}", objection.message), Role::Warn),
-            (Ok(_), None) => ("LOADS?  git's head: nothing speaks against it (GUESS)".to_owned(), Role::Text),
-        },
-        None => (String::new(), Role::Text),
-    };
+    let loads = loads(seen);
     vec![
         Line::from(text::cut(&source, columns)),
         styled(app.theme, Role::Title, text::cut(&writes, columns)),
         styled(app.theme, loads.1, text::cut(&loads.0, columns)),
     ]
+}
+
+/// Whether git's head would load: the finding that says no, with its basis; else that nothing speaks against it.
+fn loads(seen: &Observation) -> (String, Role) {
+    let Some(head) = seen.snapshot.desired.seen().map(|desired| &desired.head) else {
+        return (String::new(), Role::Text);
+    };
+    let against = seen.diagnosis.findings.iter().find_map(|finding| match &finding.kind {
+        FindingKind::RevisionWouldNotLoad { is_head: true, objections, .. } => {
+            Some((finding.basis, objections.first().map_or("it is refused", |objection| objection.message.as_str())))
+        }
+        _ => None,
+    });
+    match (&head.config_maps, against) {
+        (Err(why), _) => (format!("LOADS?  git's head cannot be rendered: {why}"), Role::Bad),
+        (Ok(_), Some((basis, why))) => (format!("LOADS?  git's head: {} no: {why}", present::basis(basis)), Role::Warn),
+        (Ok(_), None) => ("LOADS?  git's head: nothing speaks against it (GUESS)".to_owned(), Role::Text),
+    }
 }
 
 fn maps_title(app: &App, columns: usize) -> Line<'static> {
