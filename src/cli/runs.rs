@@ -43,9 +43,13 @@ pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
     let clusters = apply::clusters_of(global, &plan).await?;
     let view = run::inspect(&reading, run, &clusters).await?;
     output::words(&describe(&view));
+    if is_over(&record, &view) {
+        output::words("it came to its end: nothing is left to resume");
+        return Ok(0);
+    }
     if !args.execute {
         output::words("nothing was written: --execute finishes it; `undo` makes the plan that takes back what landed");
-        return Ok(u8::from(!is_over(&record, &view)));
+        return Ok(1);
     }
     let to_do = view.to_do();
     let fits = match (args.expect, args.expect_at_most) {

@@ -13,7 +13,7 @@ pub async fn run(global: &Global, args: &UndoArgs) -> Exit {
     let undone = journal.plan(&record)?;
     let source = journal.undo_source(&record)?;
     let clusters = clusters_of(global, &undone).await?;
-    let live = read_for_undo(&source, &clusters).await?;
+    let live = read_for_undo(&source, &undone.clusters, &clusters).await?;
     let made = undo::plan(&source, &live, &undone.clusters, journal.now())?;
     plan::preview_and_save(global, &clusters, made, args.file.as_deref()).await
 }

@@ -8,18 +8,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, USER_AGENT};
-use http::{HeaderValue, Request};
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ListParams, PostParams};
-use kube::client::{Body, ClientBuilder};
+use kube::client::ClientBuilder;
 use kube::config::KubeConfigOptions;
 use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
-use tower::util::MapRequestLayer;
 
+use super::token::{SignIn, Token};
 use super::{errors, exec, kubeconfig, objects, proxy};
 use crate::model::text::sanitize_line;
 use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, sha256_hex};
@@ -110,12 +110,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure> {
     let builder = ClientBuilder::try_from(config).map_err(|error| errors::classify(&error, &doing))?;
     let client = match token {
         None => builder.build(),
-        Some(token) => builder
-            .with_layer(&MapRequestLayer::new(move |mut request: Request<Body>| {
-                request.headers_mut().insert(AUTHORIZATION, token.authorization());
-                request
-            }))
-            .build(),
+        Some(token) => builder.with_layer(&SignIn(token)).build(),
     };
     let timeout = options.request_timeout;
     let inner = Arc::new(Inner { context, server, ca, namespace, client, timeout });
@@ -169,7 +164,7 @@ fn impersonate(config: &mut Config, options: &ConnectOptions) -> Result<(), Fail
 }
 
 /// Runs an exec plugin in place of the client library. Returns the token that renews itself, if that is what it gave.
-async fn sign_in(config: &mut Config) -> Result<Option<Arc<exec::Token>>, Failure> {
+async fn sign_in(config: &mut Config) -> Result<Option<Arc<Token>>, Failure> {
     let auth = &mut config.auth_info;
     // The library would run a command of `gcp` synchronously; Kubernetes 1.26 dropped it. `oidc` is its id-token.
     if let Some(provider) = auth.auth_provider.as_ref().filter(|provider| provider.name != "oidc") {
@@ -191,7 +186,7 @@ async fn sign_in(config: &mut Config) -> Result<Option<Arc<exec::Token>>, Failur
         auth.client_key_data = Some(encode(key).into());
     }
     match credentials.token {
-        Some(_) => exec::Token::renewed(plugin, &credentials).map(Some),
+        Some(_) => Token::renewed(plugin, &credentials).map(Some),
         None => Ok(None),
     }
 }

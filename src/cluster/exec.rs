@@ -1,14 +1,12 @@
 //! Credentials from exec plugins (`gke-gcloud-auth-plugin`, `aws eks get-token`).
 //!
 //! The client library runs them synchronously, without a time limit, and lets them print over the screen. So we run the
-//! plugin ourselves: no terminal, its stderr captured, at most [`PATIENCE`], never interactively. Tokens are fetched
-//! again shortly before they expire; a client certificate from a plugin is used as it is and not renewed.
+//! plugin ourselves: no terminal, its stderr captured, at most [`PATIENCE`], never interactively. When it is run again is
+//! the affair of `token`; a client certificate from a plugin is used as it is and not renewed.
 
 use std::process::Stdio;
-use std::sync::{Arc, RwLock, Weak};
 use std::time::Duration;
 
-use http::HeaderValue;
 use kube::config::{ExecConfig, ExecInteractiveMode};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
@@ -18,8 +16,6 @@ use crate::model::{Failure, FailureKind, Timestamp};
 
 /// How long a plugin may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A token is renewed this long before it expires, and a failed renewal is tried again after it.
-const AHEAD: Duration = Duration::from_secs(30);
 
 /// What a plugin answers, as in `client.authentication.k8s.io`.
 #[derive(Serialize, Deserialize)]
@@ -50,7 +46,7 @@ pub struct Credentials {
     pub token: Option<String>,
     pub client_certificate_data: Option<String>,
     pub client_key_data: Option<String>,
-    expiration_timestamp: Option<Timestamp>,
+    pub expiration_timestamp: Option<Timestamp>,
 }
 
 /// Runs the plugin once.
@@ -117,70 +113,8 @@ pub async fn run(exec: &ExecConfig) -> Result<Credentials, Failure> {
         })
 }
 
-fn failed(summary: impl Into<String>) -> Failure {
+pub fn failed(summary: impl Into<String>) -> Failure {
     Failure::new(FailureKind::Unauthenticated, summary)
-}
-
-/// A bearer token that renews itself while somebody holds it.
-pub struct Token {
-    header: RwLock<HeaderValue>,
-}
-
-impl Token {
-    /// The token's holder, and the task that renews it; the task ends with the last holder.
-    pub fn renewed(exec: ExecConfig, first: &Credentials) -> Result<Arc<Token>, Failure> {
-        let header = header(first)?;
-        let token = Arc::new(Token { header: RwLock::new(header) });
-        if let Some(expires) = first.expiration_timestamp {
-            tokio::spawn(renew(Arc::downgrade(&token), exec, expires));
-        }
-        Ok(token)
-    }
-
-    /// The `Authorization` header for the next request.
-    pub fn authorization(&self) -> HeaderValue {
-        match self.header.read() {
-            Ok(header) => header.clone(),
-            Err(poisoned) => poisoned.into_inner().clone(),
-        }
-    }
-
-    fn set(&self, header: HeaderValue) {
-        match self.header.write() {
-            Ok(mut held) => *held = header,
-            Err(poisoned) => *poisoned.into_inner() = header,
-        }
-    }
-}
-
-async fn renew(token: Weak<Token>, exec: ExecConfig, mut expires: Timestamp) {
-    loop {
-        let left = Duration::try_from(expires.duration_since(Timestamp::now())).unwrap_or_default();
-        // Never faster than AHEAD, also where the plugin keeps handing out expired tokens.
-        tokio::time::sleep(left.saturating_sub(AHEAD).max(AHEAD)).await;
-        if token.strong_count() == 0 {
-            return;
-        }
-        // A failure is not reported here: the server answers 401 when the old token ends, and that is shown.
-        if let Ok(credentials) = run(&exec).await
-            && let Ok(header) = header(&credentials)
-            && let Some(token) = token.upgrade()
-        {
-            token.set(header);
-            match credentials.expiration_timestamp {
-                Some(next) => expires = next,
-                None => return,
-            }
-        }
-    }
-}
-
-fn header(credentials: &Credentials) -> Result<HeaderValue, Failure> {
-    let token = credentials.token.as_deref().unwrap_or_default();
-    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| failed("the credential plugin's token cannot be sent in a header"))?;
-    header.set_sensitive(true);
-    Ok(header)
 }
 
 #[cfg(test)]
@@ -202,8 +136,7 @@ mod tests {
             echo '{"kind":"ExecCredential","status":{"token":"t","expirationTimestamp":"2030-01-01T00:00:00Z"}}'"#;
         let credentials = run(&shell(script)).await.expect("credentials");
         assert_eq!(credentials.token.as_deref(), Some("t"));
-        assert_eq!(header(&credentials).expect("header").as_bytes(), b"Bearer t");
-        assert!(format!("{:?}", header(&credentials)).contains("Sensitive"));
+        assert!(credentials.expiration_timestamp.is_some());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The API server: connect, watch, read, classify errors, and the one write gate. The only user of kube.
 //!
 //! - [`connect`]: a kubeconfig context to a [`Cluster`], and the reads that need no watch
-//! - `kubeconfig`, `exec`, `proxy`: which file and context, with which credentials, by which way
+//! - `kubeconfig`, `exec`, `proxy`: which file and context, with which credentials, by which way; `token`: kept fresh
 //! - [`watch`]: lists that keep themselves up to date
 //! - [`logs`]: the end of a container's log
 //! - [`job_pods`]: pods of jobs, in a small struct of our own
@@ -26,6 +26,7 @@ mod pods;
 mod proxy;
 mod request;
 mod runs;
+mod token;
 pub mod watch;
 
 pub use connect::{Cluster, ConnectOptions, connect, other_contexts};

@@ -46,7 +46,8 @@ pub(super) fn compare(
                 (Some(_), Some(_)) => DriftState::Unmanaged,
                 (None, _) | (_, None) => DriftState::Unknown,
             },
-            keys: state.map_or(Vec::new(), |state| {
+            // Keys that nothing was compared with are not equal keys.
+            keys: state.filter(|_| choice.is_some()).map_or(Vec::new(), |state| {
                 let keys = state.values.keys();
                 keys.map(|key| KeyDrift { key: key.clone(), change: KeyChange::Same, path: None }).collect()
             }),

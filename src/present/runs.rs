@@ -36,7 +36,9 @@ pub fn run_line(run: &RunRecord) -> String {
         Some(begin) => (begin.title.as_str(), begin.at.strftime("%F %H:%M:%SZ").to_string()),
         None => ("died before its first record; nothing was sent", "-".to_owned()),
     };
-    format!("{}  {at}  {}  {title}", run.run, state(run))
+    let context = run.begin.as_ref().and_then(|begin| begin.clusters.first());
+    let on = context.map_or(String::new(), |cluster| format!("  on {} ({})", cluster.context, cluster.server));
+    format!("{}  {at}  {}  {title}{on}", run.run, state(run))
 }
 
 /// `run show`.
@@ -44,8 +46,8 @@ pub fn run_text(run: &RunRecord) -> String {
     let mut text = run_line(run) + "\n";
     if let Some(begin) = &run.begin {
         text.push_str(&format!("by {}, plan {}\n", begin.who, begin.plan.get(..12).unwrap_or(&begin.plan)));
-        for cluster in &begin.clusters {
-            text.push_str(&format!("on context {} ({})\n", cluster.context, cluster.server));
+        for cluster in begin.clusters.iter().skip(1) {
+            text.push_str(&format!("and on {} ({})\n", cluster.context, cluster.server));
         }
     }
     for step in &run.steps {

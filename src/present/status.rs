@@ -276,12 +276,15 @@ pub fn status_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
     line(format!("{:<34}  {:>5}  {:<9}  LAST WRITER", "CONFIGMAP", "+/-/~", "STATE"));
     for drift in &diagnosis.drift {
         let writer = last_writer(snapshot, &drift.object.namespace, &drift.object.name, now);
-        let counts = format!(
-            "{}/{}/{}",
-            drift.count(KeyChange::Added),
-            drift.count(KeyChange::Removed),
-            drift.count(KeyChange::Changed)
-        );
+        let counts = match drift.state {
+            DriftState::Unknown | DriftState::Unmanaged => "-".to_owned(),
+            DriftState::Same | DriftState::Drift | DriftState::Missing => format!(
+                "{}/{}/{}",
+                drift.count(KeyChange::Added),
+                drift.count(KeyChange::Removed),
+                drift.count(KeyChange::Changed)
+            ),
+        };
         let name = format!("{}/{}", drift.object.namespace, drift.object.name);
         line(format!("{name:<34}  {counts:>5}  {:<9}  {writer}", drift_state(drift.state)));
     }

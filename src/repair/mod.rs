@@ -200,7 +200,7 @@ fn what_was_lost(snapshot: &Snapshot) -> Vec<String> {
             vec![
                 format!("GitHub's webhooks since {since} were not answered, and GitHub does not send them again by itself"),
                 "comments such as /test and /lgtm of that time must be repeated; pushes of that time have no presubmits".to_owned(),
-                "what was merged meanwhile updated no ConfigMap, and nothing retries that: look at `config diff`".to_owned(),
+                "what was merged meanwhile updated no ConfigMap, and nothing retries that: fetch and look at `config diff` once the fix is merged".to_owned(),
             ]
         }
         Some(_) | None => Vec::new(),

@@ -36,28 +36,32 @@ pub struct Target {
 pub fn targets(snapshot: &Snapshot) -> Vec<Target> {
     let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
     let rollouts = snapshot.service.rollouts.seen().map_or(&[][..], Vec::as_slice);
-    let mut tags: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>, Option<Timestamp>)> = BTreeMap::new();
+    #[derive(Default)]
+    struct Seen<'a> {
+        current: BTreeSet<&'a str>,
+        known: BTreeSet<&'a str>,
+        since: Option<Timestamp>,
+    }
+    let mut tags: BTreeMap<&str, Seen<'_>> = BTreeMap::new();
     for component in running(components) {
         let Some(tag) = role_tag(component) else { continue };
         let uid = component.object.uid.as_deref().unwrap_or_default();
-        let (current, known, _) = tags.entry(tag).or_default();
-        current.insert(uid);
-        known.insert(uid);
+        let seen = tags.entry(tag).or_default();
+        seen.current.insert(uid);
+        seen.known.insert(uid);
     }
     for rollout in rollouts {
-        let (_, known, since) = tags.entry(&rollout.tag).or_default();
-        known.insert(rollout.component.uid.as_deref().unwrap_or_default());
-        *since = [*since, rollout.created].into_iter().flatten().min();
+        let seen = tags.entry(&rollout.tag).or_default();
+        seen.known.insert(rollout.component.uid.as_deref().unwrap_or_default());
+        seen.since = [seen.since, rollout.created].into_iter().flatten().min();
     }
-    let mut targets: Vec<Target> = tags
-        .into_iter()
-        .map(|(tag, (current, known, since))| Target {
-            tag: tag.to_owned(),
-            current: current.len(),
-            known: known.len(),
-            since,
-        })
-        .collect();
+    let target = |(tag, seen): (&str, Seen<'_>)| Target {
+        tag: tag.to_owned(),
+        current: seen.current.len(),
+        known: seen.known.len(),
+        since: seen.since,
+    };
+    let mut targets: Vec<Target> = tags.into_iter().map(target).collect();
     targets.sort_by_key(|target| std::cmp::Reverse(target.since.unwrap_or(Timestamp::MAX)));
     targets
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::diagnose::{
     Basis, Choice, ChoiceReason, ConfigMapDrift, Diagnosis, DriftState, FindingKind, KeyChange, choice_candidate,
 };
+use crate::model::text::sanitize_line;
 use crate::model::{
     ConfigMapBody, ConfigMapState, DesiredConfigMap, ObjectRef, ObjectVersion, Snapshot, Values, Write, content_digest,
 };
@@ -228,6 +229,15 @@ fn put(
     if !kept.is_empty() {
         let keys = joined(&kept);
         warnings.push(format!("{}: keeps {keys}, which git does not know (--prune removes such keys)", map.key));
+    }
+    if values != live.values
+        && let Some(version) = live.values.get("VERSION")
+    {
+        warnings.push(format!(
+            "{}: its key VERSION, Prow's note of its own last upload, stays at {}",
+            map.key,
+            sanitize_line(&String::from_utf8_lossy(version)).chars().take(12).collect::<String>()
+        ));
     }
     if values == live.values {
         return Ok(None);

@@ -44,8 +44,16 @@ pub struct Operator {
 /// Reads what [`undo::plan`](crate::repair::undo::plan) needs: what a run wrote, as it is now.
 ///
 /// # Errors
-/// One of them could not be read.
-pub async fn read_for_undo(source: &UndoSource, clusters: &Clusters) -> Result<LiveObjects, Failure> {
+/// One of them could not be read, or a cluster is another one than the run's: what lies there under the same name is no
+/// business of its undo.
+pub async fn read_for_undo(
+    source: &UndoSource,
+    identities: &[ClusterIdentity],
+    clusters: &Clusters,
+) -> Result<LiveObjects, Failure> {
+    for identity in identities {
+        crate::cluster::gate::prove(cluster_of(clusters, &identity.alias)?, identity).await?;
+    }
     let mut live = LiveObjects::default();
     for object in source.config_maps() {
         let key = Key::new(object.namespace.clone(), object.name.clone());

@@ -352,7 +352,7 @@ async fn a_rollback_that_fails_at_any_component_is_resumed_or_undone() {
                 continue;
             }
             let source = scene.journal.undo_source(&run).unwrap();
-            let live = read_for_undo(&source, &scene.clusters()).await.unwrap();
+            let live = read_for_undo(&source, &scene.plan.clusters, &scene.clusters()).await.unwrap();
             let Ok(mut back) = undo::plan(&source, &live, &scene.plan.clusters, now()) else {
                 assert_eq!(failing, 0, "nothing was done");
                 continue;

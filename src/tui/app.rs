@@ -455,6 +455,17 @@ impl App {
         self.component(object)
     }
 
+    /// The component that the focused pane's selection is about: a finding's, or the one selected.
+    pub fn component_of_selection(&self) -> Option<&Component> {
+        match self.overview.pane {
+            OverviewPane::Components => self.selected_component(),
+            OverviewPane::Findings => {
+                let subjects = &self.selected_finding()?.subjects;
+                self.components().into_iter().find(|component| subjects.contains(&component.object))
+            }
+        }
+    }
+
     pub fn component(&self, object: &ObjectRef) -> Option<&Component> {
         self.components().into_iter().find(|component| component.object == *object)
     }

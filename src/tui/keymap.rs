@@ -249,9 +249,9 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         Command::Plan => request(app).map(|_| ()),
         Command::Undo => undoable(app).map(|_| ()),
         Command::Open => openable(app),
-        Command::Log => match (app.screen, app.selected_component()) {
+        Command::Log => match (app.screen, app.component_of_selection()) {
             (Screen::Overview, Some(_)) => Ok(()),
-            (Screen::Overview, None) => Err("no component selected: Tab"),
+            (Screen::Overview, None) => Err("no component here: Tab"),
             (Screen::Config | Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run, _) => {
                 Err("on Overview only")
             }
@@ -268,7 +268,12 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
             Screen::Overview | Screen::Config => seen,
             Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => Err("no filter here"),
         },
-        Command::Arm | Command::Freeze => seen,
+        Command::Arm => seen,
+        // Where words are typed, a frozen picture would hide what they come to.
+        Command::Freeze => match app.screen {
+            Screen::Overview | Screen::Config | Screen::Strays | Screen::Rollback => seen,
+            Screen::Plan | Screen::Run => Err("not on Plan and Run"),
+        },
         Command::Copy => copyable(app),
         Command::Suspend if app.run_is_going() => Err("a run goes on"),
         Command::ToggleRunning => match app.screen {
@@ -374,7 +379,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
                     request.maps = vec![map.object.name.clone()];
                     Ok(request)
                 }
-                DriftState::Same => Err("equal to git"),
+                DriftState::Same => Err("as a repair would write it"),
                 DriftState::Unmanaged => Err("no map of git writes it"),
                 DriftState::Unknown => Err("not read, so not judged"),
             }

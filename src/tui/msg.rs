@@ -82,6 +82,8 @@ pub enum Signal {
     Interrupt,
     Terminate,
     HangUp,
+    /// SIGQUIT.
+    Abort,
 }
 
 /// Why the program ends.
@@ -91,6 +93,7 @@ pub enum Exit {
     Interrupted,
     Terminated,
     HungUp,
+    Aborted,
 }
 
 impl Exit {
@@ -100,6 +103,7 @@ impl Exit {
             Exit::Quit => 0,
             Exit::HungUp => 129,
             Exit::Interrupted => 130,
+            Exit::Aborted => 131,
             Exit::Terminated => 143,
         }
     }
@@ -111,6 +115,7 @@ impl From<Signal> for Exit {
             Signal::Interrupt => Exit::Interrupted,
             Signal::Terminate => Exit::Terminated,
             Signal::HangUp => Exit::HungUp,
+            Signal::Abort => Exit::Aborted,
         }
     }
 }

@@ -20,6 +20,15 @@ use super::msg::{Command, Effect, Exit, Msg};
 
 /// Changes the app and says what the outside shall do.
 pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
+    let effects = step(app, msg);
+    // Nobody shall plan or run on a picture that stands still.
+    if matches!(app.screen, Screen::Plan | Screen::Run) && matches!(app.picture, Picture::Frozen { .. }) {
+        freeze(app);
+    }
+    effects
+}
+
+fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
     match msg {
         Msg::Tick(now) => {
             app.now = now;
@@ -146,7 +155,7 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
             }
         }
         Command::Log => {
-            if let Some(component) = app.overview.component.clone() {
+            if let Some(component) = app.component_of_selection().map(|component| component.object.clone()) {
                 app.modals.push(Modal::Log { component, scroll: 0 });
             }
         }

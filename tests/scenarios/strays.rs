@@ -377,8 +377,8 @@ fn what_cannot_be_seen_is_left_out_and_said() {
 fn finalizers_are_named_with_their_owner() {
     let mut snapshot = rolled_back(strays(10, 5));
     let pods = job_pods(build(&mut snapshot));
-    for n in 0..3 {
-        Arc::make_mut(&mut pods[n]).finalizers = vec![FINALIZER.to_owned()];
+    for pod in pods.iter_mut().take(3) {
+        Arc::make_mut(pod).finalizers = vec![FINALIZER.to_owned()];
     }
     let going = Arc::make_mut(&mut pods[0]);
     going.deleting = true;

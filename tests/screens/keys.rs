@@ -135,6 +135,7 @@ fn quitting_and_stopping() {
     assert_eq!(Exit::Interrupted.code(), 130);
     assert_eq!(Exit::Terminated.code(), 143);
     assert_eq!(Exit::HungUp.code(), 129);
+    assert_eq!(Exit::Aborted.code(), 131);
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn what_is_refused_is_kept_and_a_journal_that_cannot_be_written_is_a_line() {
 
 #[test]
 fn signals_end_it() {
-    for (signal, code) in [(Signal::INT, "130"), (Signal::TERM, "143"), (Signal::HUP, "129")] {
+    for (signal, code) in [(Signal::INT, "130"), (Signal::TERM, "143"), (Signal::HUP, "129"), (Signal::QUIT, "131")] {
         let mut terminal = Terminal::start(&[]);
         terminal.signal(signal);
         assert_eq!(terminal.ended(), code, "{signal:?}");

@@ -54,7 +54,7 @@ async fn a_write_that_lands_late_is_found_and_can_be_undone() {
     };
     let undo = async |scene: &Scene| {
         let source = scene.journal.undo_source(&scene.journal.run("r-0001").unwrap()).unwrap();
-        let live = read_for_undo(&source, &scene.clusters()).await.unwrap();
+        let live = read_for_undo(&source, &[scene.server.identity()], &scene.clusters()).await.unwrap();
         undo::plan(&source, &live, &[scene.server.identity()], now()).expect("something to put back").steps.len()
     };
 
@@ -135,7 +135,7 @@ async fn a_crash_at_any_request_can_be_undone_instead() {
             settle(&scene.journal, "r-0001", &scene.clusters(), &operator(), events).await.unwrap();
             assert!(scene.journal.interrupted().unwrap().is_empty());
             let source = scene.journal.undo_source(&scene.journal.run("r-0001").unwrap()).unwrap();
-            let live = read_for_undo(&source, &scene.clusters()).await.unwrap();
+            let live = read_for_undo(&source, &[scene.server.identity()], &scene.clusters()).await.unwrap();
             let planned = undo::plan(&source, &live, &[scene.server.identity()], now());
             if scene.content() == json!({"a.yaml": "bad"}) {
                 assert!(planned.is_err(), "nothing was written, so nothing is undone");

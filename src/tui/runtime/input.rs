@@ -54,6 +54,7 @@ pub fn start(
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
         (SignalKind::hangup(), Signal::HangUp),
+        (SignalKind::quit(), Signal::Abort),
     ] {
         let (sender, stop, reading) = (sender.clone(), stop.clone(), reading.clone());
         tasks.push(on_signal(kind, move || {

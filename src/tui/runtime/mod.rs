@@ -37,6 +37,12 @@ const BATCH: usize = 1000;
 /// How long the way out may take beyond the requests' own time.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long the step in flight may take, where each of its requests takes all its time: read, write and read-back, and all
+/// of it once more where somebody else wrote in between. Cut off before that, an outcome that could be known would be lost.
+fn way_out(timeout: Duration) -> Duration {
+    timeout * 6 + GRACE
+}
+
 /// Writes down what is new in a picture.
 pub type Keep = Arc<dyn Fn(&Snapshot, &Diagnosis) -> Result<(), Failure> + Send + Sync>;
 
@@ -72,7 +78,7 @@ impl ExitSummary {
         match (self.exit, &self.run) {
             (Exit::Quit, Some(run)) => run.exit_code(),
             (Exit::Quit, None) => 0,
-            (Exit::Interrupted | Exit::Terminated | Exit::HungUp, _) => self.exit.code(),
+            (Exit::Interrupted | Exit::Terminated | Exit::HungUp | Exit::Aborted, _) => self.exit.code(),
         }
     }
 
@@ -114,7 +120,7 @@ pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
     }
     let timeout = session.timeout;
     let stop = outside::RunSlot::default();
-    let readers = input::start(&sender, &session.snapshots, &session.keep, &stop, timeout * 2 + GRACE);
+    let readers = input::start(&sender, &session.snapshots, &session.keep, &stop, way_out(timeout));
     let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None };
     let looped = AssertUnwindSafe(runtime.turn(receiver)).catch_unwind().await;
     readers.abort();
@@ -127,7 +133,7 @@ pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
             Err(Failure::new(FailureKind::Tool, "the program panicked; nothing more was sent").hint(hint))
         }
     };
-    runtime.await_run(timeout * 2 + GRACE).await;
+    runtime.await_run(way_out(timeout)).await;
     terminal::give_back();
     let exit = ended.as_ref().map_or(Exit::Quit, |exit| *exit);
     let summary = ExitSummary { exit, run: runtime.last_run };
@@ -234,5 +240,17 @@ impl Runtime {
         {
             self.last_run = Some(summary);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_out_outlasts_a_step_whose_every_request_takes_all_its_time() {
+        let timeout = Duration::from_secs(10);
+        let (read, write, read_back) = (timeout, timeout, timeout);
+        assert!(way_out(timeout) > (read + write + read_back) * 2);
     }
 }

@@ -66,7 +66,7 @@ async fn undo(journal: &Journal, clusters: &Clusters, run: &str) -> Result<Plan,
     let record = journal.run(run)?;
     let source = journal.undo_source(&record)?;
     let identities = journal.plan(&record)?.clusters;
-    let live = crate::run::read_for_undo(&source, clusters).await?;
+    let live = crate::run::read_for_undo(&source, &identities, clusters).await?;
     Ok(crate::repair::undo::plan(&source, &live, &identities, journal.now())?)
 }
 

@@ -6,6 +6,7 @@ use ratatui::text::{Line, Span};
 
 use super::super::app::{ARMED_IDLE_SECONDS, App, Field, Mode, Picture, Place, Screen};
 use super::super::keymap::{self, Hint};
+use super::super::msg::Command;
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, styled};
@@ -209,7 +210,11 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
     };
     let mut greyed = Vec::new();
     for binding in keymap::at(place).filter(|binding| binding.hint == Hint::Shown) {
-        let hint = format!("{} {}", binding.shown, binding.label);
+        let label = match (binding.command, &app.mode) {
+            (Command::Arm, Mode::Armed { .. }) => "disarm",
+            _ => binding.label,
+        };
+        let hint = format!("{} {label}", binding.shown);
         match keymap::available(app, binding.command) {
             Ok(()) => works.push((hint, Role::Text)),
             Err(reason) => greyed.push((format!("{hint} ({reason})"), Role::Dim)),

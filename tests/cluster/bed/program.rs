@@ -28,6 +28,8 @@ pub fn arguments(bed: &Value) -> Vec<String> {
         args.push(flag.to_owned());
         args.push(bed[key].as_str().unwrap_or_default().to_owned());
     }
+    // What is done to a bed is no business of the user's own journal, and goes with the bed.
+    args.extend(["--journal".to_owned(), format!("{}/journal", bed["dir"].as_str().unwrap_or_default())]);
     args
 }
 
