@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Child;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
@@ -100,10 +101,10 @@ fn plan_all(tool: &Tool, name: &str) -> String {
     file
 }
 
-/// The newest run.
+/// The newest run; empty where there is none.
 fn newest(tool: &Tool) -> String {
     let runs = tool.run(&["run", "list", "-o", "json"]).ended(0).json();
-    runs["runs"][0]["run"].as_str().expect("a run").to_owned()
+    runs["runs"][0]["run"].as_str().unwrap_or_default().to_owned()
 }
 
 fn resume(tool: &Tool, run: &str) -> Ran {
@@ -253,6 +254,15 @@ fn recreate(clusters: &[(String, Vec<Pod>)]) -> BTreeSet<String> {
     made
 }
 
+/// Asks until it is so.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < deadline, "{what} did not happen within a minute");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 fn images(bed: &Bed) -> BTreeMap<String, String> {
     block_on(async {
         let deployments: Api<Deployment> = Api::namespaced(client_in(bed, DEFAULT).await, NAMESPACE);
@@ -294,32 +304,25 @@ fn a_rollback_that_fails_anywhere_is_said_and_finished_or_undone() {
         made.ended(0);
         file
     };
-    let order: Vec<String> = {
-        let file = rollback(&tool, "order.json");
-        let plan: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("the plan")).expect("JSON");
-        let steps = plan["steps"].as_array().expect("steps");
-        steps.iter().filter_map(|step| step["object"]["name"].as_str().map(str::to_owned)).collect()
-    };
-    assert_eq!(order.len(), 9, "{order:?}");
-
-    for (k, name) in order.iter().enumerate() {
-        // The order may differ from round to round: what is deployed last comes last.
+    // The first k are done when the next one fails.
+    for k in 0..9 {
         let file = rollback(&tool, &format!("fail-{k}.json"));
         let plan: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("the plan")).expect("JSON");
-        let step = plan["steps"].as_array().expect("steps").iter().find(|step| step["object"]["name"] == **name);
-        let at = number(step.expect("its step"), "/n");
+        let steps = plan["steps"].as_array().expect("steps");
+        assert_eq!(steps.len(), 9, "{plan}");
+        let (at, name) = (k + 1, steps[k]["object"]["name"].as_str().expect("a name"));
         let was = images(&bed)[name].clone();
         // After the preview of `apply`, somebody else sets its image; before, the preview would refuse.
         let fault = format!("hold-before-send:{at}");
         let mut held = tool.start_with_fault(&tool.apply_args(&file, "9"), &fault);
-        block_on(eventually("the steps before", async || at_tag(&bed, &old) >= at - 1));
+        until("the steps before", || at_tag(&bed, &old) >= at - 1);
+        until("the intent", || {
+            let shown = tool.run(&["run", "show", &newest(&tool), "-o", "json"]);
+            let steps = || shown.json()["steps"].as_array().cloned().unwrap_or_default();
+            shown.code == Some(0) && steps().iter().any(|step| number(step, "/n") == at && step["inDoubt"] == true)
+        });
         set_image(&bed, name, "gcr.io/k8s-prow/elsewhere:v3");
         // A stop lets the held step go on: into the conflict.
-        block_on(eventually("the intent", async || {
-            let run = newest(&tool);
-            let shown = tool.run(&["run", "show", &run, "-o", "json"]);
-            shown.code == Some(0) && shown.out.contains("\"inDoubt\": true") || shown.out.contains("\"inDoubt\":true")
-        }));
         rustix::process::kill_process(rustix::process::Pid::from_child(&held), rustix::process::Signal::TERM)
             .expect("it runs");
         let ended = held.wait().expect("the program");
@@ -359,14 +362,12 @@ fn a_rollback_that_fails_anywhere_is_said_and_finished_or_undone() {
         "metadata": { "name": "full" }, "spec": { "hard": { "pods": "1" } },
     }))
     .expect("a quota");
-    let quotas =
-        |bed: &Bed| block_on(async { Api::<ResourceQuota>::namespaced(client_in(bed, DEFAULT).await, NAMESPACE) });
-    let api = quotas(&bed);
     block_on(async {
-        api.create(&PostParams::default(), &quota).await.expect("a quota");
-        // Until the quota was counted, it holds nobody up.
+        let quotas: Api<ResourceQuota> = Api::namespaced(client_in(&bed, DEFAULT).await, NAMESPACE);
+        quotas.create(&PostParams::default(), &quota).await.expect("a quota");
+        // Until it was counted, it holds nobody up.
         eventually("the quota counts", async || {
-            let full = api.get("full").await.expect("the quota");
+            let full = quotas.get("full").await.expect("the quota");
             full.status.and_then(|status| status.used).is_some_and(|used| used.contains_key("pods"))
         })
         .await;
@@ -376,7 +377,8 @@ fn a_rollback_that_fails_anywhere_is_said_and_finished_or_undone() {
     args.extend(["--wait", "20s"]);
     tool.run(&args).ended(4).says(&["HANGS", "exceeded quota"]);
     block_on(async {
-        api.delete("full", &DeleteParams::default()).await.expect("no quota any more");
+        let quotas: Api<ResourceQuota> = Api::namespaced(client_in(&bed, DEFAULT).await, NAMESPACE);
+        quotas.delete("full", &DeleteParams::default()).await.expect("no quota any more");
     });
     let run = newest(&tool);
     let undo = tool.undo(&run);
