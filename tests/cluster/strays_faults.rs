@@ -208,15 +208,10 @@ fn silence(bed: &mut Bed, tool: &Tool, templates: &Templates) {
     let count = count.to_string();
     let mut args = tool.apply_args(&file, &count);
     args.extend(["--request-timeout", "2s"]);
-    let child: Child = tool.command(&args).spawn().expect("start the program");
+    let child: Child = tool.start_with_fault(&args, "slow:400");
     block_on(eventually("the first deletes", async || !written(bed, DEFAULT, before).is_empty()));
     bed.freeze_api_server_of("build");
     let ran = Ran::of(&["apply"], child.wait_with_output().expect("wait for the program"));
-    if ran.code == Some(0) {
-        // It was quicker than the signal.
-        bed.thaw_api_server_of("build");
-        panic!("the deletes ended before the server was frozen: {ran:?}");
-    }
     assert_eq!(ran.code, Some(4), "{ran:?}");
     assert!(ran.err.contains("stopped:") && ran.err.contains("left"), "{}", ran.err);
     bed.stop_api_server_of("build");
