@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 
 use crate::diagnose::{NextStep, VerifyState, diagnose, verify};
 use crate::journal::{Journal, Mode};
-use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp, Write};
+use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Verify, approve};
+use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approve};
 use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
@@ -53,9 +53,18 @@ pub fn demand_context(global: &Global) -> Result<(), Failure> {
 
 /// Connections to the clusters of a plan; the preview proves that they are the plan's.
 pub async fn clusters_of(global: &Global, plan: &Plan) -> Result<Clusters, Failure> {
-    let service = plan.clusters.iter().find(|cluster| cluster.alias == Alias::service());
+    let named = |alias: &Alias| plan.clusters.iter().find(|cluster| cluster.alias == *alias);
+    let service = named(&Alias::service());
     let context = global.context.as_deref().or(service.map(|cluster| cluster.context.as_str()));
-    Ok(Clusters::from([(Alias::service(), session::connect_to(global, context).await?)]))
+    let mut clusters = Clusters::from([(Alias::service(), session::connect_to(global, context).await?)]);
+    for identity in plan.clusters.iter().filter(|cluster| cluster.alias != Alias::service()) {
+        // The plan names the context; on another machine it may have another name.
+        let given = global.build_context.iter().find(|(alias, _)| *alias == identity.alias);
+        let context = given.map_or(identity.context.as_str(), |(_, context)| context.as_str());
+        let cluster = session::connect_to(global, Some(context)).await?;
+        clusters.insert(identity.alias.clone(), cluster.known_as(&identity.alias));
+    }
+    Ok(clusters)
 }
 
 /// `--expect N`, or, with a person at a terminal, the plan's words.
@@ -178,13 +187,11 @@ pub async fn conclude(
     if summary.exit_code() != 0 || summary.done == 0 {
         return summary.exit_code();
     }
-    let Verify::ComponentsReady { within_seconds, .. } = plan.verify else { return 0 };
+    let Some(within_seconds) = plan.verify.within_seconds() else { return 0 };
     let within = wait.unwrap_or(Duration::from_secs(within_seconds.into()));
     let proof = watch_for_proof(global, plan, clusters, journal, stop, within).await;
     let (ok, detail, code) = match proof {
-        Proof::Holds => {
-            (true, "verified: what was written is live, and the components that this is about are Ready".to_owned(), 0)
-        }
+        Proof::Holds => (true, format!("verified: {}", present::promise(&plan.verify)), 0),
         Proof::Needs { what } => (false, format!("written; not seen to work yet: {what}"), 0),
         Proof::NotInTime { what } => {
             (false, format!("written, but not seen to work within {} s: {what}", within.as_secs()), 4)
@@ -211,7 +218,7 @@ pub async fn conclude(
 
 /// The two commands that take back what was written: `undo` only makes the plan. `None` where nothing can be.
 fn how_to_take_back(plan: &Plan, summary: &RunSummary) -> Option<String> {
-    let replaced = plan.steps.iter().filter(|step| matches!(step.write, Write::PutConfigMap { .. })).count();
+    let replaced = plan.steps.iter().filter(|step| step.undo == Undo::FromBackup).count();
     if summary.done == 0 || replaced == 0 {
         return None;
     }
@@ -286,6 +293,7 @@ mod tests {
     use crate::cli::testing;
     use crate::cluster::fake::FakeServer;
     use crate::model::{Kind, ObjectRef};
+    use crate::repair::Verify;
 
     /// Concludes a run that wrote everything and promised that hook becomes Ready, which it never does.
     async fn concluded(journal: impl FnOnce(&Plan) -> Journal, stop: StopToken) -> (u8, Journal) {

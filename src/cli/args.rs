@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::model::Alias;
 use crate::repair::{OverrideId, RepairId};
 
 /// See and repair a broken Prow. Without a command: the terminal screens. Nothing writes without --execute.
@@ -26,6 +27,15 @@ pub struct Global {
     /// Context of the service cluster [default: the current one; writes demand it]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Cluster")]
     pub context: Option<String>,
+    /// Context of a build cluster by Prow's name for it (repeatable) [default: other contexts whose pods are this Prow's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "ALIAS=CONTEXT",
+        value_parser = build_context,
+        help_heading = "Cluster"
+    )]
+    pub build_context: Vec<(Alias, String)>,
     /// User to impersonate
     #[arg(long = "as", global = true, value_name = "USER", help_heading = "Cluster")]
     pub as_user: Option<String>,
@@ -89,6 +99,12 @@ pub enum Command {
     /// The configuration, live and in git
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Pods of jobs that are where they should not be, over all clusters
+    Strays,
+    /// What ran when: images and tags over all components
+    History,
+    /// What would undo a manual repair
+    Automation,
     /// Make a plan, preview it on the server (writing nothing), save it
     Plan(PlanArgs),
     /// Preview a saved plan again, and with --execute run it
@@ -127,6 +143,18 @@ pub struct PlanArgs {
     /// Also remove keys that no file in git stands for
     #[arg(long)]
     pub prune: bool,
+    /// rollback: lead to this tag [default: the one that all had in common before]
+    #[arg(long, value_name = "TAG")]
+    pub to: Option<String>,
+    /// rollback: only this component, by name (repeatable) [default: all that moved together]
+    #[arg(long = "component", value_name = "NAME")]
+    pub components: Vec<String>,
+    /// delete-strays: only in this cluster, by alias or context (repeatable)
+    #[arg(long = "cluster", value_name = "ALIAS")]
+    pub clusters: Vec<String>,
+    /// delete-strays: also those that run
+    #[arg(long)]
+    pub include_running: bool,
     /// Set a guard aside; needs --reason
     #[arg(long = "override", value_name = "GUARD", value_parser = one_of(&OverrideId::ALL, OverrideId::name), requires = "reason")]
     pub overrides: Vec<OverrideId>,
@@ -193,6 +221,16 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(all.iter().map(|one| name(*one)))
         .try_map(move |text| all.iter().copied().find(|one| name(*one) == text).ok_or("not in the table"))
+}
+
+/// `default=prow-build`.
+fn build_context(text: &str) -> Result<(Alias, String), String> {
+    match text.split_once('=') {
+        Some((alias, context)) if !alias.is_empty() && !context.is_empty() => {
+            Ok((Alias(alias.to_owned()), context.to_owned()))
+        }
+        Some(_) | None => Err("ALIAS=CONTEXT, such as default=prow-build".to_owned()),
+    }
 }
 
 /// `10s`, `1m`, `500ms`, or seconds.

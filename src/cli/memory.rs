@@ -129,6 +129,7 @@ mod tests {
             namespaces: Vec::new(),
             desired: DesiredOptions::default(),
             service_alias: Alias::service(),
+            builds: crate::observe::BuildContexts::default(),
         };
         Observer::start(server.cluster(), Err(Failure::new(FailureKind::Usage, "no repository")), options)
     }

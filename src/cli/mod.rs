@@ -14,6 +14,7 @@ mod runs;
 mod session;
 mod signals;
 mod status;
+mod strays;
 #[cfg(test)]
 mod testing;
 mod tui;
@@ -76,6 +77,9 @@ async fn dispatch(args: &Args) -> Exit {
     match &args.command {
         None => tui::run(&args.global).await,
         Some(Command::Status) => status::run(&args.global).await,
+        Some(Command::Strays) => strays::strays(&args.global).await,
+        Some(Command::History) => strays::history(&args.global).await,
+        Some(Command::Automation) => strays::automation(&args.global).await,
         Some(Command::Config(ConfigCommand::Diff { name })) => config::diff(&args.global, name.as_deref()).await,
         Some(Command::Config(ConfigCommand::Render)) => config::render(&args.global).await,
         Some(Command::Plan(plan)) => plan::run(&args.global, plan).await,

@@ -25,11 +25,15 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     let request = Request {
         maps: args.maps.clone(),
         prune: args.prune,
+        to: args.to.clone(),
+        components: args.components.clone(),
+        clusters: args.clusters.clone(),
+        include_running: args.include_running,
         overrides: args.overrides.iter().map(|id| Override { id: *id, reason: reason.clone() }).collect(),
         ..Request::new(args.repair)
     };
     let plan = repair::plan(&request, &seen.snapshot, &seen.diagnosis)?;
-    preview_and_save(global, &seen.clusters(), plan, args.file.as_deref()).await
+    preview_and_save(global, &seen.clusters, plan, args.file.as_deref()).await
 }
 
 /// The way of every new plan: the server's dry run, the words, the file.

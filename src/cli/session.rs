@@ -12,7 +12,7 @@ use crate::git::Repository;
 use crate::journal::Journal;
 use crate::model::{Alias, Failure, FailureKind, Snapshot, Source};
 use crate::observe::desired::DesiredOptions;
-use crate::observe::{ObserveOptions, Observer};
+use crate::observe::{BuildContexts, ObserveOptions, Observer};
 use crate::present;
 use crate::prow::PresetRule;
 use crate::prow::load::ConfigFiles;
@@ -29,13 +29,8 @@ const HISTORY: usize = 50;
 pub struct Seen {
     pub snapshot: Arc<Snapshot>,
     pub diagnosis: Diagnosis,
-    pub cluster: Cluster,
-}
-
-impl Seen {
-    pub fn clusters(&self) -> Clusters {
-        Clusters::from([(Alias::service(), self.cluster.clone())])
-    }
+    /// The clusters that may be planned on.
+    pub clusters: Clusters,
 }
 
 /// Connects, waits until every source has answered in some way, judges.
@@ -43,7 +38,7 @@ pub async fn look(global: &Global) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
     let clusters = Clusters::from([(Alias::service(), cluster.clone())]);
     let memory = Memory::new(journal(global), clusters);
-    let mut observer = observe(global, cluster.clone()).await;
+    let mut observer = observe(global, cluster).await;
     memory.recall(&observer).iter().for_each(note);
     let patience = patience(global);
     // Both have the same time: a server that does not answer costs the words, not the look.
@@ -57,7 +52,7 @@ pub async fn look(global: &Global) -> Result<Seen, Failure> {
     if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
         note(&failure);
     }
-    Ok(Seen { snapshot, diagnosis, cluster })
+    Ok(Seen { snapshot, diagnosis, clusters: observer.clusters() })
 }
 
 /// Discovery takes a few requests one after another; each has its own time limit.
@@ -67,14 +62,17 @@ fn patience(global: &Global) -> Duration {
 
 /// Connects to a context; nothing is sent yet.
 pub async fn connect_to(global: &Global, context: Option<&str>) -> Result<Cluster, Failure> {
-    connect(&ConnectOptions {
+    connect(&connect_options(global, context)).await
+}
+
+fn connect_options(global: &Global, context: Option<&str>) -> ConnectOptions {
+    ConnectOptions {
         kubeconfig: global.kubeconfig.clone(),
         context: context.map(str::to_owned),
         impersonate_user: global.as_user.clone(),
         impersonate_groups: global.as_group.clone(),
         request_timeout: global.request_timeout,
-    })
-    .await
+    }
 }
 
 /// Says what went wrong beside the matter: it stops nobody.
@@ -95,6 +93,7 @@ pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
         // What is deployed, and which files it reads, is found out from the cluster.
         desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
         service_alias: Alias::service(),
+        builds: BuildContexts { options: connect_options(global, None), given: global.build_context.clone() },
     };
     Observer::start(cluster, repository, options)
 }

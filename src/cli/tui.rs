@@ -24,12 +24,13 @@ pub async fn run(global: &Global) -> Exit {
     let journal = session::journal(global);
     let mut notes: Vec<Failure> = journal.make_sure_of_writing().err().into_iter().collect();
     let cluster = session::connect_to(global, global.context.as_deref()).await?;
-    let clusters = Clusters::from([(Alias::service(), cluster.clone())]);
-    let memory = Arc::new(Memory::new(journal.clone(), clusters.clone()));
+    let memory = Arc::new(Memory::new(journal.clone(), Clusters::from([(Alias::service(), cluster.clone())])));
     let observer = Arc::new(session::observe(global, cluster).await);
     notes.extend(memory.recall(&observer));
     read_back(&memory, &observer);
     let snapshots = observer.snapshots();
+    let looking = Arc::clone(&observer);
+    let clusters = Arc::new(move || looking.clusters());
     let refresh = {
         let (observer, memory) = (Arc::clone(&observer), Arc::clone(&memory));
         Arc::new(move || {
@@ -43,7 +44,9 @@ pub async fn run(global: &Global) -> Exit {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));
     let theme = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), locale.as_deref());
-    let ended = crate::tui::run(Session { snapshots, refresh, keep, clusters, journal, notes, theme }).await?;
+    let timeout = global.request_timeout;
+    let session = Session { snapshots, refresh, keep, clusters, timeout, journal, notes, theme };
+    let ended = crate::tui::run(session).await?;
     Ok(ended.exit_code())
 }
 

@@ -57,11 +57,11 @@ impl Default for ConnectOptions {
 /// An API server, as one user. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
+    alias: Alias,
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    alias: Alias,
     context: String,
     server: String,
     ca: String,
@@ -113,7 +113,37 @@ pub async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure> {
         Some(token) => builder.with_layer(&SignIn(token)).build(),
     };
     let timeout = options.request_timeout;
-    Ok(Cluster { inner: Arc::new(Inner { alias: Alias::service(), context, server, ca, namespace, client, timeout }) })
+    let inner = Arc::new(Inner { context, server, ca, namespace, client, timeout });
+    Ok(Cluster { alias: Alias::service(), inner })
+}
+
+/// A context of the kubeconfig, without connecting to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherContext {
+    pub context: String,
+    pub server: String,
+}
+
+/// The contexts of the kubeconfig that lead to other servers than this one, one a server, in the order of the file.
+///
+/// # Errors
+/// As of [`connect`]: the kubeconfig cannot be used.
+pub fn other_contexts(options: &ConnectOptions, server: &str) -> Result<Vec<OtherContext>, Failure> {
+    let loaded = kubeconfig::load(options.kubeconfig.as_deref(), |name| std::env::var_os(name))?;
+    let mut found: Vec<OtherContext> = Vec::new();
+    for named in &loaded.config.contexts {
+        let Some(context) = &named.context else { continue };
+        let clusters = &loaded.config.clusters;
+        let url = clusters
+            .iter()
+            .find(|cluster| cluster.name == context.cluster)
+            .and_then(|cluster| cluster.cluster.as_ref()?.server.as_deref());
+        let Some(url) = url.map(|url| url.trim_end_matches('/').to_owned()) else { continue };
+        if url != server && !found.iter().any(|other| other.server == url) {
+            found.push(OtherContext { context: named.name.clone(), server: url });
+        }
+    }
+    Ok(found)
 }
 
 fn own_proxy(loaded: &kubeconfig::Loaded, context: &str) -> Option<String> {
@@ -165,16 +195,23 @@ async fn sign_in(config: &mut Config) -> Result<Option<Arc<Token>>, Failure> {
 impl Cluster {
     /// A cluster behind a client of the test's own making.
     pub(super) fn over(client: Client, server: &str, timeout: Duration) -> Cluster {
-        let (alias, context, namespace) = (Alias::service(), "test".to_owned(), "default".to_owned());
+        let (context, namespace) = ("test".to_owned(), "default".to_owned());
         let (server, ca) = (server.to_owned(), String::new());
-        Cluster { inner: Arc::new(Inner { alias, context, server, ca, namespace, client, timeout }) }
+        let inner = Arc::new(Inner { context, server, ca, namespace, client, timeout });
+        Cluster { alias: Alias::service(), inner }
     }
 }
 
 impl Cluster {
-    /// Prow's name of this cluster.
+    /// Its key in snapshots: Prow's name of this cluster, or the context's.
     pub fn alias(&self) -> &Alias {
-        &self.inner.alias
+        &self.alias
+    }
+
+    /// The same cluster under another key.
+    #[must_use]
+    pub fn known_as(&self, alias: &Alias) -> Cluster {
+        Cluster { alias: alias.clone(), inner: self.inner.clone() }
     }
 
     /// Name of the kubeconfig context.

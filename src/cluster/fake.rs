@@ -54,6 +54,9 @@ pub struct World {
     version: u64,
     /// What happens to the requests that a test picks, by their number from 0.
     pub faults: BTreeMap<usize, Fault>,
+    /// Requests that are being answered now, and the most that were at any time.
+    in_flight: usize,
+    pub most_in_flight: usize,
 }
 
 #[derive(Clone)]
@@ -120,7 +123,35 @@ impl FakeServer {
         self.world().store(path, "Pod", pod, "kubelet");
     }
 
+    /// A pod of a job: its resourceVersion is given.
+    pub fn put_job_pod(&self, path: &str, uid: &str, phase: &str) -> String {
+        let labels = json!({"created-by-prow": "true"});
+        let pod = json!({"metadata": {"uid": uid, "labels": labels}, "status": {"phase": phase}});
+        self.world().store(path, "Pod", pod, "plank")
+    }
+
+    /// A Deployment of one container: its resourceVersion is given.
+    pub fn put_deployment(&self, path: &str, uid: &str, image: &str) -> String {
+        let name = path.rsplit('/').next().unwrap();
+        let containers = json!([{"name": name, "image": image}]);
+        let spec = json!({"selector": {}, "template": {"spec": {"containers": containers}}});
+        self.world().store(path, "Deployment", json!({"metadata": {"uid": uid}, "spec": spec}), "kubectl")
+    }
+
     async fn handle(&self, request: Request<Body>) -> Result<Response<Body>, std::io::Error> {
+        {
+            let mut world = self.world();
+            world.in_flight += 1;
+            world.most_in_flight = world.most_in_flight.max(world.in_flight);
+        }
+        // Others may send meanwhile, as over a network.
+        tokio::task::yield_now().await;
+        let answer = self.answer(request).await;
+        self.world().in_flight -= 1;
+        answer
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, std::io::Error> {
         let (parts, body) = request.into_parts();
         let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
         let (number, fault) = {
@@ -221,7 +252,28 @@ impl World {
             }
             return (200, self.objects[&path].clone());
         }
-        if seen.body["preconditions"]["uid"] != is["uid"] {
+        if seen.method == Method::PATCH {
+            if is["uid"] != asked["uid"] || is["resourceVersion"] != asked["resourceVersion"] {
+                return status(409, "Conflict");
+            }
+            let mut patched = now.clone();
+            for change in seen.body["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten() {
+                let containers = patched["spec"]["template"]["spec"]["containers"].as_array_mut();
+                for container in
+                    containers.into_iter().flatten().filter(|container| container["name"] == change["name"])
+                {
+                    container["image"] = change["image"].clone();
+                }
+            }
+            if !dry {
+                seen.applied = true;
+                self.store(&path, "Deployment", patched.clone(), "prow-breakglass");
+            }
+            return (200, patched);
+        }
+        let wanted = &seen.body["preconditions"];
+        let other_version = !wanted["resourceVersion"].is_null() && wanted["resourceVersion"] != is["resourceVersion"];
+        if wanted["uid"] != is["uid"] || other_version {
             return status(409, "Conflict");
         }
         if seen.body["dryRun"] != json!(["All"]) {

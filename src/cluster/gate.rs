@@ -15,7 +15,7 @@ use super::live::{LiveConfigMap, LivePod};
 use super::request::{self, Effect};
 use super::{Cluster, errors};
 use crate::model::{
-    ClusterIdentity, ConfigMapBody, Failure, FailureKind, Timestamp, Write, content_digest, sha256_hex,
+    ClusterIdentity, ConfigMapBody, Failure, FailureKind, Timestamp, Write, content_digest, images_before, sha256_hex,
 };
 
 /// Sends writes to one cluster, all of them as dry runs or all for real.
@@ -162,10 +162,27 @@ impl Gate {
                 Some(live) if live.state.values == body.values => Landed::AsWritten,
                 Some(live) => otherwise("it is there, with other content", &live),
             }),
-            Write::DeletePod { object, uid } => Ok(match self.cluster.live_pod(object).await? {
+            Write::DeletePod { object, uid, .. } => Ok(match self.cluster.live_pod(object).await? {
                 Some(LivePod { uid: now, deleting: false, .. }) if now == *uid => Landed::AsBefore,
                 Some(_) | None => Landed::AsWritten,
             }),
+            Write::PatchImage { object, at, images } => {
+                let Some(live) = self.cluster.live_workload(object).await? else { return Ok(Landed::Gone) };
+                let otherwise = |detail: &str| {
+                    let who = live.state.last_writer.clone();
+                    Ok(Landed::Otherwise { detail: detail.to_owned(), who })
+                };
+                if live.state.uid != at.uid {
+                    return otherwise("it is another object now");
+                }
+                if live.state.has(images) {
+                    return Ok(Landed::AsWritten);
+                }
+                if live.state.digest_of(images) == Some(images_before(images)) {
+                    return Ok(Landed::AsBefore);
+                }
+                otherwise("its images are neither what was written nor what was there before")
+            }
         }
     }
 }
@@ -245,6 +262,7 @@ fn understand(write: &Write, text: &str) -> Option<Sent> {
     let fits = match write {
         Write::PutConfigMap { at, .. } => is_it("ConfigMap", Some(&at.uid)),
         Write::CreateConfigMap { .. } => is_it("ConfigMap", None),
+        Write::PatchImage { object, at, .. } => is_it(&object.kind.to_string(), Some(&at.uid)),
         Write::DeletePod { uid, .. } => {
             is_it("Pod", Some(uid)) || (answer.kind == "Status" && answer.status == "Success")
         }

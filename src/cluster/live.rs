@@ -1,13 +1,18 @@
 //! Objects as they are right now, with the server's own JSON: what guards judge and backups keep.
 
 use http::Request;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::gate::is_own_answer;
 use super::{Cluster, errors, objects, request};
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, ConfigMapState, Failure, FailureKind, Kind, ObjectRef};
+use crate::model::{Alias, ConfigMapState, Failure, FailureKind, Kind, ObjectRef, WorkloadState};
+
+/// Prow's label on the pods of its jobs.
+const CREATED_BY_PROW: &str = "created-by-prow";
 
 /// A ConfigMap, complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,9 +28,22 @@ pub struct LiveConfigMap {
 #[derive(Debug, Clone, PartialEq)]
 pub struct LivePod {
     pub uid: String,
+    pub resource_version: String,
     pub deleting: bool,
     /// The `Ready` condition.
     pub ready: bool,
+    /// `Running`, `Pending`.
+    pub phase: String,
+    /// It carries `created-by-prow=true`.
+    pub made_by_prow: bool,
+    /// As the server gave it.
+    pub json: Vec<u8>,
+}
+
+/// A Deployment, StatefulSet, DaemonSet or CronJob, as far as its images go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LiveWorkload {
+    pub state: WorkloadState,
     /// As the server gave it.
     pub json: Vec<u8>,
 }
@@ -43,6 +61,14 @@ impl Cluster {
     pub async fn live_pod(&self, object: &ObjectRef) -> Result<Option<LivePod>, Failure> {
         match self.live_json(object, Kind::Pod).await? {
             Some(json) => parse_pod(json).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A consistent read of a workload; `None` where there is none.
+    pub async fn live_workload(&self, object: &ObjectRef) -> Result<Option<LiveWorkload>, Failure> {
+        match self.live_json(object, object.kind).await? {
+            Some(json) => parse_workload(json).map(Some),
             None => Ok(None),
         }
     }
@@ -81,13 +107,66 @@ pub fn parse_config_map(alias: &Alias, json: Vec<u8>) -> Result<LiveConfigMap, F
 
 fn parse_pod(json: Vec<u8>) -> Result<LivePod, Failure> {
     let pod: Pod = parse(&json, "Pod")?;
-    let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
+    let status = pod.status.unwrap_or_default();
+    let conditions = status.conditions.unwrap_or_default();
+    let labels = pod.metadata.labels.unwrap_or_default();
     Ok(LivePod {
         uid: pod.metadata.uid.filter(|uid| !uid.is_empty()).ok_or_else(|| odd("Pod"))?,
+        resource_version: pod.metadata.resource_version.unwrap_or_default(),
         deleting: pod.metadata.deletion_timestamp.is_some(),
+        phase: status.phase.unwrap_or_default(),
+        made_by_prow: labels.get(CREATED_BY_PROW).is_some_and(|value| value == "true"),
         ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
         json,
     })
+}
+
+#[derive(Deserialize)]
+struct Workload {
+    metadata: ObjectMeta,
+    spec: WorkloadSpec,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WorkloadSpec {
+    #[serde(default)]
+    paused: bool,
+    template: Option<PodTemplateSpec>,
+    /// A CronJob's.
+    job_template: Option<JobTemplate>,
+}
+
+#[derive(Deserialize)]
+struct JobTemplate {
+    spec: JobSpec,
+}
+
+#[derive(Deserialize)]
+struct JobSpec {
+    template: PodTemplateSpec,
+}
+
+fn parse_workload(json: Vec<u8>) -> Result<LiveWorkload, Failure> {
+    let workload: Workload = parse(&json, "workload")?;
+    let meta = workload.metadata;
+    let template = workload.spec.template.or(workload.spec.job_template.map(|job| job.spec.template));
+    let containers = template.and_then(|template| template.spec).map(|spec| spec.containers).unwrap_or_default();
+    // Status is written all the time, and by nobody who would be at work on the same thing.
+    let fields = meta.managed_fields.unwrap_or_default();
+    let writers = fields.into_iter().filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
+    let last = writers.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
+    let state = WorkloadState {
+        uid: meta.uid.filter(|uid| !uid.is_empty()).ok_or_else(|| odd("workload"))?,
+        resource_version: meta.resource_version.unwrap_or_default(),
+        images: containers
+            .into_iter()
+            .map(|container| (sanitize_line(&container.name), sanitize_line(&container.image.unwrap_or_default())))
+            .collect(),
+        paused: workload.spec.paused,
+        last_writer: last.and_then(|entry| entry.manager).map(|manager| sanitize_line(&manager)),
+    };
+    Ok(LiveWorkload { state, json })
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8], kind: &str) -> Result<T, Failure> {

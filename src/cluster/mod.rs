@@ -4,7 +4,8 @@
 //! - `kubeconfig`, `exec`, `proxy`: which file and context, with which credentials, by which way; `token`: kept fresh
 //! - [`watch`]: lists that keep themselves up to date
 //! - [`logs`]: the end of a container's log
-//! - [`objects`], `pods`: Kubernetes objects to rows of the model, sanitised
+//! - [`job_pods`]: pods of jobs, in a small struct of our own
+//! - [`objects`], `pods`, `runs`: Kubernetes objects to rows of the model, sanitised
 //! - [`errors`]: the one classifier of API errors
 //! - [`live`]: objects as they are right now, for guards and backups
 //! - [`gate`]: the one write gate; [`request`] makes what it sends
@@ -16,6 +17,7 @@ pub mod connect;
 pub mod errors;
 mod exec;
 pub mod gate;
+pub mod job_pods;
 mod kubeconfig;
 pub mod live;
 pub mod logs;
@@ -23,10 +25,12 @@ pub mod objects;
 mod pods;
 mod proxy;
 mod request;
+mod runs;
 mod token;
 pub mod watch;
 
-pub use connect::{Cluster, ConnectOptions, connect};
+pub use connect::{Cluster, ConnectOptions, connect, other_contexts};
+pub use runs::JobRow;
 
 #[cfg(test)]
 pub(crate) mod fake;

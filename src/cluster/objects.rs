@@ -13,14 +13,20 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
-use super::pods;
+use super::{pods, runs};
+use crate::model;
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, ProwJobTimes, Timestamp, Values, Writer,
+    Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, Timestamp, Tracking, Values, Writer,
 };
 
 /// Label of an EndpointSlice with the name of its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Annotation of a ReplicaSet: which rollout it is.
+const REVISION: &str = "deployment.kubernetes.io/revision";
+/// What Prow takes an empty `spec.cluster` for.
+const DEFAULT_CLUSTER: &str = "default";
 
 /// A Deployment, StatefulSet, DaemonSet or CronJob.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +39,13 @@ pub struct Workload {
     pub ready: u32,
     /// A CronJob's `suspend`.
     pub suspended: bool,
+    /// What hinders a Deployment, in the words of its conditions.
+    pub trouble: Option<String>,
+    /// A Deployment's `paused`.
+    pub paused: bool,
+    pub writers: Vec<Writer>,
+    /// Labels and annotations of what deploys it.
+    pub tracking: Vec<Tracking>,
     pub containers: Vec<TemplateContainer>,
 }
 
@@ -64,9 +77,16 @@ pub struct Owner {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReplicaSetRow {
+    pub name: String,
     pub uid: String,
     pub owner: Option<Owner>,
     pub created: Option<Timestamp>,
+    /// Annotation `deployment.kubernetes.io/revision`; 0 without.
+    pub revision: u64,
+    /// Name and image of each container of its template.
+    pub containers: Vec<(String, String)>,
+    /// Pods asked for.
+    pub desired: u32,
 }
 
 /// One EndpointSlice of a Service.
@@ -109,6 +129,10 @@ fn workload(alias: &Alias, kind: Kind, meta: &ObjectMeta, template: Option<&core
         desired: 0,
         ready: 0,
         suspended: false,
+        trouble: None,
+        paused: false,
+        writers: writers(meta),
+        tracking: runs::tracking(meta),
         containers,
     })
 }
@@ -118,6 +142,15 @@ pub fn deployment(alias: &Alias, object: &Deployment) -> Option<Workload> {
     let mut row = workload(alias, Kind::Deployment, &object.metadata, spec.template.spec.as_ref())?;
     row.desired = count(spec.replicas.or(Some(1)));
     row.ready = count(object.status.as_ref().and_then(|status| status.ready_replicas));
+    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_ref());
+    row.trouble = conditions.into_iter().flatten().find_map(|condition| {
+        let hinders = matches!(
+            (condition.type_.as_str(), condition.status.as_str()),
+            ("ReplicaFailure", "True") | ("Progressing", "False")
+        );
+        hinders.then(|| sanitize_line(condition.message.as_deref().unwrap_or(&condition.type_)))
+    });
+    row.paused = spec.paused.unwrap_or(false);
     Some(row)
 }
 
@@ -194,7 +227,14 @@ pub fn pod(alias: &Alias, object: &core::Pod) -> Option<PodRow> {
 }
 
 pub fn replica_set(object: &ReplicaSet) -> Option<ReplicaSetRow> {
+    let revision = object.metadata.annotations.as_ref().and_then(|all| all.get(REVISION)?.parse().ok());
+    let spec = object.spec.as_ref();
+    let template = spec.and_then(|spec| spec.template.as_ref()?.spec.as_ref());
     Some(ReplicaSetRow {
+        name: key(&object.metadata)?.name,
+        revision: revision.unwrap_or(0),
+        containers: template.map(runs::images).unwrap_or_default(),
+        desired: count(spec.and_then(|spec| spec.replicas)),
         uid: sanitize_line(object.metadata.uid.as_deref()?),
         owner: owner(&object.metadata),
         created: at(object.metadata.creation_timestamp.as_ref()),
@@ -207,13 +247,7 @@ pub fn config_map(alias: &Alias, map: core::ConfigMap) -> Option<ConfigMapState>
     let meta = map.metadata;
     let mut values: Values = map.data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.into_bytes())).collect();
     values.extend(map.binary_data.unwrap_or_default().into_iter().map(|(k, v)| (k, v.0)));
-    let mut writers: Vec<Writer> = meta
-        .managed_fields
-        .unwrap_or_default()
-        .into_iter()
-        .map(|entry| Writer { manager: sanitize_line(&entry.manager.unwrap_or_default()), at: at(entry.time.as_ref()) })
-        .collect();
-    writers.sort_by_key(|writer: &Writer| std::cmp::Reverse(writer.at.unwrap_or(Timestamp::MIN)));
+    let writers = writers(&meta);
     Some(ConfigMapState {
         cluster: alias.clone(),
         key,
@@ -225,6 +259,21 @@ pub fn config_map(alias: &Alias, map: core::ConfigMap) -> Option<ConfigMapState>
         annotations: meta.annotations.unwrap_or_default(),
         writers,
     })
+}
+
+/// Field managers, newest first.
+fn writers(meta: &ObjectMeta) -> Vec<Writer> {
+    let mut writers: Vec<Writer> = meta
+        .managed_fields
+        .iter()
+        .flatten()
+        .map(|entry| Writer {
+            manager: sanitize_line(entry.manager.as_deref().unwrap_or_default()),
+            at: at(entry.time.as_ref()),
+        })
+        .collect();
+    writers.sort_by_key(|writer: &Writer| std::cmp::Reverse(writer.at.unwrap_or(Timestamp::MIN)));
+    writers
 }
 
 pub fn endpoints(slice: &EndpointSlice) -> Option<EndpointsRow> {
@@ -244,7 +293,7 @@ pub fn endpoints(slice: &EndpointSlice) -> Option<EndpointsRow> {
     Some(EndpointsRow { service: Key::new(namespace, service), endpoints })
 }
 
-/// A ProwJob with nothing but its times: its pod spec is dropped while parsing.
+/// A ProwJob as it is read: its pod spec is dropped while parsing.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ProwJob {
     pub metadata: ObjectMeta,
@@ -260,6 +309,10 @@ struct ProwJobSpec {
     job: String,
     #[serde(default, rename = "type")]
     job_type: String,
+    #[serde(default)]
+    cluster: String,
+    #[serde(default)]
+    agent: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -267,6 +320,11 @@ struct ProwJobSpec {
 struct ProwJobStatus {
     #[serde(default)]
     state: String,
+    #[serde(default)]
+    description: String,
+    // Prow's names are not of one style.
+    #[serde(default, rename = "pod_name")]
+    pod_name: String,
     start_time: Option<Time>,
     pending_time: Option<Time>,
     completion_time: Option<Time>,
@@ -301,9 +359,15 @@ impl kube::Resource for ProwJob {
     }
 }
 
-pub fn prow_job(object: &ProwJob) -> Option<ProwJobTimes> {
-    Some(ProwJobTimes {
+pub fn prow_job(object: &ProwJob) -> Option<model::ProwJob> {
+    let cluster = sanitize_line(&object.spec.cluster);
+    Some(model::ProwJob {
         name: key(&object.metadata)?.name,
+        uid: sanitize_line(object.metadata.uid.as_deref().unwrap_or_default()),
+        cluster: if cluster.is_empty() { DEFAULT_CLUSTER.to_owned() } else { cluster },
+        agent: sanitize_line(&object.spec.agent),
+        description: sanitize_line(&object.status.description),
+        pod_name: sanitize_line(&object.status.pod_name),
         job: sanitize_line(&object.spec.job),
         job_type: sanitize_line(&object.spec.job_type),
         state: sanitize_line(&object.status.state),

@@ -38,7 +38,7 @@ fn is_true(condition: Option<&core::PodCondition>) -> bool {
 }
 
 /// The STATUS column of `kubectl get pods`.
-fn wording(pod: &core::Pod) -> String {
+pub(super) fn wording(pod: &core::Pod) -> String {
     let Some(status) = &pod.status else {
         return "Unknown".to_owned();
     };

@@ -8,10 +8,13 @@ use http::{Method, Request};
 use serde_json::{Map, Value, json};
 
 use crate::model::text::sanitize_line;
-use crate::model::{ConfigMapBody, Failure, FailureKind, Kind, ObjectRef, Write};
+use crate::model::{ConfigMapBody, Failure, FailureKind, ImageChange, Kind, ObjectRef, Write};
 
 /// Our name in managedFields: the other oncall reads there who wrote.
 pub const FIELD_MANAGER: &str = "prow-breakglass";
+
+/// Lists of containers are merged by name: what the patch does not name stays.
+const STRATEGIC_MERGE: &str = "application/strategic-merge-patch+json";
 
 /// Whether the server is to do it, or only to say whether it would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Ve
             path_of(object, Kind::ConfigMap)?;
             (Method::POST, with_query(&collection(object, Kind::ConfigMap)?, effect), config_map(object, body))
         }
-        Write::DeletePod { uid, .. } => {
+        Write::DeletePod { uid, seen, .. } => {
             let path = path_of(object, Kind::Pod)?;
             not_empty(object, "uid", uid)?;
             // No grace period of ours: the pod's own holds, and nothing is forced.
@@ -51,6 +54,10 @@ pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Ve
                 "kind": "DeleteOptions",
                 "preconditions": { "uid": uid },
             });
+            if let Some(seen) = seen {
+                not_empty(object, "resourceVersion", &seen.resource_version)?;
+                options["preconditions"]["resourceVersion"] = Value::from(seen.resource_version.as_str());
+            }
             match effect {
                 // In the body, not in the URL: the server ignores the options of a URL where there is a body.
                 Effect::DryRun => options["dryRun"] = json!(["All"]),
@@ -58,11 +65,20 @@ pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Ve
             }
             (Method::DELETE, path, options)
         }
+        Write::PatchImage { at, images, .. } => {
+            let path = path_of(object, object.kind)?;
+            not_empty(object, "uid", &at.uid)?;
+            not_empty(object, "resourceVersion", &at.resource_version)?;
+            let mut patch = image_patch(object, images)?;
+            patch["metadata"] = json!({ "uid": at.uid, "resourceVersion": at.resource_version });
+            (Method::PATCH, with_query(&path, effect), patch)
+        }
     };
+    let content_type = if method == Method::PATCH { STRATEGIC_MERGE } else { "application/json" };
     Request::builder()
         .method(method)
         .uri(path)
-        .header(CONTENT_TYPE, "application/json")
+        .header(CONTENT_TYPE, content_type)
         .header(ACCEPT, "application/json")
         .header("Audit-ID", audit_id)
         .body(body.to_string().into_bytes())
@@ -99,6 +115,28 @@ fn config_map(object: &ObjectRef, body: &ConfigMapBody) -> Value {
     })
 }
 
+/// A patch that sets images of containers, and nothing else.
+fn image_patch(object: &ObjectRef, images: &[ImageChange]) -> Result<Value, Failure> {
+    if images.is_empty() {
+        return Err(refused(format!("the plan names no image for {object}")));
+    }
+    let containers: Vec<Value> =
+        images.iter().map(|change| json!({ "name": change.container, "image": change.to })).collect();
+    let template = json!({ "template": { "spec": { "containers": containers } } });
+    match object.kind {
+        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => Ok(json!({ "spec": template })),
+        Kind::CronJob => Ok(json!({ "spec": { "jobTemplate": { "spec": template } } })),
+        Kind::ReplicaSet
+        | Kind::Pod
+        | Kind::ConfigMap
+        | Kind::Service
+        | Kind::ProwJob
+        | Kind::Namespace
+        | Kind::Cluster
+        | Kind::Revision => Err(refused(format!("images of a {} are not patched", object.kind))),
+    }
+}
+
 /// URL path of an object.
 pub fn path_of(object: &ObjectRef, kind: Kind) -> Result<String, Failure> {
     let collection = collection(object, kind)?;
@@ -109,19 +147,16 @@ pub fn path_of(object: &ObjectRef, kind: Kind) -> Result<String, Failure> {
 }
 
 fn collection(object: &ObjectRef, kind: Kind) -> Result<String, Failure> {
-    let resource = match kind {
-        Kind::ConfigMap => "configmaps",
-        Kind::Pod => "pods",
-        Kind::Deployment
-        | Kind::StatefulSet
-        | Kind::DaemonSet
-        | Kind::CronJob
-        | Kind::ReplicaSet
-        | Kind::Service
-        | Kind::ProwJob
-        | Kind::Namespace
-        | Kind::Cluster
-        | Kind::Revision => return Err(refused(format!("no write for a {kind} is known"))),
+    let (group, resource) = match kind {
+        Kind::ConfigMap => ("api/v1", "configmaps"),
+        Kind::Pod => ("api/v1", "pods"),
+        Kind::Deployment => ("apis/apps/v1", "deployments"),
+        Kind::StatefulSet => ("apis/apps/v1", "statefulsets"),
+        Kind::DaemonSet => ("apis/apps/v1", "daemonsets"),
+        Kind::CronJob => ("apis/batch/v1", "cronjobs"),
+        Kind::ReplicaSet | Kind::Service | Kind::ProwJob | Kind::Namespace | Kind::Cluster | Kind::Revision => {
+            return Err(refused(format!("no write for a {kind} is known")));
+        }
     };
     if object.kind != kind {
         return Err(refused(format!("the write is for a {kind}, and {object} is none")));
@@ -129,11 +164,11 @@ fn collection(object: &ObjectRef, kind: Kind) -> Result<String, Failure> {
     if !is_label(&object.namespace) {
         return Err(odd_name(&object.namespace));
     }
-    Ok(format!("/api/v1/namespaces/{}/{resource}", object.namespace))
+    Ok(format!("/{group}/namespaces/{}/{resource}", object.namespace))
 }
 
 /// A DNS-1123 label of at most 63 characters: what names a namespace.
-fn is_label(name: &str) -> bool {
+pub(super) fn is_label(name: &str) -> bool {
     name.len() <= 63 && is_part(name)
 }
 

@@ -14,17 +14,19 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::batch::v1::CronJob;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, watcher};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::job_pods::{self, CREATED_BY_PROW, EventRow, JobPod};
 use super::objects::{self, EndpointsRow, PodRow, ProwJob, ReplicaSetRow, Workload};
+use super::runs::{self, JobRow};
 use super::{Cluster, errors};
-use crate::model::{Alias, ConfigMapState, Failure, FailureKind, Key, ProwJobTimes};
+use crate::model::{self, Alias, ConfigMapState, CronJobState, Failure, FailureKind, Key, ProwPod};
 
 /// How long the server keeps one watch open.
 pub const WATCH_SECONDS: u32 = 25;
@@ -41,6 +43,8 @@ const UNSAID: Duration = Duration::from_secs(2);
 pub enum Scope {
     Cluster,
     Namespace(String),
+    /// The whole cluster but this namespace: the server leaves it out.
+    Without(String),
 }
 
 /// What came of a list since the last time.
@@ -69,6 +73,7 @@ pub trait Listed: 'static {
     /// Plural, as in RBAC.
     const RESOURCE: &'static str;
     const LABELS: Option<&'static str> = None;
+    const FIELDS: Option<&'static str> = None;
     /// Objects a page: fewer where they are big.
     const PAGE: u32 = 500;
 
@@ -90,6 +95,7 @@ macro_rules! listed {
         }
     };
     (@ labels = $value:expr) => { const LABELS: Option<&'static str> = Some($value); };
+    (@ fields = $value:expr) => { const FIELDS: Option<&'static str> = Some($value); };
     (@ page = $value:expr) => { const PAGE: u32 = $value; };
 }
 
@@ -109,13 +115,26 @@ listed!(
     |_, o| objects::endpoints(&o),
     labels = "kubernetes.io/service-name"
 );
-listed!(ProwJobs, ProwJob, ProwJobTimes, "prowjobs", |_, o| objects::prow_job(&o), page = 100);
+listed!(JobPods, JobPod, Arc<ProwPod>, "pods", job_pods::job_pod, labels = CREATED_BY_PROW);
+// What is no pod's and what is no warning, the server leaves out.
+listed!(
+    PodWarnings,
+    Event,
+    EventRow,
+    "events",
+    |_, o| job_pods::event(o),
+    fields = "involvedObject.kind=Pod,type=Warning"
+);
+listed!(AllCronJobs, CronJob, CronJobState, "cronjobs", |alias, o| runs::cron_job(alias, &o));
+listed!(Jobs, Job, JobRow, "jobs", |_, o| runs::job(&o));
+listed!(ProwJobs, ProwJob, Arc<model::ProwJob>, "prowjobs", |_, o| objects::prow_job(&o).map(Arc::new), page = 100);
 
 /// What the list is about, in words: `list pods in namespace prow`.
 pub fn doing<L: Listed>(scope: &Scope) -> String {
     match scope {
         Scope::Cluster => format!("list {} in all namespaces", L::RESOURCE),
         Scope::Namespace(namespace) => format!("list {} in namespace {namespace}", L::RESOURCE),
+        Scope::Without(namespace) => format!("list {} in all namespaces but {namespace}", L::RESOURCE),
     }
 }
 
@@ -130,11 +149,12 @@ pub async fn keep_listed<L: Listed>(
 ) {
     let doing = doing::<L>(&scope);
     let api: Api<L::Object> = match &scope {
-        Scope::Cluster => Api::all(cluster.client()),
+        Scope::Cluster | Scope::Without(_) => Api::all(cluster.client()),
         Scope::Namespace(namespace) => Api::namespaced(cluster.client(), namespace),
     };
     let config = watcher::Config {
         label_selector: L::LABELS.map(str::to_owned),
+        field_selector: fields::<L>(&scope),
         ..watcher::Config::default().timeout(WATCH_SECONDS).page_size(L::PAGE)
     };
     let row = |object: L::Object| {
@@ -148,26 +168,26 @@ pub async fn keep_listed<L: Listed>(
         let mut complete: Option<Instant> = None;
         let failure = loop {
             let change = match stream.next().await {
-                Some(Ok(Event::Init)) => {
+                Some(Ok(watcher::Event::Init)) => {
                     coming.clear();
                     continue;
                 }
-                Some(Ok(Event::InitApply(object))) => {
+                Some(Ok(watcher::Event::InitApply(object))) => {
                     if let Some((key, Some(row))) = row(object) {
                         coming.insert(key, row);
                     }
                     continue;
                 }
-                Some(Ok(Event::InitDone)) => {
+                Some(Ok(watcher::Event::InitDone)) => {
                     complete = Some(Instant::now());
                     Change::Swapped(std::mem::take(&mut coming))
                 }
-                Some(Ok(Event::Apply(object))) => match row(object) {
+                Some(Ok(watcher::Event::Apply(object))) => match row(object) {
                     Some((key, Some(row))) => Change::Applied(key, row),
                     Some((key, None)) => Change::Gone(key),
                     None => continue,
                 },
-                Some(Ok(Event::Delete(object))) => match objects::key(kube::Resource::meta(&object)) {
+                Some(Ok(watcher::Event::Delete(object))) => match objects::key(kube::Resource::meta(&object)) {
                     Some(key) => Change::Gone(key),
                     None => continue,
                 },
@@ -199,6 +219,16 @@ pub async fn keep_listed<L: Listed>(
             () = wake.notified() => {}
         }
     }
+}
+
+/// What the server leaves out beside labels.
+fn fields<L: Listed>(scope: &Scope) -> Option<String> {
+    let without = match scope {
+        Scope::Without(namespace) => Some(format!("metadata.namespace!={namespace}")),
+        Scope::Cluster | Scope::Namespace(_) => None,
+    };
+    let all: Vec<String> = L::FIELDS.map(str::to_owned).into_iter().chain(without).collect();
+    (!all.is_empty()).then(|| all.join(","))
 }
 
 /// A list that is not found is of a kind that the server does not know.

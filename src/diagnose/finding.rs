@@ -121,6 +121,95 @@ pub enum FindingKind {
         run: String,
         unknown: Vec<String>,
     },
+    /// Pods of this Prow's jobs are where they should not be.
+    StrayPods {
+        total: usize,
+        /// Most first.
+        places: Vec<StrayPlace>,
+        pod_namespace: String,
+    },
+    /// Strays wait, and their events say why.
+    StraysCannotStart {
+        count: usize,
+        /// The commonest cause.
+        reason: String,
+        message: String,
+        /// The secret that it names.
+        secret: Option<String>,
+        /// GUESS: where pods run with a secret of that name.
+        known_in: Option<String>,
+    },
+    /// The newest stray is younger than prow-controller-manager's readiness: the cause is still at work.
+    StraysStillAppearing {
+        newest: Timestamp,
+    },
+    /// Pods of one alias are in a cluster that is not theirs, or in several clusters.
+    WrongClusterPods {
+        alias: String,
+        /// Context of the cluster that they belong to; `None` where nobody said which is right.
+        expected: Option<String>,
+        /// Context and count, most first.
+        found: Vec<(String, usize)>,
+    },
+    /// Pods with Prow's label that are not this Prow's.
+    ForeignPods {
+        count: usize,
+        /// Context, namespace and count.
+        places: Vec<StrayPlace>,
+    },
+    /// Strays that are being deleted and cannot go.
+    PodsHeldByFinalizer {
+        finalizer: String,
+        count: usize,
+        /// Who removes it.
+        owner: Option<String>,
+    },
+    /// ProwJobs that do not get on.
+    ProwJobsStuck {
+        triggered: usize,
+        pending: usize,
+    },
+    /// The job that deploys Prow is stuck itself.
+    DeployJobStuck {
+        job: String,
+        state: String,
+        prowjob: String,
+    },
+    /// Components run different tags.
+    VersionSkew {
+        /// Tag to components, the commonest tag first.
+        tags: Vec<(String, Vec<String>)>,
+    },
+    /// Pods run another image than their workload asks for.
+    RunningDiffersFromSpec {
+        component: String,
+        spec: String,
+        running: Vec<String>,
+    },
+    /// A CronJob of Prow with another tag than the components.
+    CronjobOutdated {
+        cron_job: String,
+        tag: String,
+        components: String,
+    },
+    /// What would undo a manual repair.
+    AutomationWillRevert {
+        actors: Vec<String>,
+    },
+    /// Git and the live configuration name different pod namespaces.
+    PodNamespaceDisagrees {
+        live: String,
+        git: String,
+    },
+}
+
+/// Pods of one cluster and namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrayPlace {
+    /// Name of the kubeconfig context.
+    pub context: String,
+    pub namespace: String,
+    pub count: usize,
 }
 
 impl FindingKind {
@@ -142,6 +231,19 @@ impl FindingKind {
             FindingKind::SourceLost { .. } => "source-lost",
             FindingKind::NotUnderstood { .. } => "not-understood",
             FindingKind::InterruptedRun { .. } => "interrupted-run",
+            FindingKind::StrayPods { .. } => "stray-pods",
+            FindingKind::StraysCannotStart { .. } => "strays-cannot-start",
+            FindingKind::StraysStillAppearing { .. } => "strays-still-appearing",
+            FindingKind::WrongClusterPods { .. } => "wrong-cluster-pods",
+            FindingKind::ForeignPods { .. } => "foreign-pods",
+            FindingKind::PodsHeldByFinalizer { .. } => "pods-held-by-finalizer",
+            FindingKind::ProwJobsStuck { .. } => "prowjobs-stuck",
+            FindingKind::DeployJobStuck { .. } => "deploy-job-stuck",
+            FindingKind::VersionSkew { .. } => "version-skew",
+            FindingKind::RunningDiffersFromSpec { .. } => "running-differs-from-spec",
+            FindingKind::CronjobOutdated { .. } => "cronjob-outdated",
+            FindingKind::AutomationWillRevert { .. } => "automation-will-revert",
+            FindingKind::PodNamespaceDisagrees { .. } => "pod-namespace-disagrees",
         }
     }
 }
@@ -179,9 +281,22 @@ pub struct Change {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeKind {
-    ConfigMapWritten { config_map: Key, manager: String },
-    RolledOut { component: String, image: String },
-    Committed { revision: Revision },
+    ConfigMapWritten {
+        config_map: Key,
+        manager: String,
+    },
+    RolledOut {
+        component: String,
+        image: String,
+    },
+    /// All components that got this tag together with prow-controller-manager.
+    Bumped {
+        tag: String,
+        components: usize,
+    },
+    Committed {
+        revision: Revision,
+    },
 }
 
 /// The one next step.
@@ -266,6 +381,12 @@ pub struct Diagnosis {
     pub drift: Vec<ConfigMapDrift>,
     /// Contents known to have been refused: by what runs now, and remembered.
     pub refused: Vec<RefusedContent>,
+    /// Labelled pods that are not simply where they belong.
+    pub strays: super::Strays,
+    /// Whether strays may be deleted.
+    pub gate: super::GateState,
+    /// What would undo a manual repair.
+    pub automation: Vec<super::Actor>,
 }
 
 impl Diagnosis {

@@ -1,13 +1,16 @@
 //! The pulse: how long ago each flow last moved. "Everything Ready, nothing flows" is an outage too.
 
-use crate::model::{ProwJobTimes, Snapshot, Timestamp};
+use crate::model::{ProwJob, Snapshot, Timestamp};
 
 use super::Flow;
 
 pub(super) fn flow(snapshot: &Snapshot) -> Flow {
     let Some(jobs) = snapshot.prowjobs.seen() else { return Flow::default() };
-    let newest = |of: fn(&ProwJobTimes) -> Option<Timestamp>, types: &[&str]| {
-        jobs.iter().filter(|job| types.is_empty() || types.contains(&job.job_type.as_str())).filter_map(of).max()
+    let newest = |of: fn(&ProwJob) -> Option<Timestamp>, types: &[&str]| {
+        jobs.iter()
+            .filter(|job| types.is_empty() || types.contains(&job.job_type.as_str()))
+            .filter_map(|job| of(job))
+            .max()
     };
     Flow {
         trigger: newest(|job| job.created, &["presubmit", "postsubmit", "batch"]),

@@ -6,24 +6,40 @@
 
 mod access;
 mod at_risk;
+mod automation;
 mod choose;
 mod compare;
 mod drift;
 mod endpoints;
 mod finding;
 mod flow;
+mod gate;
 mod load_failure;
 mod pods;
 mod revision;
+mod stray_pods;
+mod strays;
+mod stuck;
+#[cfg(test)]
+pub(crate) mod testing;
 mod unfinished;
 mod verdict;
 mod verify;
+mod versions;
 
+pub use automation::{Actor, ActorKind, automation};
 pub use choose::{choice_candidate, stale_checkout};
+pub(crate) use compare::digests;
 pub use compare::same_value;
 pub use finding::*;
+pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
+pub use stray_pods::{context_of, finalizer_owner};
+pub use strays::{
+    Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, strays,
+};
 pub use verify::{VerifyState, verify};
+pub use versions::{role_image, role_tag};
 
 use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};
 
@@ -35,6 +51,9 @@ pub(crate) struct Context<'a> {
     pub refused: Vec<RefusedContent>,
     pub choice: Option<Choice>,
     pub drift: Vec<ConfigMapDrift>,
+    pub strays: Strays,
+    pub gate: GateState,
+    pub automation: Vec<Actor>,
 }
 
 impl Context<'_> {
@@ -47,8 +66,12 @@ impl Context<'_> {
 type Detector = fn(&Context<'_>) -> Vec<Finding>;
 
 /// Causes before symptoms.
-const DETECTORS: [Detector; 12] = [
+const DETECTORS: [Detector; 25] = [
     load_failure::find,
+    stray_pods::find,
+    stray_pods::find_cannot_start,
+    stray_pods::find_still_appearing,
+    stray_pods::find_wrong_cluster,
     pods::find_image_pull,
     pods::find_oom,
     pods::find_crash_looping,
@@ -56,10 +79,19 @@ const DETECTORS: [Detector; 12] = [
     endpoints::find,
     pods::find_not_ready,
     unfinished::find,
+    stray_pods::find_disagreement,
+    stuck::find,
+    stuck::find_deploy_job,
+    automation::find,
+    stray_pods::find_held,
+    versions::find_running,
+    versions::find_skew,
+    versions::find_cron_jobs,
     at_risk::find,
     revision::find,
     drift::find_drift,
     access::find,
+    stray_pods::find_foreign,
 ];
 
 /// Judges a snapshot.
@@ -68,7 +100,10 @@ pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let refused = refused_contents(snapshot, &failures);
     let choice = choose::choose(snapshot, &failures, &refused);
     let drift = drift::compare(snapshot, &failures, choice.as_ref());
-    let context = Context { snapshot, failures, refused, choice, drift };
+    let strays = strays::strays(snapshot);
+    let gate = gate::delete_gate(snapshot, &strays);
+    let automation = automation::automation(snapshot);
+    let context = Context { snapshot, failures, refused, choice, drift, strays, gate, automation };
 
     // The sort is stable, so that the detectors' order decides within a severity.
     let mut findings: Vec<Finding> = DETECTORS.iter().flat_map(|find| find(&context)).collect();
@@ -76,8 +111,8 @@ pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
 
     let verdict = verdict::verdict(&context, &findings);
     let flow = flow::flow(snapshot);
-    let Context { choice, drift, refused, .. } = context;
-    Diagnosis { verdict, flow, findings, choice, drift, refused }
+    let Context { choice, drift, refused, strays, gate, automation, .. } = context;
+    Diagnosis { verdict, flow, findings, choice, drift, refused, strays, gate, automation }
 }
 
 /// A stable id: kind and subject.

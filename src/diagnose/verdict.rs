@@ -1,23 +1,36 @@
 //! The verdict: what state Prow is in, since when, what its users lose, what began just before, the one next step.
 
-use crate::model::{Key, Source, Timestamp};
+use std::collections::BTreeSet;
+
+use crate::model::{Key, ObjectRef, Source, Timestamp};
 use crate::repair::RepairId;
 
 use super::choose::{choice_candidate, stale_checkout};
+use super::gate::MAKER;
 use super::load_failure::{CrashContent, config_maps_of};
 use super::{
-    Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, Health, KeyChange, NextStep, Severity,
-    Verdict,
+    Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, GateState, Health, KeyChange, NextStep,
+    Severity, Verdict,
 };
 
 /// A change this many seconds after the first sign of trouble may still be its cause: clocks and status updates lag.
 const LAG_SECONDS: i64 = 5;
+/// Components rolled out within this time moved together.
+const TOGETHER_SECONDS: i64 = 3600;
 
 pub(super) fn verdict(context: &Context<'_>, findings: &[Finding]) -> Verdict {
     let state = state(context, findings);
     let cause = findings.iter().find(|finding| is_felt(&finding.kind) && finding.severity < Severity::Info);
     let since = cause.and_then(|finding| finding.since);
-    let began = since.and_then(|since| began(context, cause, since));
+    let began = since.and_then(|since| match cause.map(|finding| &finding.kind) {
+        Some(
+            FindingKind::StrayPods { .. }
+            | FindingKind::StraysCannotStart { .. }
+            | FindingKind::StraysStillAppearing { .. }
+            | FindingKind::WrongClusterPods { .. },
+        ) => bump(context, since).or_else(|| began(context, cause, since)),
+        _ => began(context, cause, since),
+    });
     let mut loss: Vec<String> = context
         .components()
         .iter()
@@ -54,13 +67,47 @@ fn is_felt(kind: &FindingKind) -> bool {
         | FindingKind::ConfigAtRiskOnRestart { .. }
         | FindingKind::ConfigMapMissing { .. }
         | FindingKind::ConfigMapDrift { .. }
-        | FindingKind::ConfigMapStaleKeys { .. } => true,
+        | FindingKind::ConfigMapStaleKeys { .. }
+        | FindingKind::StrayPods { .. }
+        | FindingKind::StraysCannotStart { .. }
+        | FindingKind::StraysStillAppearing { .. }
+        | FindingKind::WrongClusterPods { .. }
+        | FindingKind::ProwJobsStuck { .. }
+        | FindingKind::PodNamespaceDisagrees { .. } => true,
         FindingKind::RevisionWouldNotLoad { .. }
         | FindingKind::AccessDenied { .. }
         | FindingKind::SourceLost { .. }
         | FindingKind::NotUnderstood { .. }
-        | FindingKind::InterruptedRun { .. } => false,
+        | FindingKind::InterruptedRun { .. }
+        | FindingKind::ForeignPods { .. }
+        | FindingKind::PodsHeldByFinalizer { .. }
+        | FindingKind::DeployJobStuck { .. }
+        | FindingKind::VersionSkew { .. }
+        | FindingKind::RunningDiffersFromSpec { .. }
+        | FindingKind::CronjobOutdated { .. }
+        | FindingKind::AutomationWillRevert { .. } => false,
     }
+}
+
+/// The rollout of what makes pods, just before the first stray, and what moved with it.
+fn bump(context: &Context<'_>, since: Timestamp) -> Option<Change> {
+    let rollouts = context.snapshot.service.rollouts.seen()?;
+    let is_before = |at: Timestamp| at.as_second() <= since.as_second() + LAG_SECONDS;
+    let (rollout, at) = rollouts
+        .iter()
+        .filter(|rollout| rollout.role == MAKER)
+        .filter_map(|rollout| Some((rollout, rollout.created?)))
+        .filter(|(_, at)| is_before(*at))
+        .max_by_key(|(_, at)| *at)?;
+    let together: BTreeSet<&ObjectRef> = rollouts
+        .iter()
+        .filter(|other| other.tag == rollout.tag)
+        .filter(|other| {
+            other.created.is_some_and(|other| (other.as_second() - at.as_second()).abs() < TOGETHER_SECONDS)
+        })
+        .map(|other| &other.component)
+        .collect();
+    Some(Change { at, what: ChangeKind::Bumped { tag: rollout.tag.clone(), components: together.len() } })
 }
 
 /// The newest change before the trouble, among what the cause touches.
@@ -128,6 +175,9 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
     if let Some(run) = interrupted {
         return NextStep::Resume { run: run.run.clone() };
     }
+    if let Some(step) = next_of_strays(context) {
+        return step;
+    }
     if let Some(why) = stale_checkout(snapshot, &context.drift) {
         return NextStep::Fetch { why };
     }
@@ -153,6 +203,35 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
         }
         None => NextStep::Nothing,
     }
+}
+
+/// Roll back, wait for the proof, delete: in that order.
+fn next_of_strays(context: &Context<'_>) -> Option<NextStep> {
+    if context.strays.total() == 0 {
+        return None;
+    }
+    Some(match &context.gate {
+        GateState::Open(_) => NextStep::Repair { repair: RepairId::DeleteStrays, to: None },
+        GateState::Closed { facts, .. } if facts.is_overdue(context.snapshot.taken_at) => {
+            NextStep::Repair { repair: RepairId::Rollback, to: None }
+        }
+        GateState::Closed { facts, why, .. } if facts.is_cause_gone() => NextStep::Wait { what: why.clone() },
+        // A rollout is under way; one that hangs is a finding of its own.
+        GateState::Closed { facts, why, .. } if facts.ready_at.is_none() => {
+            let hangs = context
+                .components()
+                .iter()
+                .filter(|component| component.role == MAKER)
+                .flat_map(|component| &component.pods)
+                .flat_map(|pod| &pod.containers)
+                .any(|container| container.restarts > 0 && !container.ready);
+            if hangs {
+                return None;
+            }
+            NextStep::Wait { what: why.clone() }
+        }
+        GateState::Closed { .. } => NextStep::Repair { repair: RepairId::Rollback, to: None },
+    })
 }
 
 /// True when the chosen revision would change a live ConfigMap.

@@ -1,6 +1,9 @@
 //! Whether what a plan promised can be seen.
 
-use crate::model::{ContainerState, Key, Snapshot, Write, content_digest};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{ComponentPod, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Write, content_digest};
+use crate::prow::image;
 use crate::repair::{Plan, Verify};
 
 use super::load_failure::load_failures;
@@ -25,6 +28,12 @@ pub fn verify(plan: &Plan, snapshot: &Snapshot) -> VerifyState {
     }
     let wanted = match &plan.verify {
         Verify::Written => return VerifyState::Holds,
+        Verify::RolloutDone { components, tag, .. } => {
+            return not_rolled_out(snapshot, components, tag).map_or(VerifyState::Holds, not_yet);
+        }
+        Verify::NoStrays { prowjobs, .. } => {
+            return still_astray(plan, snapshot, prowjobs).map_or(VerifyState::Holds, not_yet);
+        }
         Verify::ComponentsReady { components, .. } => components,
     };
     let Some(seen) = snapshot.service.components.known() else {
@@ -58,11 +67,128 @@ pub fn verify(plan: &Plan, snapshot: &Snapshot) -> VerifyState {
     VerifyState::Holds
 }
 
+/// Why a component does not ask for the images that were set.
+fn no_image(snapshot: &Snapshot, object: &ObjectRef, images: &[ImageChange]) -> Option<String> {
+    let Some(components) = snapshot.service.components.known() else {
+        return Some("the components cannot be seen".to_owned());
+    };
+    let Some(component) = components.iter().find(|component| component.object.uid == object.uid) else {
+        return Some(format!("{object} is not there"));
+    };
+    let lacks = images.iter().find(|change| !component.spec_images.contains(&change.to))?;
+    let who = component.writers.first().map_or(String::new(), |writer| format!(", last written by {writer}"));
+    Some(format!("{object} does not ask for {}{who}", lacks.to))
+}
+
+/// Why a rollout is not over; one that hangs says so itself.
+fn not_rolled_out(snapshot: &Snapshot, components: &[ObjectRef], tag: &str) -> Option<String> {
+    let seen = snapshot.service.components.known()?;
+    let mut waiting = Vec::new();
+    for wanted in components {
+        let Some(component) = seen.iter().find(|component| component.object.uid == wanted.uid) else {
+            return Some(format!("{wanted} is not there"));
+        };
+        if component.is_idle_by_intent() {
+            continue;
+        }
+        let name = &component.object.name;
+        let runs_it = |pod: &&ComponentPod| {
+            let container = pod.containers.iter().find(|container| container.name == component.container);
+            container.is_some_and(|container| image::tag(&container.image) == Some(tag))
+        };
+        let live = || component.pods.iter().filter(|pod| !matches!(pod.phase.as_str(), "Succeeded" | "Failed"));
+        let ready = live().filter(runs_it).filter(|pod| pod.ready && !pod.deleting).count();
+        let desired = usize::try_from(component.desired).unwrap_or(usize::MAX);
+        let old = live().filter(|pod| !runs_it(pod)).count();
+        if ready >= desired && old == 0 {
+            continue;
+        }
+        let hangs = live().filter(runs_it).find_map(why_waiting).or_else(|| component.trouble.clone());
+        let hangs = hangs.or_else(|| component.paused.then(|| "it is paused".to_owned()));
+        let old = if old > 0 { format!(", {old} old pod(s) left") } else { String::new() };
+        waiting.push((
+            hangs.is_none(),
+            match hangs {
+                Some(why) => format!("{name} HANGS with {ready}/{desired} pods of {tag} ready{old}: {why}"),
+                None => format!("{name} {ready}/{desired} pods of {tag} ready{old}"),
+            },
+        ));
+    }
+    // What hangs first: it does not come by waiting.
+    waiting.sort();
+    (!waiting.is_empty()).then(|| waiting.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join("; "))
+}
+
+/// Why a pod does not come up, where its containers tell.
+fn why_waiting(pod: &ComponentPod) -> Option<String> {
+    pod.containers.iter().find_map(|container| match &container.state {
+        ContainerState::Waiting { reason, .. }
+            if matches!(reason.as_str(), "ContainerCreating" | "PodInitializing" | "") =>
+        {
+            None
+        }
+        ContainerState::Waiting { reason, message } if message.is_empty() => Some(reason.clone()),
+        ContainerState::Waiting { reason, message } => Some(format!("{reason}: {message}")),
+        ContainerState::Running { .. } | ContainerState::Terminated(_) | ContainerState::Unknown => None,
+    })
+}
+
+/// What is left of the strays, what came in their place, and whose ProwJob is worse off.
+fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String]) -> Option<String> {
+    let strays = super::strays::strays(snapshot);
+    let Some(jobs) = snapshot.prowjobs.known() else { return Some("the ProwJobs cannot be seen".to_owned()) };
+    let unseen = plan
+        .clusters
+        .iter()
+        .find(|cluster| snapshot.view(&cluster.alias).is_none_or(|view| view.job_pods.known().is_none()));
+    if let Some(cluster) = unseen {
+        return Some(format!("the pods of {} cannot be seen", cluster.context));
+    }
+    let mut what = Vec::new();
+    let jobs: BTreeMap<&str, &str> = jobs.iter().map(|job| (job.name.as_str(), job.state.as_str())).collect();
+    let count = |state: Option<&str>| prowjobs.iter().filter(|name| jobs.get(name.as_str()).copied() == state).count();
+    for (state, words) in [(Some("error"), "ended in error"), (Some("aborted"), "were aborted"), (None, "are gone")] {
+        let count = count(state);
+        if count > 0 {
+            what.push(format!("{count} ProwJob(s) of these pods {words} meanwhile"));
+        }
+    }
+    let planned: BTreeSet<&str> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.write {
+            Write::DeletePod { uid, .. } => Some(uid.as_str()),
+            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => None,
+        })
+        .collect();
+    let (mut held, mut left, mut again) = (0, 0, 0);
+    for judged in strays.strays() {
+        let is_planned = planned.contains(judged.pod.uid());
+        match (is_planned, judged.pod.deleting) {
+            (true, true) if !judged.pod.finalizers.is_empty() => held += 1,
+            (true, _) => left += 1,
+            (false, _) if judged.pod.created.is_some_and(|at| at > plan.basis.taken_at) => again += 1,
+            (false, _) => {}
+        }
+    }
+    for (count, words) in [
+        (again, "stray(s) were made again since: the cause is at work"),
+        (left, "stray(s) of the plan are still there"),
+        (held, "stray(s) are held in Terminating by a finalizer"),
+    ] {
+        if count > 0 {
+            what.push(format!("{count} {words}"));
+        }
+    }
+    (!what.is_empty()).then(|| what.join("; "))
+}
+
 /// What of the plan's ConfigMaps is not (or no longer) as written.
 fn not_written(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
     plan.steps.iter().find_map(|step| {
         let (object, body) = match &step.write {
             Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body } => (object, body),
+            Write::PatchImage { object, images, .. } => return no_image(snapshot, object, images),
             Write::DeletePod { .. } => return None,
         };
         let Some(live) = snapshot.service.config_maps.known() else {

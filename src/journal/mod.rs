@@ -330,7 +330,14 @@ impl Journal {
                 (Write::PutConfigMap { object, .. }, Some(json)) => {
                     Some(parse_config_map(&object.cluster, json)?.state)
                 }
-                (Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. }, _) => None,
+                (
+                    // What an image was before stands in the write itself.
+                    Write::PutConfigMap { .. }
+                    | Write::CreateConfigMap { .. }
+                    | Write::DeletePod { .. }
+                    | Write::PatchImage { .. },
+                    _,
+                ) => None,
             };
             steps.push(UndoStep { n: step.n, write: step.write, prior });
         }

@@ -42,7 +42,7 @@ pub enum Record {
     Intent {
         n: usize,
         object: ObjectRef,
-        /// `replace`, `create`, `delete`.
+        /// `replace`, `create`, `delete`, `patch`.
         write: String,
         guard: Guard,
         /// sha256 of the request's body as sent.

@@ -20,7 +20,7 @@ fn pod(name: &str) -> ObjectRef {
 fn plan(undoes: Option<&str>) -> Plan {
     let step = |n: usize| Step {
         n,
-        write: Write::DeletePod { object: pod(&format!("hook-{n}")), uid: format!("u-{n}") },
+        write: Write::DeletePod { object: pod(&format!("hook-{n}")), uid: format!("u-{n}"), seen: None },
         why: "it crash-loops".to_owned(),
         undo: Undo::RecreatedByOwner,
         effect: "deleted".to_owned(),

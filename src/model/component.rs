@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alias, Key, Kind, ObjectRef, Timestamp};
+use super::{Alias, Key, Kind, ObjectRef, Timestamp, Tracking, Writer};
 
 /// A Prow workload: a Deployment, StatefulSet, DaemonSet or CronJob whose image is in the catalogue.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Component {
     pub suspended: bool,
     /// Images of the containers in the pod template, in order.
     pub spec_images: Vec<String>,
+    /// Name of the container that carries the role.
+    pub container: String,
     /// What the container that carries the role reads its configuration from.
     pub config: ConfigFlags,
     /// Its ConfigMap mounts, by mount path.
@@ -28,6 +30,14 @@ pub struct Component {
     pub pods: Vec<ComponentPod>,
     /// Newest change of the pod template: creation of the newest ReplicaSet, where it can be seen.
     pub rolled_out: Option<Timestamp>,
+    /// Who wrote it, newest first, from managedFields.
+    pub writers: Vec<Writer>,
+    /// Labels and annotations of Argo CD, Flux and Helm: whose hand it is in.
+    pub tracking: Vec<Tracking>,
+    /// What hinders its controller, in its own words: a quota, a webhook, a deadline.
+    pub trouble: Option<String>,
+    /// A Deployment's `paused`: changes of its template are not rolled out.
+    pub paused: bool,
 }
 
 impl Component {

@@ -4,7 +4,9 @@
 //! - [`object`]: names of things in clusters
 //! - [`component`]: Prow's workloads and their pods
 //! - [`configmap`]: ConfigMaps, live and as git asks for them
-//! - [`prowjob`]: what the pulse needs of ProwJobs
+//! - [`prowjob`]: ProwJobs, without their specs
+//! - [`prow_pod`]: the pods of jobs, and the warnings about them
+//! - [`rollout`]: what ran when, and what runs by itself
 //! - [`snapshot`]: everything seen at one time
 //! - [`failure`]: what went wrong, why, and what to do
 //! - [`write`]: the few writes the program can make, and their guards
@@ -17,7 +19,9 @@ pub mod configmap;
 pub mod event;
 pub mod failure;
 pub mod object;
+pub mod prow_pod;
 pub mod prowjob;
+pub mod rollout;
 pub mod snapshot;
 pub mod source;
 pub mod text;
@@ -28,7 +32,9 @@ pub use configmap::*;
 pub use event::*;
 pub use failure::*;
 pub use object::*;
+pub use prow_pod::*;
 pub use prowjob::*;
+pub use rollout::*;
 pub use snapshot::*;
 pub use source::Source;
 pub use write::*;

@@ -1,11 +1,13 @@
 //! Everything seen at one time: what diagnoses judge and plans are made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alias, ClusterIdentity, Component, ConfigMapState, Desired, Endpoints, Key, ProwJobTimes, Source, Timestamp,
+    Alias, ClusterIdentity, Component, ConfigMapState, CronJobState, Desired, Endpoints, EventGroup, Key, PodCensus,
+    ProwJob, ProwPod, Rollout, Source, Timestamp,
 };
 
 /// The state of a Prow, as far as it could be seen.
@@ -16,9 +18,15 @@ pub struct Snapshot {
     pub user: Option<String>,
     /// The service cluster: where Prow's components run.
     pub service: ClusterView,
-    /// Build clusters by alias; a cluster missing here was not looked for, one that is lost says so itself.
+    /// Other clusters: build clusters and contexts that may be some. A cluster missing here was not looked for, one that
+    /// is lost says so itself. The key is Prow's alias where it is given or proven, else the context's name; also for the
+    /// alias `default`, which here is the service cluster whatever Prow calls so (see `aliases`).
     pub clusters: BTreeMap<Alias, ClusterView>,
-    pub prowjobs: Source<Vec<ProwJobTimes>>,
+    /// Where Prow's aliases (`spec.cluster` of ProwJobs) lead. One that is missing here is not known.
+    pub aliases: BTreeMap<Alias, AliasPlace>,
+    pub prowjobs: Source<Vec<Arc<ProwJob>>>,
+    /// ProwJobs that this session saw and that are gone since: they prove that a pod was this Prow's.
+    pub gone_prowjobs: Vec<Arc<ProwJob>>,
     /// `prowjob_namespace` and `pod_namespace` of the live configuration.
     pub prow: Source<ProwSettings>,
     pub desired: Source<Desired>,
@@ -29,6 +37,51 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The service cluster, then the others.
+    pub fn views(&self) -> impl Iterator<Item = &ClusterView> {
+        std::iter::once(&self.service).chain(self.clusters.values())
+    }
+
+    /// A cluster by its key.
+    pub fn view(&self, key: &Alias) -> Option<&ClusterView> {
+        self.views().find(|view| view.alias == *key)
+    }
+
+    /// Aliases of jobs that go on and have pods, of which nobody knows where they lead.
+    pub fn unplaced_aliases(&self) -> BTreeSet<Alias> {
+        self.prowjobs
+            .known()
+            .into_iter()
+            .flatten()
+            .filter(|job| !job.is_finished() && !job.pod_name.is_empty())
+            .map(|job| job.alias())
+            .filter(|alias| !self.aliases.contains_key(alias))
+            .collect()
+    }
+
+    /// Prow's name of a cluster, as ProwJobs spell it; where there are several, the one that is not `default`.
+    pub fn prow_alias(&self, key: &Alias) -> Option<&Alias> {
+        let of_it = |place: &AliasPlace| matches!(place, AliasPlace::At { cluster, .. } if cluster == key);
+        let names = || self.aliases.iter().filter(|(_, place)| of_it(place)).map(|(alias, _)| alias);
+        names().find(|alias| **alias != Alias::service()).or_else(|| names().next())
+    }
+
+    /// The key of a cluster that a person names: by Prow's alias, else by its context, else by its key.
+    pub fn cluster_named(&self, name: &str) -> Option<&Alias> {
+        let by_alias = self.place_of(&Alias(name.to_owned()));
+        let by_context = || self.views().find(|view| view.context == name);
+        let by_key = || self.views().find(|view| view.alias.0 == name);
+        by_alias.or_else(by_context).or_else(by_key).map(|view| &view.alias)
+    }
+
+    /// The cluster that pods of jobs with this alias belong to, where that is known.
+    pub fn place_of(&self, alias: &Alias) -> Option<&ClusterView> {
+        match self.aliases.get(alias)? {
+            AliasPlace::At { cluster, .. } => self.view(cluster),
+            AliasPlace::Ambiguous { .. } => None,
+        }
+    }
+
     /// What the journal remembers of refusals in this very cluster; nothing while its identity is not known.
     pub fn remembered_refusals(&self) -> impl Iterator<Item = &RefusedContent> {
         let identity = self.service.identity.seen();
@@ -57,7 +110,10 @@ impl Snapshot {
     /// The sources by name, with their standing: `service/pods`, `git`.
     pub fn sources(&self) -> Vec<SourceStatus> {
         let mut all = self.service.sources("service");
-        for (alias, view) in &self.clusters {
+        // That a context which is nothing to Prow does not answer is no news; but it may be the one that is missing.
+        let is_missing = !self.unplaced_aliases().is_empty();
+        let told = |view: &ClusterView| view.is_plannable() || is_missing && view.job_pods.known().is_none();
+        for (alias, view) in self.clusters.iter().filter(|(_, view)| told(view)) {
             all.extend(view.sources(&alias.0));
         }
         all.push(SourceStatus::of("service/prowjobs", &self.prowjobs));
@@ -66,10 +122,42 @@ impl Snapshot {
     }
 }
 
+/// Where one of Prow's aliases leads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AliasPlace {
+    /// To this cluster (its key in the snapshot).
+    At { cluster: Alias, proof: AliasProof },
+    /// Its jobs' pods are in several clusters, and nobody said which is right: they may be in the wrong one.
+    Ambiguous { found: Vec<(Alias, usize)> },
+}
+
+/// How we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AliasProof {
+    /// `--build-context`.
+    Given,
+    /// This many pods there have the name of a live ProwJob of that alias.
+    Pods { count: usize },
+}
+
+/// What a cluster is to Prow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClusterStanding {
+    /// Prow's components run here.
+    #[default]
+    Service,
+    /// A build cluster: given, or proven by pods.
+    Build,
+    /// A context that nothing ties to this Prow (yet): readable, never planned on.
+    Unproven,
+}
+
 /// One cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterView {
+    /// Its key in the snapshot.
     pub alias: Alias,
+    pub standing: ClusterStanding,
     /// Context and server are always there; the uids come with the first answer.
     pub context: String,
     pub server: String,
@@ -81,18 +169,64 @@ pub struct ClusterView {
     pub components: Source<Vec<Component>>,
     pub config_maps: Source<BTreeMap<Key, ConfigMapState>>,
     pub endpoints: Source<Endpoints>,
+    /// Pods with the label `created-by-prow=true`: all outside the pod namespace, and those within it whose ProwJob belongs to
+    /// another cluster.
+    pub job_pods: Source<Vec<Arc<ProwPod>>>,
+    /// The labelled pods of the pod namespace, by name.
+    pub census: Source<PodCensus>,
+    /// Warnings about pods in the namespaces of `job_pods`, by cause.
+    pub pod_events: Source<Vec<EventGroup>>,
+    /// Secrets that pods running in the pod namespace mount, of a sample: that one is not here says nothing.
+    pub secrets_in_use: Source<BTreeSet<String>>,
+    /// What ran when; only of the service cluster. Newest first.
+    pub rollouts: Source<Vec<Rollout>>,
+    /// CronJobs in the namespaces of components; only of the service cluster.
+    pub cron_jobs: Source<Vec<CronJobState>>,
     /// The lists behind the above, a name each (`pods in prow`, `logs of prow/hook-1 (hook)`): what was asked, what
     /// came of it.
     pub parts: Vec<SourceStatus>,
 }
 
 impl ClusterView {
+    /// A cluster of which nothing was answered yet.
+    pub fn loading(alias: Alias, standing: ClusterStanding, context: &str, server: &str) -> Self {
+        ClusterView {
+            alias,
+            standing,
+            context: context.to_owned(),
+            server: server.to_owned(),
+            identity: Source::Loading,
+            version: None,
+            components: Source::Loading,
+            config_maps: Source::Loading,
+            endpoints: Source::Loading,
+            job_pods: Source::Loading,
+            census: Source::Loading,
+            pod_events: Source::Loading,
+            secrets_in_use: Source::Loading,
+            rollouts: Source::Loading,
+            cron_jobs: Source::Loading,
+            parts: Vec::new(),
+        }
+    }
+
+    /// True where repairs may be planned.
+    pub fn is_plannable(&self) -> bool {
+        match self.standing {
+            ClusterStanding::Service | ClusterStanding::Build => true,
+            ClusterStanding::Unproven => false,
+        }
+    }
+
     fn sources(&self, name: &str) -> Vec<SourceStatus> {
-        let mut all = vec![
-            SourceStatus::of(&format!("{name}/components"), &self.components),
-            SourceStatus::of(&format!("{name}/configmaps"), &self.config_maps),
-            SourceStatus::of(&format!("{name}/endpoints"), &self.endpoints),
-        ];
+        let mut all = Vec::new();
+        if self.standing == ClusterStanding::Service {
+            all.push(SourceStatus::of(&format!("{name}/components"), &self.components));
+            all.push(SourceStatus::of(&format!("{name}/configmaps"), &self.config_maps));
+            all.push(SourceStatus::of(&format!("{name}/endpoints"), &self.endpoints));
+        }
+        all.push(SourceStatus::of(&format!("{name}/job pods"), &self.job_pods));
+        all.push(SourceStatus::of(&format!("{name}/pod census"), &self.census));
         all.extend(
             self.parts.iter().map(|part| SourceStatus { name: format!("{name}/{}", part.name), ..part.clone() }),
         );

@@ -16,6 +16,13 @@ pub enum Source<T> {
     Lost { error: Failure, last: Option<(T, Timestamp)> },
 }
 
+impl<T> Default for Source<T> {
+    /// Nothing was answered yet.
+    fn default() -> Self {
+        Source::Loading
+    }
+}
+
 impl<T> Source<T> {
     /// The value, when it is known now. What plans may build on.
     pub fn known(&self) -> Option<&T> {

@@ -18,7 +18,78 @@ pub enum Write {
     /// One POST of a ConfigMap that does not exist.
     CreateConfigMap { object: ObjectRef, body: ConfigMapBody },
     /// One DELETE with the uid as precondition, and the pod's own grace period.
-    DeletePod { object: ObjectRef, uid: String },
+    DeletePod {
+        object: ObjectRef,
+        uid: String,
+        /// What the plan saw of the pod: then the resourceVersion is a precondition as well, and one that moved is judged
+        /// again. `None` where the uid alone guards.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<SeenPod>,
+    },
+    /// One strategic merge PATCH of a workload's pod template: images of containers, nothing else. uid and resourceVersion
+    /// lie in the body, where the server takes them for preconditions.
+    PatchImage { object: ObjectRef, at: ObjectVersion, images: Vec<ImageChange> },
+}
+
+/// A pod of a job as a plan saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SeenPod {
+    pub resource_version: String,
+    /// It ran then, and was asked for all the same. One that only began to run since is left alone.
+    pub running: bool,
+}
+
+/// The image of a container, before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageChange {
+    pub container: String,
+    pub from: String,
+    pub to: String,
+}
+
+/// A workload's pod template as far as its images go: what an undo or a guard holds a change against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadState {
+    pub uid: String,
+    pub resource_version: String,
+    /// Container to image.
+    pub images: BTreeMap<String, String>,
+    /// A Deployment's `paused`.
+    pub paused: bool,
+    /// Who wrote it last, but for its status, from managedFields.
+    pub last_writer: Option<String>,
+}
+
+impl WorkloadState {
+    /// Digest over the images of these containers, as they are now; `None` where one of them is not there.
+    pub fn digest_of(&self, images: &[ImageChange]) -> Option<String> {
+        let now: Option<Vec<(&str, &str)>> = images
+            .iter()
+            .map(|change| Some((change.container.as_str(), self.images.get(&change.container)?.as_str())))
+            .collect();
+        now.map(|now| images_digest(now.into_iter()))
+    }
+
+    /// True where each of these containers has the image that the change leads to.
+    pub fn has(&self, images: &[ImageChange]) -> bool {
+        images.iter().all(|change| self.images.get(&change.container) == Some(&change.to))
+    }
+
+    /// ` by kubectl`; empty where nobody is known.
+    pub fn by_whom(&self) -> String {
+        self.last_writer.as_ref().map_or(String::new(), |writer| format!(" by {writer}"))
+    }
+}
+
+/// Digest over images of containers: the content that an [`ObjectVersion`] of a workload names.
+pub fn images_digest<'a>(images: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    content_digest(&images.map(|(container, image)| (container.to_owned(), image.as_bytes().to_vec())).collect())
+}
+
+/// Digest of the images that are there before a change.
+pub fn images_before(images: &[ImageChange]) -> String {
+    images_digest(images.iter().map(|change| (change.container.as_str(), change.from.as_str())))
 }
 
 impl Write {
@@ -26,7 +97,8 @@ impl Write {
         match self {
             Write::PutConfigMap { object, .. }
             | Write::CreateConfigMap { object, .. }
-            | Write::DeletePod { object, .. } => object,
+            | Write::DeletePod { object, .. }
+            | Write::PatchImage { object, .. } => object,
         }
     }
 
@@ -34,21 +106,13 @@ impl Write {
         &self.object().cluster
     }
 
-    /// The RBAC verb and resource it needs: `update configmaps`.
-    pub fn needs(&self) -> (&'static str, &'static str) {
-        match self {
-            Write::PutConfigMap { .. } => ("update", "configmaps"),
-            Write::CreateConfigMap { .. } => ("create", "configmaps"),
-            Write::DeletePod { .. } => ("delete", "pods"),
-        }
-    }
-
-    /// One word for lists: `replace`, `create`, `delete`.
+    /// For lists: `replace`, `create`, `delete`, `patch`.
     pub fn word(&self) -> &'static str {
         match self {
             Write::PutConfigMap { .. } => "replace",
             Write::CreateConfigMap { .. } => "create",
             Write::DeletePod { .. } => "delete",
+            Write::PatchImage { .. } => "patch",
         }
     }
 }

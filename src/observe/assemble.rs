@@ -15,18 +15,21 @@
 //! without pods. A namespace found later is left out until its lists have answered, and its part says `Loading`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::cluster::objects::{PodRow, ReplicaSetRow, Workload};
 use crate::cluster::watch::Scope;
 use crate::model::{
-    Alias, ClusterView, Component, ComponentPod, ConfigMapState, EndpointCount, Endpoints, Failure, FailureKind, Key,
-    Kind, ProwJobTimes, ProwSettings, Source, Timestamp,
+    Alias, AliasPlace, ClusterStanding, ClusterView, Component, ComponentPod, ConfigMapState, EndpointCount, Endpoints,
+    Failure, FailureKind, Key, Kind, ProwJob, ProwSettings, Source, Timestamp,
 };
 use crate::prow::Catalogue;
 use crate::prow::config::parse_config;
 use crate::prow::flags::config_flags;
 
+use super::jobs::{self, JobIndex};
 use super::raw::{ByNamespace, List, Raw, Standing, WorkloadKind};
+use super::rollouts;
 
 /// What is known of a cluster without asking it.
 #[derive(Debug, Clone)]
@@ -43,10 +46,13 @@ pub struct Names {
 pub struct Assembled {
     pub view: ClusterView,
     pub prow: Source<ProwSettings>,
-    pub prowjobs: Source<Vec<ProwJobTimes>>,
+    pub prowjobs: Source<Vec<Arc<ProwJob>>>,
+    /// The same by name, also where they are only remembered.
+    pub jobs: JobIndex,
 }
 
-pub fn assemble(names: &Names, raw: &Raw) -> Assembled {
+/// Joins what came in. `aliases` is what is known of them so far.
+pub fn assemble(names: &Names, raw: &Raw, aliases: &BTreeMap<Alias, AliasPlace>) -> Assembled {
     let components = components(raw);
     let config_maps = spread(raw, &components, &raw.config_maps, |lists| {
         lists.flat_map(|list| list.rows.iter().map(|(key, map)| (key.clone(), map.clone()))).collect()
@@ -60,19 +66,26 @@ pub fn assemble(names: &Names, raw: &Raw) -> Assembled {
     });
     let prow = settings(raw, &components, &config_maps);
     let prowjobs = prowjobs(raw, &prow);
+    let index: JobIndex = prowjobs.seen().into_iter().flatten().map(|job| (job.name.clone(), job.clone())).collect();
+    let rollouts = rollouts::rollouts(raw, &components);
+    let loading = ClusterView::loading(names.alias.clone(), ClusterStanding::Service, &names.context, &names.server);
     let mut view = ClusterView {
-        alias: names.alias.clone(),
-        context: names.context.clone(),
-        server: names.server.clone(),
         identity: raw.identity(),
         version: raw.version.clone(),
         components,
         config_maps,
         endpoints,
+        job_pods: jobs::job_pods(raw, &names.alias, &index, aliases),
+        census: jobs::census(raw),
+        pod_events: jobs::pod_events(raw),
+        secrets_in_use: jobs::secrets_in_use(raw),
+        rollouts,
+        cron_jobs: rollouts::cron_jobs(raw),
         parts: raw.parts(&names.asked),
+        ..loading
     };
     read_logs(raw, &mut view);
-    Assembled { view, prow, prowjobs }
+    Assembled { view, prow, prowjobs, jobs: index }
 }
 
 /// True for workloads of Prow.
@@ -161,10 +174,15 @@ fn component(raw: &Raw, workload: &Workload) -> Option<Component> {
         ready: workload.ready,
         suspended: workload.suspended,
         spec_images: workload.containers.iter().map(|container| container.image.clone()).collect(),
+        container: role.name.clone(),
         config: config_flags(&role.args, &role.mounts),
         mounts,
         pods: pods_of(workload, pods, replica_sets),
         rolled_out: owned_sets(workload, replica_sets).filter_map(|set| set.created).max(),
+        writers: workload.writers.clone(),
+        tracking: workload.tracking.clone(),
+        paused: workload.paused,
+        trouble: workload.trouble.clone(),
     })
 }
 
@@ -329,7 +347,7 @@ fn config_of(components: &[Component]) -> Option<(&str, &str, &Key)> {
         .map(|(_, found)| found)
 }
 
-fn prowjobs(raw: &Raw, prow: &Source<ProwSettings>) -> Source<Vec<ProwJobTimes>> {
+fn prowjobs(raw: &Raw, prow: &Source<ProwSettings>) -> Source<Vec<Arc<ProwJob>>> {
     let Some(settings) = prow.seen() else {
         return match unseen(prow) {
             None | Some(Unseen::Loading) => Source::Loading,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::objects::{EndpointsRow, Owner, TemplateContainer};
 use crate::cluster::watch::Change;
-use crate::model::{ConfigMount, Container, ContainerState, Exit, LogLine, ObjectRef, ProwJobTimes, Writer};
+use crate::model::{ConfigMount, Container, ContainerState, Exit, LogLine, ObjectRef, ProwJob, Writer};
 use crate::observe::logs::Said;
 use crate::observe::raw::Contact;
 
@@ -29,6 +29,10 @@ fn deployment(namespace: &str, name: &str) -> Workload {
         desired: 2,
         ready: 1,
         suspended: false,
+        trouble: None,
+        paused: false,
+        writers: Vec::new(),
+        tracking: Vec::new(),
         containers: vec![
             TemplateContainer { name: "proxy".to_owned(), image: "envoy:v1".to_owned(), ..Default::default() },
             TemplateContainer {
@@ -120,7 +124,11 @@ fn healthy() -> Raw {
         ]),
     );
     let owner = Owner { kind: "Deployment".to_owned(), name: "hook".to_owned(), uid: "uid-hook".to_owned() };
-    let set = |uid: &str, owner: Owner, second| ReplicaSetRow {
+    let set = |uid: &str, owner: Owner, second: i64| ReplicaSetRow {
+        name: format!("set-{uid}"),
+        revision: u64::try_from(second).unwrap_or(0),
+        containers: vec![("hook".to_owned(), format!("gcr.io/k8s-prow/hook:v2019010{second}-abc"))],
+        desired: 1,
         uid: uid.to_owned(),
         owner: Some(owner),
         created: Some(at(second)),
@@ -143,12 +151,12 @@ fn healthy() -> Raw {
 }
 
 fn view(raw: &Raw) -> ClusterView {
-    assemble(&names(), raw).view
+    assemble(&names(), raw, &BTreeMap::new()).view
 }
 
 #[test]
 fn a_component_is_joined_by_owners() {
-    let assembled = assemble(&names(), &healthy());
+    let assembled = assemble(&names(), &healthy(), &BTreeMap::new());
     let components = assembled.view.components.known().expect("known");
     let hook = &components[0];
     assert_eq!((hook.role.as_str(), hook.desired, hook.ready), ("hook", 2, 1));
@@ -163,7 +171,7 @@ fn a_component_is_joined_by_owners() {
     assert_eq!(hook.config_maps(), [Key::new("prow", "config"), Key::new("prow", "job-config")]);
     let settings = assembled.prow.known().expect("settings");
     assert_eq!((settings.prowjob_namespace.as_str(), settings.pod_namespace.as_str()), ("prow-jobs", "test-pods"));
-    assert_eq!(assembled.prowjobs.known(), Some(&Vec::<ProwJobTimes>::new()));
+    assert_eq!(assembled.prowjobs.known(), Some(&Vec::<std::sync::Arc<ProwJob>>::new()));
 }
 
 #[test]
@@ -225,7 +233,7 @@ fn a_silent_server_makes_everything_lost_with_its_age_and_comes_back() {
     let mut raw = healthy();
     raw.identity = Source::Loading;
     raw.contact.failed(failure());
-    let silent = assemble(&names(), &raw);
+    let silent = assemble(&names(), &raw, &BTreeMap::new());
     assert!(raw.is_settled(), "nobody will answer for what still loads");
     assert_eq!(silent.view.components.at(), Some(at(0)));
     for state in [
@@ -250,7 +258,7 @@ fn nothing_is_known_before_it_was_answered_for() {
     raw.opening = true;
     raw.pods.insert("prow".to_owned(), List::default());
     assert_eq!(view(&raw).components, Source::Loading);
-    assert_eq!(assemble(&names(), &raw).prow, Source::Loading);
+    assert_eq!(assemble(&names(), &raw, &BTreeMap::new()).prow, Source::Loading);
     assert!(!raw.is_settled());
     // Later, only the newcomer is left out.
     raw.opening = false;
@@ -266,7 +274,7 @@ fn nothing_is_known_before_it_was_answered_for() {
 #[test]
 fn an_unreadable_configuration_leaves_the_settings_remembered() {
     let mut raw = healthy();
-    let settings = assemble(&names(), &raw).prow.known().cloned().expect("settings");
+    let settings = assemble(&names(), &raw, &BTreeMap::new()).prow.known().cloned().expect("settings");
     raw.settings = Some((settings.clone(), at(0)));
     let broken = config_map("prow", "config", "config.yaml", "prowjob_namespace: [");
     for (change, word) in [
@@ -274,7 +282,7 @@ fn an_unreadable_configuration_leaves_the_settings_remembered() {
         (Change::Gone(Key::new("prow", "config")), "is not there"),
     ] {
         raw.config_maps.get_mut("prow").expect("maps").apply(change, None);
-        let assembled = assemble(&names(), &raw);
+        let assembled = assemble(&names(), &raw, &BTreeMap::new());
         match &assembled.prow {
             Source::Lost { error, last } => {
                 assert!(error.summary.contains(word), "{}", error.summary);
@@ -285,7 +293,7 @@ fn an_unreadable_configuration_leaves_the_settings_remembered() {
         assert!(assembled.prowjobs.known().is_some(), "the flows are still there to be seen");
     }
     raw.settings = None;
-    match assemble(&names(), &raw).prowjobs {
+    match assemble(&names(), &raw, &BTreeMap::new()).prowjobs {
         Source::Lost { error, .. } => assert_eq!(error.summary, "prowjob_namespace is not known"),
         other => panic!("{other:?}"),
     }

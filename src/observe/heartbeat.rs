@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::owner::Message;
+use super::owner::{Message, Place};
 use crate::cluster::{Cluster, errors};
 use crate::model::{ClusterIdentity, Failure, Source, Timestamp};
 
@@ -23,14 +23,14 @@ pub struct Introduction {
 }
 
 /// Asks until dropped; `refresh` asks at once.
-pub async fn beat(cluster: Cluster, send: mpsc::UnboundedSender<Message>, refresh: Arc<Notify>) {
+pub async fn beat(cluster: Cluster, place: Place, send: mpsc::UnboundedSender<Message>, refresh: Arc<Notify>) {
     // The first answer may take as long as any call, for a tunnel may have to open; then slowness is a sign.
     let mut within = cluster.timeout();
     let mut introduce_at = Some(Instant::now());
     loop {
         let answer = cluster.heartbeat(within).await;
         let answers = answer.is_ok();
-        if send.send(Message::Contact(answer)).is_err() {
+        if send.send(Message::Contact(place.clone(), answer)).is_err() {
             return;
         }
         if answers {
@@ -39,7 +39,7 @@ pub async fn beat(cluster: Cluster, send: mpsc::UnboundedSender<Message>, refres
                 let introduction = introduce(&cluster).await;
                 let known = matches!(introduction.identity, Source::Known { .. });
                 introduce_at = (!known).then(|| Instant::now() + IDENTITY_AGAIN);
-                if send.send(Message::Introduced(Box::new(introduction))).is_err() {
+                if send.send(Message::Introduced(place.clone(), Box::new(introduction))).is_err() {
                     return;
                 }
             }

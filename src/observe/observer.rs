@@ -1,5 +1,6 @@
 //! The handle on everything that looks: start, subscribe, look once, stop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::assemble::Names;
-use super::owner::{Message, Owner};
+use super::builds::BuildContexts;
+use super::owner::{Inlets, Message, Owner};
 use crate::cluster::{Cluster, errors};
 use crate::git::Repository;
 use crate::model::{Alias, Failure, InterruptedRun, RefusedContent, Snapshot, Source};
@@ -24,12 +26,13 @@ pub struct ObserveOptions {
     pub desired: DesiredOptions,
     /// Prow's name of the cluster that its components run in.
     pub service_alias: Alias,
+    /// How to reach build clusters.
+    pub builds: BuildContexts,
 }
 
 /// Keeps looking until it is dropped.
 pub struct Observer {
-    snapshots: watch::Receiver<Arc<Snapshot>>,
-    quiet: watch::Receiver<bool>,
+    inlets: Inlets,
     send: mpsc::UnboundedSender<Message>,
     refresh: Arc<Notify>,
     owner: AbortHandle,
@@ -54,21 +57,27 @@ impl Observer {
         };
         let refresh = Arc::new(Notify::new());
         let (send, receive) = mpsc::unbounded_channel();
-        let (mut owner, snapshots, quiet) = Owner::new(cluster, names, send.clone(), refresh.clone());
+        let (mut owner, inlets) = Owner::new(cluster, names, options.builds, send.clone(), refresh.clone());
         owner.follow_repository(repository, options.desired);
         let owner = tokio::spawn(owner.run(receive)).abort_handle();
-        Observer { snapshots, quiet, send, refresh, owner }
+        Observer { inlets, send, refresh, owner }
     }
 
     /// The newest snapshot, always; those in between may be skipped.
     pub fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.snapshots.clone()
+        self.inlets.snapshots.clone()
+    }
+
+    /// The clusters that may be planned on, by their keys in snapshots: the service cluster, and build clusters that are given
+    /// or proven.
+    pub fn clusters(&self) -> BTreeMap<Alias, Cluster> {
+        self.inlets.clusters.borrow().clone()
     }
 
     /// Looks once: waits until every source has answered in some way. What has not answered `within` the time is lost.
     pub async fn settled(&mut self, within: Duration) -> Arc<Snapshot> {
-        let in_time = tokio::time::timeout(within, self.quiet.wait_for(|quiet| *quiet)).await;
-        let seen = self.snapshots.borrow_and_update().clone();
+        let in_time = tokio::time::timeout(within, self.inlets.quiet.wait_for(|quiet| *quiet)).await;
+        let seen = self.inlets.snapshots.borrow_and_update().clone();
         match in_time {
             Ok(Ok(_)) => seen,
             Ok(Err(_)) | Err(_) => Arc::new(given_up(&seen, within)),
@@ -106,12 +115,19 @@ fn given_up(seen: &Snapshot, within: Duration) -> Snapshot {
     }
     let mut snapshot = seen.clone();
     let view = &mut snapshot.service;
-    end(&mut view.identity, "get namespace kube-system", within);
     end(&mut view.components, "list Prow's components", within);
     end(&mut view.config_maps, "list configmaps", within);
     end(&mut view.endpoints, "list endpointslices", within);
-    for part in &mut view.parts {
-        end(&mut part.source, &format!("list {}", part.name), within);
+    for view in std::iter::once(&mut snapshot.service).chain(snapshot.clusters.values_mut()) {
+        end(&mut view.identity, "get namespace kube-system", within);
+        end(&mut view.job_pods, "list pods of jobs", within);
+        end(&mut view.census, "count the pods of the pod namespace", within);
+        end(&mut view.pod_events, "list events", within);
+        end(&mut view.rollouts, "list replicasets", within);
+        end(&mut view.cron_jobs, "list cronjobs", within);
+        for part in &mut view.parts {
+            end(&mut part.source, &format!("list {}", part.name), within);
+        }
     }
     end(&mut snapshot.prowjobs, "list prowjobs", within);
     end(&mut snapshot.prow, "read prowjob_namespace from the live configuration", within);

@@ -2,28 +2,30 @@
 //! After each change the owner works out what is wanted now and starts it, and makes a snapshot, at most one each
 //! [`PACE`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::assemble::{Assembled, Names, assemble, is_component};
+use super::assemble::{Assembled, Names, assemble};
+use super::builds::{BuildContexts, Builds};
 use super::desired::DesiredOptions;
 use super::heartbeat::{self, Introduction};
+use super::jobs::JobIndex;
 use super::logs::{Said, Want};
-use super::raw::{ByNamespace, Contact, List, Raw, WorkloadKind};
+use super::raw::{Contact, Raw};
 use super::repository::{self, Deployed};
-use super::wanted::{ListId, wanted};
+use super::wanted::{JobsWanted, wanted, wanted_of_jobs};
+use super::watched::{Apply, Watched};
 use crate::cluster::Cluster;
-use crate::cluster::watch::{
-    Change, ConfigMaps, CronJobs, DaemonSets, Deployments, Endpoints, Listed, Pods, ProwJobs, ReplicaSets, Scope,
-    StatefulSets, keep_listed,
-};
 use crate::git::Repository;
-use crate::model::{Desired, Failure, InterruptedRun, RefusedContent, Snapshot, Source, Timestamp};
+use crate::model::{
+    Alias, AliasPlace, ClusterView, Desired, Failure, InterruptedRun, ProwJob, ProwSettings, RefusedContent, Snapshot,
+    Source, Timestamp,
+};
 use crate::prow::log;
 
 /// Snapshots follow each other no faster.
@@ -31,12 +33,23 @@ const PACE: Duration = Duration::from_millis(100);
 /// Logs read at the same time.
 const LOGS_AT_ONCE: usize = 4;
 
+/// Where something comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The service cluster.
+    Service,
+    /// Another context of the kubeconfig.
+    Context(String),
+}
+
 /// What comes in.
 pub enum Message {
     /// A change of a list, to be put where it belongs.
-    List(Box<dyn FnOnce(&mut Raw) + Send>),
-    Contact(Result<(), Failure>),
-    Introduced(Box<Introduction>),
+    List(Place, Apply),
+    Contact(Place, Result<(), Failure>),
+    Introduced(Place, Box<Introduction>),
+    /// A connection to another context was made, or not.
+    Connected(String, Box<Result<Cluster, Failure>>),
     Log(Want, Result<Said, Failure>),
     /// The repository, as read for what was deployed.
     Desired(Deployed, Box<Source<Desired>>),
@@ -56,32 +69,41 @@ struct Beside {
 }
 
 pub struct Owner {
-    cluster: Cluster,
-    names: Names,
-    /// Namespaces to look into where the whole cluster may not be listed.
-    known: Vec<String>,
-    raw: Raw,
+    service: Watched,
+    builds: Builds,
     beside: Beside,
-    lists: BTreeMap<ListId, AbortHandle>,
     tasks: JoinSet<()>,
     reading: Arc<Semaphore>,
-    /// Ends the back-off of lists.
-    wake: Arc<Notify>,
     refresh: Arc<Notify>,
     send: mpsc::UnboundedSender<Message>,
     /// What the repository's reader needs to know of the cluster; `None` until it is known.
     deployed: watch::Sender<Option<Deployed>>,
+    out: Outlets,
+}
+
+/// What others see.
+struct Outlets {
     snapshots: watch::Sender<Arc<Snapshot>>,
     quiet: watch::Sender<bool>,
+    clusters: watch::Sender<BTreeMap<Alias, Cluster>>,
+}
+
+/// Their ends.
+pub struct Inlets {
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub quiet: watch::Receiver<bool>,
+    /// The clusters that may be planned on.
+    pub clusters: watch::Receiver<BTreeMap<Alias, Cluster>>,
 }
 
 impl Owner {
     pub fn new(
         cluster: Cluster,
         names: Names,
+        builds: BuildContexts,
         send: mpsc::UnboundedSender<Message>,
         refresh: Arc<Notify>,
-    ) -> (Owner, watch::Receiver<Arc<Snapshot>>, watch::Receiver<bool>) {
+    ) -> (Owner, Inlets) {
         let raw = Raw::default();
         let beside = Beside {
             user: None,
@@ -90,29 +112,25 @@ impl Owner {
             interrupted: Vec::new(),
             refused: Vec::new(),
         };
-        let first = beside.snapshot(assemble(&names, &raw), Timestamp::now());
+        let assembled = assemble(&names, &raw, &BTreeMap::new());
+        let first = beside.snapshot(assembled, Others::default(), Timestamp::now());
         let (snapshots, snapshots_in) = watch::channel(Arc::new(first));
         let (quiet, quiet_in) = watch::channel(false);
+        let (clusters, clusters_in) = watch::channel(BTreeMap::from([(names.alias.clone(), cluster.clone())]));
         let mut tasks = JoinSet::new();
-        tasks.spawn(heartbeat::beat(cluster.clone(), send.clone(), refresh.clone()));
-        let known = std::iter::once(cluster.namespace().to_owned()).chain(names.asked.iter().cloned()).collect();
+        tasks.spawn(heartbeat::beat(cluster.clone(), Place::Service, send.clone(), refresh.clone()));
         let owner = Owner {
-            cluster,
-            names,
-            known,
-            raw,
+            builds: Builds::new(builds, names.clone(), send.clone(), refresh.clone()),
+            service: Watched::new(Place::Service, cluster, names, send.clone()),
             beside,
-            lists: BTreeMap::new(),
             tasks,
             reading: Arc::new(Semaphore::new(LOGS_AT_ONCE)),
-            wake: Arc::new(Notify::new()),
             refresh,
             send,
             deployed: watch::channel(None).0,
-            snapshots,
-            quiet,
+            out: Outlets { snapshots, quiet, clusters },
         };
-        (owner, snapshots_in, quiet_in)
+        (owner, Inlets { snapshots: snapshots_in, quiet: quiet_in, clusters: clusters_in })
     }
 
     pub fn follow_repository(&mut self, repository: Result<Repository, Failure>, options: DesiredOptions) {
@@ -126,7 +144,7 @@ impl Owner {
         let mut publish_at = Some(Instant::now());
         let mut last = Instant::now();
         loop {
-            let log_at = self.raw.logs.next_due().map(|at| {
+            let log_at = self.service.raw.logs.next_due().map(|at| {
                 let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
                 (Instant::now() + wait).max(last + PACE)
             });
@@ -152,38 +170,67 @@ impl Owner {
     }
 
     fn take(&mut self, message: Message) {
-        let was_silent = matches!(self.raw.contact, Contact::Silent { .. });
+        let was_silent = matches!(self.service.raw.contact, Contact::Silent { .. });
         match message {
-            Message::List(change) => change(&mut self.raw),
-            Message::Contact(Ok(())) => self.raw.contact.answered(Timestamp::now()),
-            Message::Contact(Err(failure)) => self.raw.contact.failed(failure),
-            Message::Introduced(introduction) => {
-                let Introduction { identity, version, user } = *introduction;
-                self.raw.identity = identity;
-                self.raw.version = version.or(self.raw.version.take());
-                self.beside.user = user.or(self.beside.user.take());
+            Message::List(place, change) => {
+                if let Some(raw) = self.raw(&place) {
+                    change(raw);
+                }
             }
-            Message::Log(want, outcome) => self.raw.logs.read(&want.id, outcome, Timestamp::now()),
+            Message::Contact(place, answer) => {
+                if let Some(raw) = self.raw(&place) {
+                    match answer {
+                        Ok(()) => raw.contact.answered(Timestamp::now()),
+                        Err(failure) => raw.contact.failed(failure),
+                    }
+                }
+            }
+            Message::Introduced(place, introduction) => {
+                let Introduction { identity, version, user } = *introduction;
+                if place == Place::Service {
+                    self.beside.user = user.or(self.beside.user.take());
+                }
+                if let Some(raw) = self.raw(&place) {
+                    raw.identity = identity;
+                    raw.version = version.or(raw.version.take());
+                }
+            }
+            Message::Connected(context, outcome) => self.builds.connected(&context, *outcome, &mut self.tasks),
+            Message::Log(want, outcome) => self.service.raw.logs.read(&want.id, outcome, Timestamp::now()),
             Message::Desired(deployed, desired) => {
                 self.beside.desired = *desired;
                 self.beside.desired_for = Some(deployed);
             }
             Message::Interrupted(runs) => self.beside.interrupted = runs,
             Message::Refused(refused) => self.beside.refused = refused,
-            Message::Refresh => self.wake.notify_waiters(),
+            Message::Refresh => {
+                self.service.wake.notify_waiters();
+                self.builds.wake();
+            }
         }
-        if was_silent && matches!(self.raw.contact, Contact::Answering { .. }) {
-            self.wake.notify_waiters();
+        if was_silent && matches!(self.service.raw.contact, Contact::Answering { .. }) {
+            self.service.wake.notify_waiters();
+        }
+    }
+
+    fn raw(&mut self, place: &Place) -> Option<&mut Raw> {
+        match place {
+            Place::Service => Some(&mut self.service.raw),
+            Place::Context(name) => self.builds.raw(name),
         }
     }
 
     fn publish(&mut self) {
         let now = Timestamp::now();
-        let assembled = assemble(&self.names, &self.raw);
+        let assembled = assemble(&self.service.names, &self.service.raw, self.builds.aliases());
         if let Source::Known { value, at } = &assembled.prow {
-            self.raw.settings = Some((value.clone(), *at));
+            self.service.raw.settings = Some((value.clone(), *at));
         }
-        self.want_lists();
+        let settings = self.service.raw.settings.as_ref().map(|(settings, _)| settings.clone());
+        let jobs = &assembled.jobs;
+        let needed: BTreeSet<Alias> = jobs.values().filter(|job| has_pod(job)).map(|job| job.alias()).collect();
+        self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &mut self.tasks);
+        self.want_lists(settings.as_ref(), jobs);
         self.want_logs(&assembled, now);
         let deployed = Deployed::of(&assembled);
         self.deployed.send_if_modified(|held| {
@@ -193,15 +240,48 @@ impl Owner {
             }
             new
         });
-        let quiet = self.raw.is_settled()
+        let quiet = self.service.raw.is_settled()
+            && self.builds.is_settled()
             && self.beside.desired.is_settled()
             && self.beside.desired_for == *self.deployed.borrow();
         // A silent server has answered for nothing.
-        if quiet && matches!(self.raw.contact, Contact::Answering { .. }) {
-            self.raw.opening = false;
+        if quiet && matches!(self.service.raw.contact, Contact::Answering { .. }) {
+            self.service.raw.opening = false;
         }
-        self.snapshots.send_replace(Arc::new(self.beside.snapshot(assembled, now)));
-        self.quiet.send_if_modified(|held| std::mem::replace(held, quiet) != quiet);
+        let others = Others {
+            views: self.builds.views(jobs),
+            aliases: self.builds.aliases().clone(),
+            gone: self.service.raw.gone_prowjobs.iter().cloned().collect(),
+        };
+        let clusters: BTreeMap<Alias, Cluster> =
+            std::iter::once((self.service.names.alias.clone(), self.service.cluster.clone()))
+                .chain(self.builds.clusters())
+                .collect();
+        self.out.clusters.send_if_modified(|held| {
+            let new = !held.keys().eq(clusters.keys());
+            *held = clusters;
+            new
+        });
+        self.out.snapshots.send_replace(Arc::new(self.beside.snapshot(assembled, others, now)));
+        self.out.quiet.send_if_modified(|held| std::mem::replace(held, quiet) != quiet);
+    }
+
+    fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex) {
+        let service = &self.service;
+        let mut wanted = wanted(&service.raw, &self.beside.desired, &service.names.alias, &service.known);
+        if let Some(settings) = settings {
+            wanted.extend(wanted_of_jobs(
+                &service.raw,
+                &JobsWanted {
+                    pod_namespace: &settings.pod_namespace,
+                    key: &service.names.alias,
+                    jobs,
+                    aliases: self.builds.aliases(),
+                    known: &service.known,
+                },
+            ));
+        }
+        self.service.keep(wanted, &mut self.tasks);
     }
 
     fn want_logs(&mut self, assembled: &Assembled, now: Timestamp) {
@@ -209,8 +289,8 @@ impl Owner {
         else {
             return;
         };
-        for want in self.raw.logs.due(components, maps, now) {
-            let (cluster, send, reading) = (self.cluster.clone(), self.send.clone(), self.reading.clone());
+        for want in self.service.raw.logs.due(components, maps, now) {
+            let (cluster, send, reading) = (self.service.cluster.clone(), self.send.clone(), self.reading.clone());
             self.tasks.spawn(async move {
                 // The semaphore is never closed.
                 let _permit = reading.acquire().await;
@@ -223,102 +303,30 @@ impl Owner {
             });
         }
     }
+}
 
-    /// Starts the lists that what was found asks for, and ends those that nobody asks for any more.
-    fn want_lists(&mut self) {
-        let wanted = wanted(&self.raw, &self.beside.desired, &self.names.alias, &self.known);
-        let gone: Vec<ListId> = self.lists.keys().filter(|id| !wanted.contains(*id)).cloned().collect();
-        for id in gone {
-            if let Some(task) = self.lists.remove(&id) {
-                task.abort();
-            }
-            match &id {
-                ListId::Workloads(kind, scope) => drop(self.raw.workloads.remove(&(*kind, scope.clone()))),
-                ListId::Pods(namespace) => drop(self.raw.pods.remove(namespace)),
-                ListId::ReplicaSets(namespace) => drop(self.raw.replica_sets.remove(namespace)),
-                ListId::ConfigMaps(namespace) => drop(self.raw.config_maps.remove(namespace)),
-                ListId::Endpoints(namespace) => drop(self.raw.endpoints.remove(namespace)),
-                ListId::ProwJobs(namespace) => drop(self.raw.prowjobs.remove(namespace)),
-            }
-        }
-        for id in wanted {
-            if !self.lists.contains_key(&id) {
-                let task = self.start(&id);
-                self.lists.insert(id, task);
-            }
-        }
-    }
+/// What other clusters show.
+#[derive(Default)]
+struct Others {
+    views: BTreeMap<Alias, ClusterView>,
+    aliases: BTreeMap<Alias, AliasPlace>,
+    gone: Vec<Arc<ProwJob>>,
+}
 
-    fn start(&mut self, id: &ListId) -> AbortHandle {
-        match id {
-            ListId::Workloads(kind, scope) => {
-                let at = (*kind, scope.clone());
-                self.raw.workloads.entry(at.clone()).or_default();
-                let scope = scope.clone();
-                match kind {
-                    WorkloadKind::Deployment => {
-                        self.keep::<Deployments>(scope, is_component, move |raw| raw.workloads.get_mut(&at))
-                    }
-                    WorkloadKind::StatefulSet => {
-                        self.keep::<StatefulSets>(scope, is_component, move |raw| raw.workloads.get_mut(&at))
-                    }
-                    WorkloadKind::DaemonSet => {
-                        self.keep::<DaemonSets>(scope, is_component, move |raw| raw.workloads.get_mut(&at))
-                    }
-                    WorkloadKind::CronJob => {
-                        self.keep::<CronJobs>(scope, is_component, move |raw| raw.workloads.get_mut(&at))
-                    }
-                }
-            }
-            ListId::Pods(namespace) => self.within::<Pods>(namespace, |raw| &mut raw.pods),
-            ListId::ReplicaSets(namespace) => self.within::<ReplicaSets>(namespace, |raw| &mut raw.replica_sets),
-            ListId::ConfigMaps(namespace) => self.within::<ConfigMaps>(namespace, |raw| &mut raw.config_maps),
-            ListId::Endpoints(namespace) => self.within::<Endpoints>(namespace, |raw| &mut raw.endpoints),
-            ListId::ProwJobs(namespace) => self.within::<ProwJobs>(namespace, |raw| &mut raw.prowjobs),
-        }
-    }
-
-    fn within<L: Listed>(&mut self, namespace: &str, lists: fn(&mut Raw) -> &mut ByNamespace<L::Row>) -> AbortHandle {
-        lists(&mut self.raw).entry(namespace.to_owned()).or_default();
-        let at = namespace.to_owned();
-        self.keep::<L>(Scope::Namespace(namespace.to_owned()), |_| true, move |raw| lists(raw).get_mut(&at))
-    }
-
-    /// Keeps a list; `list` finds its place, which is gone when it is wanted no more.
-    fn keep<L: Listed>(
-        &mut self,
-        scope: Scope,
-        keep: fn(&L::Row) -> bool,
-        list: impl for<'a> Fn(&'a mut Raw) -> Option<&'a mut List<L::Row>> + Clone + Send + 'static,
-    ) -> AbortHandle {
-        let send = self.send.clone();
-        let emit = move |change: Change<L::Row>| {
-            let list = list.clone();
-            let apply = move |raw: &mut Raw| {
-                let before = raw.contact.at();
-                match &change {
-                    Change::Swapped(_) | Change::Applied(..) | Change::Gone(_) => {
-                        raw.contact.answered(Timestamp::now())
-                    }
-                    Change::Denied { .. } | Change::Lost(_) => {}
-                }
-                if let Some(list) = list(raw) {
-                    list.apply(change, before);
-                }
-            };
-            send.send(Message::List(Box::new(apply))).is_ok()
-        };
-        self.tasks.spawn(keep_listed::<L>(self.cluster.clone(), scope, keep, self.wake.clone(), emit))
-    }
+/// A job that goes on and has a pod somewhere.
+fn has_pod(job: &ProwJob) -> bool {
+    !job.is_finished() && !job.pod_name.is_empty()
 }
 
 impl Beside {
-    fn snapshot(&self, assembled: Assembled, taken_at: Timestamp) -> Snapshot {
+    fn snapshot(&self, assembled: Assembled, others: Others, taken_at: Timestamp) -> Snapshot {
         Snapshot {
             taken_at,
             user: self.user.clone(),
             service: assembled.view,
-            clusters: BTreeMap::new(),
+            clusters: others.views,
+            aliases: others.aliases,
+            gone_prowjobs: others.gone,
             prowjobs: assembled.prowjobs,
             prow: assembled.prow,
             desired: self.desired.clone(),

@@ -1,14 +1,20 @@
 //! What came in from a cluster, list by list, before it is joined: the input of [`assemble`](super::assemble).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
+use crate::cluster::JobRow;
 use crate::cluster::objects::{EndpointsRow, PodRow, ReplicaSetRow, Workload};
 use crate::cluster::watch::{Change, Scope};
 use crate::model::{
-    ClusterIdentity, ConfigMapState, Failure, Key, ProwJobTimes, ProwSettings, Source, SourceStatus, Timestamp,
+    ClusterIdentity, ConfigMapState, CronJobState, Failure, Key, ProwJob, ProwSettings, Source, SourceStatus, Timestamp,
 };
 
+use super::jobs::{self, JobRaw};
 use super::logs::Logs;
+
+/// ProwJobs that went and are remembered.
+const GONE_PROWJOBS: usize = 5000;
 
 /// How a list stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +147,14 @@ pub struct Raw {
     pub replica_sets: ByNamespace<ReplicaSetRow>,
     pub config_maps: ByNamespace<ConfigMapState>,
     pub endpoints: ByNamespace<EndpointsRow>,
-    pub prowjobs: ByNamespace<ProwJobTimes>,
+    pub prowjobs: ByNamespace<Arc<ProwJob>>,
+    /// All CronJobs of the namespaces of components.
+    pub cron_jobs: ByNamespace<CronJobState>,
+    pub jobs_of_cron: ByNamespace<JobRow>,
+    /// The pods of jobs.
+    pub jobs: JobRaw,
+    /// ProwJobs that went, oldest first.
+    pub gone_prowjobs: VecDeque<Arc<ProwJob>>,
     pub logs: Logs,
     /// The last settings that could be read, with their time: they are needed while the live ones cannot.
     pub settings: Option<(ProwSettings, Timestamp)>,
@@ -161,6 +174,10 @@ impl Default for Raw {
             config_maps: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             prowjobs: BTreeMap::new(),
+            cron_jobs: BTreeMap::new(),
+            jobs_of_cron: BTreeMap::new(),
+            jobs: JobRaw::default(),
+            gone_prowjobs: VecDeque::new(),
             logs: Logs::default(),
             settings: None,
             opening: true,
@@ -184,7 +201,25 @@ impl Raw {
             && lists(&self.config_maps)
             && lists(&self.endpoints)
             && lists(&self.prowjobs)
+            && lists(&self.cron_jobs)
+            && lists(&self.jobs_of_cron)
+            && self.jobs.is_settled()
             && self.logs.is_settled()
+    }
+
+    /// Keeps what is known of ProwJobs that go: it proves whose their pods are.
+    pub fn remember_gone(&mut self, change: &Change<Arc<ProwJob>>) {
+        let rows = || self.prowjobs.values().flat_map(|list| &list.rows);
+        let gone: Vec<Arc<ProwJob>> = match change {
+            Change::Gone(key) => rows().filter(|(held, _)| *held == key).map(|(_, job)| job.clone()).collect(),
+            Change::Swapped(new) => {
+                rows().filter(|(held, _)| !new.contains_key(held)).map(|(_, job)| job.clone()).collect()
+            }
+            Change::Applied(..) | Change::Denied { .. } | Change::Lost(_) => return,
+        };
+        self.gone_prowjobs.extend(gone);
+        let surplus = self.gone_prowjobs.len().saturating_sub(GONE_PROWJOBS);
+        self.gone_prowjobs.drain(..surplus);
     }
 
     /// The identity, as old as the contact: a server that is silent now may be another one when it comes back.
@@ -211,7 +246,7 @@ impl Raw {
                 continue;
             }
             let name = match scope {
-                Scope::Cluster => kind.resource().to_owned(),
+                Scope::Cluster | Scope::Without(_) => kind.resource().to_owned(),
                 Scope::Namespace(namespace) => format!("{} in {namespace}", kind.resource()),
             };
             parts.push(self.part(name, &list.standing));
@@ -227,6 +262,9 @@ impl Raw {
         add("replicasets", standings(&self.replica_sets));
         add("configmaps", standings(&self.config_maps));
         add("endpointslices", standings(&self.endpoints));
+        add("cronjobs", standings(&self.cron_jobs));
+        add("jobs", standings(&self.jobs_of_cron));
+        parts.extend(jobs::parts(self));
         parts.extend(self.logs.parts());
         parts
     }

@@ -1,11 +1,12 @@
 //! Which lists are wanted: what was found tells where to look next. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::component_namespaces;
+use super::jobs::JobIndex;
 use super::raw::{Raw, Standing, WorkloadKind};
 use crate::cluster::watch::Scope;
-use crate::model::{Alias, Desired, Source};
+use crate::model::{Alias, AliasPlace, Desired, Source};
 
 /// Namespaces that a Prow is usually found in, looked at where the whole cluster may not be listed.
 const USUAL_NAMESPACES: [&str; 2] = ["default", "prow"];
@@ -19,6 +20,19 @@ pub enum ListId {
     ConfigMaps(String),
     Endpoints(String),
     ProwJobs(String),
+    CronJobs(String),
+    /// Jobs of CronJobs.
+    Jobs(String),
+    /// Labelled pods outside the pod namespace.
+    JobPods(Scope),
+    /// Labelled pods of the pod namespace, by name.
+    Census(String),
+    /// Labelled pods of the pod namespace by the ids of their ProwJobs.
+    LookUp(String, BTreeSet<String>),
+    /// Warnings about pods.
+    Warnings(String),
+    /// Secrets that pods running in the pod namespace mount.
+    Secrets(String),
 }
 
 /// The lists to be kept, given what they showed so far. `known` are namespaces to fall back to.
@@ -42,6 +56,8 @@ pub fn wanted(raw: &Raw, desired: &Source<Desired>, alias: &Alias, known: &[Stri
         wanted.insert(ListId::Pods(namespace.clone()));
         wanted.insert(ListId::ReplicaSets(namespace.clone()));
         wanted.insert(ListId::ConfigMaps(namespace.clone()));
+        wanted.insert(ListId::CronJobs(namespace.clone()));
+        wanted.insert(ListId::Jobs(namespace.clone()));
         wanted.insert(ListId::Endpoints(namespace));
     }
     if let Some((settings, _)) = &raw.settings {
@@ -57,6 +73,39 @@ pub fn wanted(raw: &Raw, desired: &Source<Desired>, alias: &Alias, known: &[Stri
                 wanted.insert(ListId::ConfigMaps(map.key.namespace.clone()));
             }
         }
+    }
+    wanted
+}
+
+/// What the lists of job pods are asked for with.
+pub struct JobsWanted<'a> {
+    pub pod_namespace: &'a str,
+    /// Key of the cluster.
+    pub key: &'a Alias,
+    pub jobs: &'a JobIndex,
+    pub aliases: &'a BTreeMap<Alias, AliasPlace>,
+    /// Namespaces to fall back to.
+    pub known: &'a [String],
+}
+
+/// The lists about the pods of jobs, in any cluster.
+pub fn wanted_of_jobs(raw: &Raw, with: &JobsWanted<'_>) -> BTreeSet<ListId> {
+    let namespace = with.pod_namespace.to_owned();
+    let everywhere = Scope::Without(namespace.clone());
+    let mut wanted = BTreeSet::from([ListId::JobPods(everywhere.clone()), ListId::Census(namespace.clone())]);
+    let denied = raw.jobs.pods.get(&everywhere).map(|list| &list.standing);
+    if matches!(denied, Some(Standing::Denied { .. })) {
+        let usual = USUAL_NAMESPACES.iter().map(|name| (*name).to_owned());
+        let fallback = with.known.iter().cloned().chain(component_namespaces(raw)).chain(usual);
+        wanted.extend(fallback.filter(|name| *name != namespace).map(|name| ListId::JobPods(Scope::Namespace(name))));
+    }
+    let ids = raw.jobs.to_look_up(with.key, with.jobs, with.aliases);
+    if !ids.is_empty() {
+        wanted.insert(ListId::LookUp(namespace.clone(), ids));
+    }
+    wanted.extend(raw.jobs.event_namespaces(with.jobs).into_iter().map(ListId::Warnings));
+    if raw.jobs.misses_secrets() {
+        wanted.insert(ListId::Secrets(namespace));
     }
     wanted
 }

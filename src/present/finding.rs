@@ -1,6 +1,6 @@
 //! One line a finding.
 
-use crate::diagnose::{Finding, FindingKind};
+use crate::diagnose::{Finding, FindingKind, StrayPlace};
 
 /// What it is, in one line; the evidence says how we know.
 pub fn finding(finding: &Finding) -> String {
@@ -61,7 +61,84 @@ pub fn finding(finding: &Finding) -> String {
             0 => format!("run {run} was interrupted; no write of it is in doubt"),
             n => format!("run {run} was interrupted; the outcome of {n} write(s) is unknown"),
         },
+        FindingKind::StrayPods { total, places: at, pod_namespace } => {
+            format!("{total} {} of jobs outside {pod_namespace}: {}", pods(*total), places(at))
+        }
+        FindingKind::StraysCannotStart { count, reason, message, secret, known_in } => {
+            let known = match (secret, known_in) {
+                (Some(secret), Some(namespace)) => format!(" (GUESS: {secret} is known in {namespace})"),
+                (Some(_) | None, None) | (None, Some(_)) => String::new(),
+            };
+            format!("{count} of them cannot start: {reason}: {message}{known}")
+        }
+        FindingKind::StraysStillAppearing { newest } => {
+            format!("pods still go astray, the newest at {}: the cause is at work", super::clock_seconds(*newest))
+        }
+        FindingKind::WrongClusterPods { alias, expected, found } => {
+            let found: Vec<String> = found.iter().map(|(context, count)| format!("{context} {count}")).collect();
+            match expected {
+                Some(expected) => {
+                    format!("pods of jobs for cluster {alias} ({expected}) are in another one: {}", found.join(", "))
+                }
+                None => format!(
+                    "pods of jobs for cluster {alias} are in several clusters ({}): say which is right with \
+                     --build-context {alias}=CONTEXT",
+                    found.join(", ")
+                ),
+            }
+        }
+        FindingKind::ForeignPods { count, places: at } => {
+            format!("{count} {} with Prow's label that are not this Prow's, left alone: {}", pods(*count), places(at))
+        }
+        FindingKind::PodsHeldByFinalizer { finalizer, count, owner } => {
+            let owner = owner.as_ref().map_or(String::new(), |owner| format!(", which {owner} removes"));
+            format!("{count} stray {} being deleted, held by the finalizer {finalizer}{owner}", pods(*count))
+        }
+        FindingKind::ProwJobsStuck { triggered, pending } => match (triggered, pending) {
+            (0, pending) => format!("{pending} ProwJob(s) pending, their pods cannot start"),
+            (triggered, 0) => format!("{triggered} ProwJob(s) triggered, and no pod was made for them"),
+            (triggered, pending) => format!(
+                "{pending} ProwJob(s) pending, their pods cannot start; {triggered} triggered, and no pod was made"
+            ),
+        },
+        FindingKind::DeployJobStuck { job, state, .. } => {
+            format!("the deploy job {job} is stuck itself ({state}): do not wait for the merge, roll back by hand")
+        }
+        FindingKind::VersionSkew { tags } => {
+            let tags: Vec<String> = tags
+                .iter()
+                .enumerate()
+                .map(|(n, (tag, of))| match (n, of.len()) {
+                    (0, count) if count > 3 => format!("{tag} ({count} components)"),
+                    _ => format!("{tag} ({})", of.join(", ")),
+                })
+                .collect();
+            format!("components of different versions: {}", tags.join(", "))
+        }
+        FindingKind::RunningDiffersFromSpec { component, spec, running } => {
+            format!("{component} runs {}, and {spec} is asked for", running.join(", "))
+        }
+        FindingKind::CronjobOutdated { cron_job, tag, components } => {
+            format!("CronJob {cron_job} is at {tag}, the components are at {components}: its next run acts as {tag}")
+        }
+        FindingKind::AutomationWillRevert { actors } => {
+            format!("will undo a manual repair unless paused: {}", actors.join(", "))
+        }
+        FindingKind::PodNamespaceDisagrees { live, git } => format!(
+            "pod_namespace is {live} in the live configuration and {git} in git: where pods belong, a person must say"
+        ),
     }
+}
+
+fn pods(count: usize) -> &'static str {
+    if count == 1 { "pod" } else { "pods" }
+}
+
+/// `prow-build/default 371, prow-services/default 44`.
+fn places(places: &[StrayPlace]) -> String {
+    let words: Vec<String> =
+        places.iter().map(|place| format!("{}/{} {}", place.context, place.namespace, place.count)).collect();
+    words.join(", ")
 }
 
 fn said(line: &crate::model::LogLine) -> String {

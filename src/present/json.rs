@@ -96,6 +96,7 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
         "flow": diagnosis.flow,
         "context": snapshot.service.context, "server": snapshot.service.server, "user": snapshot.user,
         "takenAt": now, "sources": sources, "findings": findings, "components": components,
+        "strays": super::strays::summary(snapshot, &diagnosis.strays),
         "configMaps": config_maps, "revision": choice,
     })
 }
@@ -112,7 +113,13 @@ pub fn plan_document(plan: &Plan, preview: Option<&Preview>) -> Value {
         value["guard"] = match &step.write {
             Write::PutConfigMap { at, .. } => json!({ "uid": at.uid, "resourceVersion": at.resource_version }),
             Write::CreateConfigMap { .. } => json!({ "absent": true }),
-            Write::DeletePod { uid, .. } => json!({ "uid": uid }),
+            Write::DeletePod { uid, seen, .. } => {
+                json!({ "uid": uid, "resourceVersion": seen.as_ref().map(|seen| &seen.resource_version) })
+            }
+            Write::PatchImage { at, images, .. } => {
+                let from: Vec<&str> = images.iter().map(|change| change.from.as_str()).collect();
+                json!({ "uid": at.uid, "resourceVersion": at.resource_version, "images": from })
+            }
         };
         value["preview"] = preview
             .and_then(|preview| preview.steps.iter().find(|item| item.n == step.n))

@@ -6,20 +6,25 @@
 
 mod diff;
 mod finding;
+mod history;
 mod json;
 mod plan;
 mod runs;
 mod status;
+mod strays;
 
 pub use diff::{DiffLine, DiffTag, diff};
 pub use finding::finding;
+pub use history::{automation_document, automation_text, history_document, history_text};
 pub use json::{API_VERSION, plan_document, render_document, run_event, status_document};
-pub use plan::{StepWords, answer, by_hand, confirmation, plan_notes, plan_text, step, undo_word};
+pub use plan::{StepWords, answer, by_hand, confirmation, plan_notes, plan_text, promise, step, undo_word};
 pub use runs::{first_refusal, run_document, run_line, run_list, run_text};
 pub use status::{
     choice, component_note, component_state, drift_state, flow, health, key_change, next, short_image, source_line,
     status_text, verdict,
 };
+
+pub use strays::{cluster_name, gate, place, strays_document, strays_text};
 
 use crate::diagnose::{Basis, Severity};
 use crate::model::{Failure, Outcome, Timestamp};

@@ -5,6 +5,9 @@ use crate::repair::{Answer, Confirmation, Plan, Preview, Step, Undo, Verify};
 
 use super::{clock_seconds, failure};
 
+/// Pods that one command of `SAME BY HAND` names: as many as a person can check.
+const NAMES_A_LINE: usize = 20;
+
 /// A step's cells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepWords {
@@ -17,7 +20,9 @@ pub struct StepWords {
 
 pub fn step(step: &Step) -> StepWords {
     let guard = match &step.write {
-        Write::PutConfigMap { at, .. } => format!("uid {} rv {}", short(&at.uid), at.resource_version),
+        Write::PutConfigMap { at, .. } | Write::PatchImage { at, .. } => {
+            format!("uid {} rv {}", short(&at.uid), at.resource_version)
+        }
         Write::CreateConfigMap { .. } => "does not exist".to_owned(),
         Write::DeletePod { uid, .. } => format!("uid {}", short(uid)),
     };
@@ -59,6 +64,23 @@ pub fn confirmation(confirmation: &Confirmation) -> String {
             "It is not known to load. To run it, type the ConfigMap's name and press Enter".to_owned()
         }
         Confirmation::Count(_) => "To run it, type the count and press Enter".to_owned(),
+        Confirmation::CountIn { .. } => {
+            "That is very many. To run it, type the count and the cluster, and press Enter".to_owned()
+        }
+        Confirmation::TagTail(_) => "To run it, type the last four characters of the tag and press Enter".to_owned(),
+    }
+}
+
+/// What a plan promises, once it is seen to hold.
+pub fn promise(verify: &Verify) -> String {
+    match verify {
+        Verify::ComponentsReady { components, .. } => {
+            let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
+            format!("{} Ready", names.join(", "))
+        }
+        Verify::RolloutDone { components, tag, .. } => format!("{} component(s) Ready on {tag}", components.len()),
+        Verify::NoStrays { .. } => "the strays are gone, none came again, no ProwJob is worse off".to_owned(),
+        Verify::Written => "what was written is there".to_owned(),
     }
 }
 
@@ -82,6 +104,14 @@ pub fn plan_notes(plan: &Plan) -> Vec<String> {
             let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
             format!("PROOF   {} Ready within {within_seconds} s", names.join(", "))
         }
+        Verify::RolloutDone { components, tag, within_seconds } => {
+            format!("PROOF   {} component(s) run {tag}, all pods Ready, within {within_seconds} s", components.len())
+        }
+        Verify::NoStrays { prowjobs, within_seconds } => format!(
+            "PROOF   these pods gone, none made in their place, none of their {} unfinished ProwJob(s) lost, aborted or \
+             in error, within {within_seconds} s",
+            prowjobs.len()
+        ),
         Verify::Written => "PROOF   the server's answer".to_owned(),
     });
     lines.extend(plan.warnings.iter().map(|warning| format!("WARN    {warning}")));
@@ -94,10 +124,12 @@ pub fn plan_notes(plan: &Plan) -> Vec<String> {
 
 /// The same with kubectl, for who may not use this tool. Whatever kubectl cannot guard is said.
 pub fn by_hand(plan: &Plan) -> Vec<String> {
-    let context = plan.clusters.first().map_or("", |cluster| cluster.context.as_str());
     let mut lines = Vec::new();
+    let mut deletes: Vec<(String, Vec<&str>)> = Vec::new();
     for step in &plan.steps {
         let object = step.write.object();
+        let cluster = plan.clusters.iter().find(|cluster| cluster.alias == object.cluster);
+        let context = cluster.map_or("NAME", |cluster| cluster.context.as_str());
         let target = format!("kubectl --context {context} -n {}", object.namespace);
         match &step.write {
             Write::PutConfigMap { at, .. } => lines.push(format!(
@@ -105,11 +137,25 @@ pub fn by_hand(plan: &Plan) -> Vec<String> {
                 object.name, at.resource_version
             )),
             Write::CreateConfigMap { .. } => lines.push(format!("{target} create -f {}.yaml", object.name)),
-            Write::DeletePod { .. } => {
-                lines.push(format!("{target} delete pod {} --wait=false   # kubectl cannot pin the uid", object.name));
+            Write::PatchImage { images, .. } => {
+                let images: Vec<String> =
+                    images.iter().map(|change| format!("{}={}", change.container, change.to)).collect();
+                let kind = object.kind.to_string().to_lowercase();
+                lines.push(format!(
+                    "{target} set image {kind}/{} {}   # kubectl cannot pin the resourceVersion",
+                    object.name,
+                    images.join(" ")
+                ));
             }
+            Write::DeletePod { .. } => match deletes.last_mut() {
+                Some((place, names)) if *place == target && names.len() < NAMES_A_LINE => names.push(&object.name),
+                Some(_) | None => deletes.push((target, vec![&object.name])),
+            },
         }
     }
+    lines.extend(deletes.iter().map(|(target, names)| {
+        format!("{target} delete pod {} --wait=false   # kubectl cannot pin the uid", names.join(" "))
+    }));
     lines
 }
 

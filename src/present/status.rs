@@ -38,10 +38,28 @@ pub fn verdict(diagnosis: &Diagnosis, now: Timestamp) -> String {
             ChangeKind::RolledOut { component, image } => {
                 format!(". Before it: {component} rolled out {at} ({})", short_image(image))
             }
+            ChangeKind::Bumped { tag, components } => {
+                let since = verdict.since.unwrap_or(change.at);
+                let together = if *components > 1 { format!(" ({components} components)") } else { String::new() };
+                format!(". Began {} the rollout to {tag}{together}", after(change.at, since))
+            }
             ChangeKind::Committed { revision } => format!(". Before it: commit {} at {at}", revision.short()),
         });
     }
     text
+}
+
+/// `two minutes after`: how people tell it to each other.
+fn after(change: Timestamp, since: Timestamp) -> String {
+    const WORDS: [&str; 10] = ["", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    let seconds = (since.as_second() - change.as_second()).max(0);
+    let minutes = usize::try_from((seconds + 30) / 60).unwrap_or(usize::MAX);
+    match minutes {
+        0 => "just after".to_owned(),
+        1 => "a minute after".to_owned(),
+        2..10 => format!("{} minutes after", WORDS[minutes]),
+        _ => format!("{} after", age(change, since)),
+    }
 }
 
 /// The verdict without its time and state: one sentence.
@@ -65,6 +83,14 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
                 (Some(map), _) => format!("{component} cannot start: it refuses the configuration in ConfigMap {map}"),
                 (None, _) => format!("{component} cannot start: it refuses its configuration"),
             },
+            FindingKind::StrayPods { .. }
+                if matches!(verdict.next, NextStep::Repair { repair: RepairId::DeleteStrays, .. }) =>
+            {
+                format!("Jobs start where they belong again; left over: {}", super::finding(cause))
+            }
+            FindingKind::StrayPods { .. } => {
+                format!("Jobs' pods are in the wrong place: {}", super::finding(cause))
+            }
             FindingKind::ConfigMapDrift { .. } | FindingKind::ConfigMapStaleKeys { .. } => {
                 format!("Prow works, but not on what git asks for: {}", super::finding(cause))
             }
@@ -81,9 +107,15 @@ pub fn next(diagnosis: &Diagnosis) -> String {
         NextStep::Repair { repair, to: Some(revision) } => {
             format!("plan {repair} to {} \"{}\"", revision.short(), revision.subject)
         }
-        NextStep::Repair { repair, to: None } => {
-            format!("plan {repair}: crash-looping pods out of their back-off, onto the repaired configuration")
-        }
+        NextStep::Repair { repair, to: None } => match repair {
+            RepairId::Rollback => {
+                "plan rollback: all components that moved together; only then may the strays be deleted".to_owned()
+            }
+            RepairId::DeleteStrays => "plan delete-strays: the cause is gone, and good pods come again".to_owned(),
+            RepairId::Kick | RepairId::SyncConfig | RepairId::Undo => {
+                format!("plan {repair}: crash-looping pods out of their back-off, onto the repaired configuration")
+            }
+        },
         NextStep::Fetch { why } => format!("git fetch in the checkout first: {why}"),
         NextStep::Resume { run } => format!("run resume {run}: read back what an interrupted run left"),
         NextStep::MendRevision { revision } => format!(

@@ -13,6 +13,13 @@ pub fn tag(image: &str) -> Option<&str> {
     last_segment(image).split_once(':').map(|(_, tag)| tag).filter(|tag| !tag.is_empty())
 }
 
+/// The same image with another tag; a digest would pin the old one, so it goes. `None` where it has no tag.
+pub fn with_tag(image: &str, other: &str) -> Option<String> {
+    let undigested = image.split_once('@').map_or(image, |(reference, _)| reference);
+    let base = undigested.strip_suffix(tag(undigested)?)?;
+    Some(format!("{base}{other}"))
+}
+
 /// After the last slash, so that a registry's port is not taken for a tag, and before the digest.
 fn last_segment(image: &str) -> &str {
     let undigested = image.split_once('@').map_or(image, |(reference, _)| reference);

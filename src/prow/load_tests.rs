@@ -172,10 +172,15 @@ fn component(role: &str, config: ConfigFlags, mounts: &[(&str, &str)]) -> Compon
         ready: 1,
         suspended: false,
         spec_images: Vec::new(),
+        container: String::new(),
         config,
         mounts: mounts.iter().map(mount).collect(),
         pods: Vec::new(),
         rolled_out: None,
+        writers: Vec::new(),
+        tracking: Vec::new(),
+        paused: false,
+        trouble: None,
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`culprit`] | which ConfigMap and key an error of a real Prow is about |
 //! | [`log`] | log lines of Prow's components |
 //! | [`image`] | image references and tags, and what a tag says of the preset rule |
+//! | [`jobs`] | jobs that Prow runs on itself, by name |
 //! | [`flags`] | configuration flags of a component and where they lead |
 //! | [`catalogue`] | Prow's components, from `assets/components.toml` |
 //! | [`gzip`], [`yaml`] | the two encodings, with Prow's tolerance |
@@ -24,6 +25,7 @@ pub mod flags;
 pub mod glob;
 pub mod gzip;
 pub mod image;
+pub mod jobs;
 pub mod load;
 pub mod log;
 pub mod plugins;

@@ -138,7 +138,11 @@ fn judge(
 fn step(n: usize, pod: &ComponentPod, why: String) -> Step {
     Step {
         n,
-        write: Write::DeletePod { object: pod.object.clone(), uid: pod.object.uid.clone().unwrap_or_default() },
+        write: Write::DeletePod {
+            object: pod.object.clone(),
+            uid: pod.object.uid.clone().unwrap_or_default(),
+            seen: None,
+        },
         why,
         undo: Undo::RecreatedByOwner,
         effect: format!("{} makes a new one", pod.owner.as_deref().unwrap_or("its owner")),

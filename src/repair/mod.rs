@@ -4,8 +4,10 @@
 //! of [`RepairId`] with its line in [`RepairId::ALL`] and in [`plan`], and a scenario. Menus, help and the CLI derive from the
 //! table. Repairs *compose* the writes of `model::Write`; they have no effects.
 
+mod delete_strays;
 mod kick;
 mod plan;
+pub mod rollback;
 mod sync_config;
 pub mod undo;
 
@@ -22,18 +24,24 @@ use crate::model::{ClusterIdentity, FailureKind, Snapshot, Source};
 pub enum RepairId {
     SyncConfig,
     Kick,
+    /// All components that moved together, to the tag that they had in common before.
+    Rollback,
+    /// Pods of this Prow's jobs that are where they should not be.
+    DeleteStrays,
     /// Made by `undo RUN`, not offered by findings.
     Undo,
 }
 
 impl RepairId {
     /// Those that a person can ask for by name.
-    pub const ALL: [RepairId; 2] = [RepairId::SyncConfig, RepairId::Kick];
+    pub const ALL: [RepairId; 4] = [RepairId::SyncConfig, RepairId::Kick, RepairId::Rollback, RepairId::DeleteStrays];
 
     pub fn name(self) -> &'static str {
         match self {
             RepairId::SyncConfig => "sync-config",
             RepairId::Kick => "kick",
+            RepairId::Rollback => "rollback",
+            RepairId::DeleteStrays => "delete-strays",
             RepairId::Undo => "undo",
         }
     }
@@ -53,13 +61,30 @@ pub struct Request {
     pub maps: Vec<String>,
     /// Remove keys that no file stands for.
     pub prune: bool,
+    /// The tag that a rollback leads to; `None` for the one that was common before.
+    pub to: Option<String>,
+    /// Components by name or role; empty for all that moved together.
+    pub components: Vec<String>,
+    /// Clusters by alias or context; empty for all.
+    pub clusters: Vec<String>,
+    /// Delete strays that run, too.
+    pub include_running: bool,
     /// Guards overridden by a person, each with a reason that is journalled.
     pub overrides: Vec<Override>,
 }
 
 impl Request {
     pub fn new(repair: RepairId) -> Self {
-        Request { repair, maps: Vec::new(), prune: false, overrides: Vec::new() }
+        Request {
+            repair,
+            maps: Vec::new(),
+            prune: false,
+            to: None,
+            components: Vec::new(),
+            clusters: Vec::new(),
+            include_running: false,
+            overrides: Vec::new(),
+        }
     }
 
     fn overridden(&self, id: OverrideId) -> Option<&Override> {
@@ -77,7 +102,7 @@ pub struct Override {
 /// The guards that can be set aside, with a reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OverrideId {
-    /// Write a revision although something speaks against it.
+    /// Write a revision, or roll back to a tag, although something speaks against it.
     WouldNotLoad,
     /// Write a ConfigMap whose live keys look like another one's.
     WrongTarget,
@@ -89,16 +114,22 @@ pub enum OverrideId {
     StaleCheckout,
     /// Write although the log of a crash-looping component could not be read: it may say what it refuses.
     UnreadLog,
+    /// Roll back some components and leave others at another version.
+    MixedTags,
+    /// Delete strays although the cause is not proven to be gone.
+    Gate,
 }
 
 impl OverrideId {
-    pub const ALL: [OverrideId; 6] = [
+    pub const ALL: [OverrideId; 8] = [
         OverrideId::WouldNotLoad,
         OverrideId::WrongTarget,
         OverrideId::UnchangedConfig,
         OverrideId::PruneMany,
         OverrideId::StaleCheckout,
         OverrideId::UnreadLog,
+        OverrideId::MixedTags,
+        OverrideId::Gate,
     ];
 
     pub fn name(self) -> &'static str {
@@ -109,6 +140,8 @@ impl OverrideId {
             OverrideId::PruneMany => "prune-many",
             OverrideId::StaleCheckout => "stale-checkout",
             OverrideId::UnreadLog => "unread-log",
+            OverrideId::MixedTags => "mixed-tags",
+            OverrideId::Gate => "gate",
         }
     }
 }
@@ -121,6 +154,8 @@ pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
     match request.repair {
         RepairId::SyncConfig => sync_config::plan(request, snapshot, diagnosis),
         RepairId::Kick => kick::plan(request, snapshot, diagnosis),
+        RepairId::Rollback => rollback::plan(request, snapshot, diagnosis),
+        RepairId::DeleteStrays => delete_strays::plan(request, snapshot, diagnosis),
         RepairId::Undo => Err(Refusal::new(
             "undo needs a run",
             "`prow-breakglass run list` names the runs; `prow-breakglass undo RUN` makes the plan",

@@ -120,15 +120,27 @@ pub enum Confirmation {
     MapName(String),
     /// Deletes: the count.
     Count(usize),
+    /// Very many deletes: the count, and the cluster that loses most of them.
+    CountIn { count: usize, alias: String },
+    /// A rollback: the last four characters of the tag that it leads to.
+    TagTail(String),
 }
 
 impl Confirmation {
+    /// Of a tag: its last four characters, or all of a shorter one.
+    pub fn of_tag(tag: &str) -> Confirmation {
+        let start = tag.char_indices().rev().nth(3).map_or(0, |(at, _)| at);
+        Confirmation::TagTail(tag.get(start..).unwrap_or(tag).to_owned())
+    }
+
     /// The words that run it.
     pub fn word(&self) -> String {
         match self {
             Confirmation::Yes => "yes".to_owned(),
             Confirmation::MapName(name) => name.clone(),
             Confirmation::Count(count) => count.to_string(),
+            Confirmation::CountIn { count, alias } => format!("{count} {alias}"),
+            Confirmation::TagTail(tail) => tail.clone(),
         }
     }
 }
@@ -139,8 +151,25 @@ impl Confirmation {
 pub enum Verify {
     /// These components Ready, within the time; their crash loops may take a back-off to end.
     ComponentsReady { components: Vec<ObjectRef>, within_seconds: u32 },
-    /// The ConfigMaps hold what was written.
+    /// These components run this tag and no other, all of their pods Ready, within the time.
+    RolloutDone { components: Vec<ObjectRef>, tag: String, within_seconds: u32 },
+    /// The pods of the plan are gone, none came in their place, and none of these ProwJobs (by name; they were not
+    /// finished when the plan was made) is lost, aborted or in error.
+    NoStrays { prowjobs: Vec<String>, within_seconds: u32 },
+    /// What was written is there.
     Written,
+}
+
+impl Verify {
+    /// How long to watch for it; `None` where the server's answer is the proof.
+    pub fn within_seconds(&self) -> Option<u32> {
+        match self {
+            Verify::ComponentsReady { within_seconds, .. }
+            | Verify::RolloutDone { within_seconds, .. }
+            | Verify::NoStrays { within_seconds, .. } => Some(*within_seconds),
+            Verify::Written => None,
+        }
+    }
 }
 
 impl Plan {

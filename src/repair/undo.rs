@@ -4,12 +4,13 @@
 //! What decides is the live content, not what the journal says came of a step: a ConfigMap is put back only while it still
 //! holds what the run wrote. So a step whose outcome nobody knows can be undone like any other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Alias, ClusterIdentity, ConfigMapBody, ConfigMapState, Key, ObjectRef, ObjectVersion, Timestamp, Values, Write,
-    content_digest,
+    Alias, ClusterIdentity, ConfigMapBody, ConfigMapState, ImageChange, Key, ObjectRef, ObjectVersion, Timestamp,
+    Values, WorkloadState, Write, content_digest, images_before,
 };
+use crate::prow::image;
 
 use super::{Confirmation, Plan, PlanBasis, Refusal, RepairId, Step, Undo, Verify};
 
@@ -37,14 +38,29 @@ impl UndoSource {
             .iter()
             .filter_map(|step| match &step.write {
                 Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. } => Some(object),
-                Write::DeletePod { .. } => None,
+                Write::DeletePod { .. } | Write::PatchImage { .. } => None,
+            })
+            .collect()
+    }
+
+    /// The workloads that must be read before [`plan`].
+    pub fn workloads(&self) -> Vec<&ObjectRef> {
+        self.steps
+            .iter()
+            .filter_map(|step| match &step.write {
+                Write::PatchImage { object, .. } => Some(object),
+                Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. } => None,
             })
             .collect()
     }
 }
 
-/// ConfigMaps as they are now: `None` is "read, and not there"; what is missing was not read.
-pub type LiveConfigMaps = BTreeMap<(Alias, Key), Option<ConfigMapState>>;
+/// What a run wrote, as it is now: `None` is "read, and not there"; what is missing was not read.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LiveObjects {
+    pub config_maps: BTreeMap<(Alias, Key), Option<ConfigMapState>>,
+    pub workloads: BTreeMap<ObjectRef, Option<WorkloadState>>,
+}
 
 /// Plans the undoing of a run.
 ///
@@ -52,7 +68,7 @@ pub type LiveConfigMaps = BTreeMap<(Alias, Key), Option<ConfigMapState>>;
 /// Nothing of the run can be put back: why, for the first object.
 pub fn plan(
     source: &UndoSource,
-    live: &LiveConfigMaps,
+    live: &LiveObjects,
     clusters: &[ClusterIdentity],
     now: Timestamp,
 ) -> Result<Plan, Refusal> {
@@ -76,6 +92,7 @@ pub fn plan(
     };
     let used = |identity: &&ClusterIdentity| steps.iter().any(|step| *step.write.cluster() == identity.alias);
     let clusters: Vec<ClusterIdentity> = clusters.iter().filter(used).cloned().collect();
+    let (confirmation, verify) = proof(&steps, first.name);
     let names: Vec<&str> = steps.iter().map(|step| step.write.object().name.as_str()).collect();
     Ok(Plan {
         id: String::new(),
@@ -93,13 +110,41 @@ pub fn plan(
             "what was there before {} may be what broke Prow: components that start on it may not come up",
             source.run
         )],
-        confirmation: Confirmation::MapName(first.name),
-        verify: Verify::Written,
+        confirmation,
+        verify,
         afterwards: Vec::new(),
         digest: String::new(),
         steps,
     }
     .sealed())
+}
+
+/// What is typed, and what proves it: images that go back to one tag are a rollout like any other.
+fn proof(steps: &[Step], name: String) -> (Confirmation, Verify) {
+    let mut tags = BTreeSet::new();
+    let mut components = Vec::new();
+    for step in steps {
+        match &step.write {
+            Write::PatchImage { object, images, .. } => {
+                tags.extend(images.iter().map(|change| image::tag(&change.to).unwrap_or(&change.to)));
+                components.push(object.clone());
+            }
+            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. } => {
+                return (Confirmation::MapName(name), Verify::Written);
+            }
+        }
+    }
+    match tags.first() {
+        Some(tag) if tags.len() == 1 => (
+            Confirmation::of_tag(tag),
+            Verify::RolloutDone {
+                components,
+                tag: (*tag).to_owned(),
+                within_seconds: super::rollback::DONE_WITHIN_SECONDS,
+            },
+        ),
+        Some(_) | None => (Confirmation::MapName(name), Verify::Written),
+    }
 }
 
 fn nothing_to_undo(source: &UndoSource) -> Refusal {
@@ -113,11 +158,12 @@ fn nothing_to_undo(source: &UndoSource) -> Refusal {
 }
 
 /// The write that undoes a step and its effect; `None` where there is nothing to undo by nature.
-fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveConfigMaps) -> Result<Option<(Write, String)>, Refusal> {
+fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
     let (object, written) = match &step.write {
         Write::DeletePod { .. } => return Ok(None),
         Write::CreateConfigMap { object, .. } => return created(source, object, live),
         Write::PutConfigMap { object, body, .. } => (object, body),
+        Write::PatchImage { object, at, images } => return put_images_back(source, object, at, images, live),
     };
     let refuse = |reason: String, hint: &str| Err(Refusal::new(reason, hint).of(object));
     let Some(prior) = &step.prior else {
@@ -173,7 +219,62 @@ fn put_back(
     if prior == written { now.clone() } else { prior.clone() }
 }
 
-fn created(source: &UndoSource, object: &ObjectRef, live: &LiveConfigMaps) -> Result<Option<(Write, String)>, Refusal> {
+fn put_images_back(
+    source: &UndoSource,
+    object: &ObjectRef,
+    sent: &ObjectVersion,
+    images: &[ImageChange],
+    live: &LiveObjects,
+) -> Result<Option<(Write, String)>, Refusal> {
+    let refuse = |reason: String, hint: &str| Err(Refusal::new(reason, hint).of(object));
+    let look = "look at what runs now with prow-breakglass history before you set another image";
+    let Some(now) = live.workloads.get(object) else {
+        return refuse(
+            format!("what images {object} has now could not be read"),
+            "undo needs the right to get it, and an answer",
+        );
+    };
+    let Some(now) = now else { return refuse(format!("{object} was deleted since"), look) };
+    if now.uid != sent.uid {
+        return refuse(format!("{object} is another object now: deleted and made anew since"), look);
+    }
+    let back: Vec<ImageChange> = images
+        .iter()
+        .map(|change| ImageChange {
+            container: change.container.clone(),
+            from: change.to.clone(),
+            to: change.from.clone(),
+        })
+        .collect();
+    if now.has(&back) {
+        return refuse(
+            format!("{object} has the images from before {} already", source.run),
+            "there is nothing to put back",
+        );
+    }
+    if !now.has(images) {
+        let who = now.by_whom();
+        return refuse(
+            format!("{object} does not have the images that {} set any more: it was written{who} since", source.run),
+            look,
+        );
+    }
+    let at = ObjectVersion {
+        uid: now.uid.clone(),
+        resource_version: now.resource_version.clone(),
+        content: images_before(&back),
+    };
+    let effect =
+        back.iter().map(|change| format!("{}: {} -> {}", change.container, tag(&change.from), tag(&change.to)));
+    let effect = effect.collect::<Vec<_>>().join(", ");
+    Ok(Some((Write::PatchImage { object: object.clone(), at, images: back }, effect)))
+}
+
+fn tag(reference: &str) -> &str {
+    image::tag(reference).unwrap_or(reference)
+}
+
+fn created(source: &UndoSource, object: &ObjectRef, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
     if now_of(object, live)?.is_none() {
         return Ok(None);
     }
@@ -184,9 +285,9 @@ fn created(source: &UndoSource, object: &ObjectRef, live: &LiveConfigMaps) -> Re
     .of(object))
 }
 
-fn now_of<'a>(object: &ObjectRef, live: &'a LiveConfigMaps) -> Result<Option<&'a ConfigMapState>, Refusal> {
+fn now_of<'a>(object: &ObjectRef, live: &'a LiveObjects) -> Result<Option<&'a ConfigMapState>, Refusal> {
     let key = (object.cluster.clone(), Key::new(object.namespace.clone(), object.name.clone()));
-    live.get(&key).map(Option::as_ref).ok_or_else(|| {
+    live.config_maps.get(&key).map(Option::as_ref).ok_or_else(|| {
         Refusal::new(
             format!("what {object} holds now could not be read"),
             format!("undo needs the right to get configmaps in {}, and an answer", object.namespace),

@@ -1,19 +1,24 @@
-//! The run: guard, backup, intent, request, outcome; a step at a time.
+//! The run: guard, backup, intent, request, outcome. A step at a time, but for the deletes of strays: of those a few are in
+//! flight together, each with its own intent on the disk before its request, and none begins once the run is to stop.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cluster::gate::{Gate, Landed, SendError, Sent, audit_id};
 use crate::journal::{BackupFile, Found, Guard, Journal, Record, RunWriter};
 use crate::model::{Alias, Failure, FailureKind, Outcome, RunEvent, RunSummary, Write};
-use crate::repair::{ApprovedPlan, Plan, Step};
+use crate::repair::{ApprovedPlan, Plan, RepairId, Step};
 
 #[cfg(debug_assertions)]
 use super::fault::{self, Point};
 use super::guard::{Judgement, Live, judge};
 use super::{Clusters, Operator, StopToken, cluster_of, expected};
 
+/// Deletes of strays in flight together.
+const DELETES_AT_ONCE: usize = 8;
 /// Deletes stop after so many failures in a row: something is wrong that a longer list will not mend.
 const IN_A_ROW: usize = 3;
 
@@ -69,6 +74,9 @@ pub(super) async fn read(gate: &Gate, write: &Write) -> Result<Live, Failure> {
             gate.cluster().live_config_map(object).await?.map_or(Live::Absent, |map| Live::ConfigMap(Box::new(map)))
         }
         Write::DeletePod { object, .. } => gate.cluster().live_pod(object).await?.map_or(Live::Absent, Live::Pod),
+        Write::PatchImage { object, .. } => {
+            gate.cluster().live_workload(object).await?.map_or(Live::Absent, |live| Live::Workload(Box::new(live)))
+        }
     })
 }
 
@@ -79,12 +87,26 @@ fn tell(events: &UnboundedSender<RunEvent>, event: RunEvent) {
 
 /// A run on its way.
 pub(super) struct Run<'a> {
+    core: Core<'a>,
+    pub(super) tally: Tally,
+}
+
+/// What steps need while they are in flight.
+struct Core<'a> {
     plan: &'a Plan,
     gates: BTreeMap<Alias, Gate>,
-    writer: RunWriter,
+    run: String,
+    folder: String,
+    /// Never held while something is waited for.
+    writer: Mutex<RunWriter>,
     journal: Journal,
     stop: StopToken,
     events: UnboundedSender<RunEvent>,
+}
+
+/// What has come of it so far.
+#[derive(Default)]
+pub(super) struct Tally {
     /// How each step that was begun ended.
     pub(super) outcomes: BTreeMap<usize, Outcome>,
     first_failure: Option<Failure>,
@@ -133,51 +155,131 @@ impl<'a> Run<'a> {
         stop: StopToken,
         events: UnboundedSender<RunEvent>,
     ) -> Self {
-        let (outcomes, first_failure, failed_in_a_row) = (BTreeMap::new(), None, 0);
-        Run { plan, gates, writer, journal, stop, events, outcomes, first_failure, failed_in_a_row }
+        let (run, folder) = (writer.run().to_owned(), writer.folder().display().to_string());
+        let writer = Mutex::new(writer);
+        Run { core: Core { plan, gates, run, folder, writer, journal, stop, events }, tally: Tally::default() }
     }
 
     /// Tells that the run begins.
     pub(super) fn announce(&self) {
-        tell(
-            &self.events,
-            RunEvent::Started {
-                run: self.writer.run().to_owned(),
-                title: self.plan.title.clone(),
-                steps: self.plan.steps.len(),
-                at: self.journal.now(),
-                journal: self.writer.folder().display().to_string(),
-            },
-        );
+        let core = &self.core;
+        core.tell(RunEvent::Started {
+            run: core.run.clone(),
+            title: core.plan.title.clone(),
+            steps: core.plan.steps.len(),
+            at: core.journal.now(),
+            journal: core.folder.clone(),
+        });
     }
 
     /// Goes through the steps until the end, a stop, or a failure that ends the run.
     pub(super) async fn steps(&mut self, steps: impl IntoIterator<Item = &Step>) {
-        for step in steps {
-            if let Some(why) = self.stop.requested() {
-                self.note(Failure::new(FailureKind::Interrupted, format!("stopped by {why}")));
-                return self.stopped(&format!("stopped by {why}"));
+        let Run { core, tally } = self;
+        let core: &Core<'_> = core;
+        let mut waiting = steps.into_iter().peekable();
+        let mut in_flight = FuturesUnordered::new();
+        let mut stopping: Option<String> = None;
+        loop {
+            while stopping.is_none() && in_flight.len() < at_once(core.plan.repair) && waiting.peek().is_some() {
+                if let Some(why) = core.stop.requested() {
+                    tally.note(Failure::new(FailureKind::Interrupted, format!("stopped by {why}")));
+                    stopping = Some(format!("stopped by {why}"));
+                } else if let Some(step) = waiting.next() {
+                    in_flight.push(async move { (step, core.step(step).await) });
+                }
             }
-            let ended = match self.step(step).await {
-                Ok(ended) => ended,
+            // What is in flight ends, and is recorded, also when the run is to stop.
+            let Some((step, ended)) = in_flight.next().await else { break };
+            let unwritten = || Some("the journal cannot be written".to_owned());
+            let stop = match ended {
                 // The journal failed before anything was sent.
                 Err(failure) => {
-                    self.close(step, StepEnd::failed(failure));
-                    return self.stopped("the journal cannot be written");
+                    tally.close(core, step, StepEnd::failed(failure));
+                    unwritten()
+                }
+                Ok(ended) => {
+                    let outcome = ended.outcome;
+                    let kind = ended.failure.as_ref().map(|failure| failure.kind);
+                    if tally.close(core, step, ended) { tally.must_stop(step, outcome, kind) } else { unwritten() }
                 }
             };
-            let outcome = ended.outcome;
-            let kind = ended.failure.as_ref().map(|failure| failure.kind);
-            let recorded = self.close(step, ended);
-            if !recorded {
-                return self.stopped("the journal cannot be written");
-            }
-            if let Some(why) = self.must_stop(step, outcome, kind) {
-                return self.stopped(&why);
-            }
+            stopping = stopping.or(stop);
+        }
+        drop(in_flight);
+        if let Some(why) = stopping {
+            self.stopped(&why);
         }
     }
 
+    /// Records and tells what reading back found of a step of an earlier process.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub(super) fn found(&mut self, step: &Step, landed: &Landed) -> Result<(), Failure> {
+        let (found, detail) = in_words(landed);
+        let object = step.write.object().clone();
+        self.append(Record::Found { n: step.n, object, landed: found, detail: detail.clone() })?;
+        let failure = |why: String| Failure::new(FailureKind::Conflict, why);
+        let ended = match found {
+            Found::AsWritten => StepEnd::done(&detail, Sent::default()),
+            Found::AsBefore => StepEnd { failure: None, ..StepEnd::failed(failure(detail)) },
+            Found::Otherwise => StepEnd::bad(Outcome::Unknown, failure(detail)),
+        };
+        if self.tally.close(&self.core, step, ended) {
+            Ok(())
+        } else {
+            Err(failure("the journal cannot be written".to_owned()))
+        }
+    }
+
+    /// Appends a record of the run as a whole.
+    pub(super) fn append(&mut self, record: Record) -> Result<(), Failure> {
+        self.core.writer().append(record)
+    }
+
+    /// Records and tells that no further step begins, and why.
+    pub(super) fn stopped(&mut self, why: &str) {
+        if let Err(failure) = self.append(Record::Stopped { why: why.to_owned() }) {
+            self.tally.note(failure);
+        }
+        self.core.tell(RunEvent::Stopped { why: why.to_owned(), at: self.core.journal.now() });
+    }
+
+    /// Records and tells the end.
+    pub(super) fn end(mut self) -> RunSummary {
+        let count = |outcome: Outcome| self.tally.outcomes.values().filter(|ended| **ended == outcome).count();
+        let (done, failed) = (count(Outcome::Done), count(Outcome::Failed));
+        let (skipped, unknown) = (count(Outcome::Skipped), count(Outcome::Unknown));
+        let left = self.core.plan.steps.len().saturating_sub(self.tally.outcomes.len());
+        if let Err(failure) = self.append(Record::Ended { done, failed, skipped, unknown, left }) {
+            self.tally.note(failure);
+        }
+        let Run { core, tally } = self;
+        let summary = RunSummary {
+            run: core.run.clone(),
+            journal: core.folder.clone(),
+            done,
+            failed,
+            skipped,
+            unknown,
+            left,
+            first_failure: tally.first_failure,
+        };
+        core.tell(RunEvent::Ended { at: core.journal.now(), summary: summary.clone() });
+        summary
+    }
+}
+
+/// How many steps may be in flight together. Strays do not hang on one another; whatever else there is goes one by one, so
+/// that the first failure is the last step.
+fn at_once(repair: RepairId) -> usize {
+    match repair {
+        RepairId::DeleteStrays => DELETES_AT_ONCE,
+        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => 1,
+    }
+}
+
+impl Tally {
     fn must_stop(&mut self, step: &Step, outcome: Outcome, kind: Option<FailureKind>) -> Option<String> {
         match outcome {
             Outcome::Done | Outcome::Skipped => {
@@ -191,6 +293,12 @@ impl<'a> Run<'a> {
             Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => {
                 Some(format!("step {n} is {}: the steps after it may build on it", outcome.word()))
             }
+            Write::PatchImage { object, .. } => Some(format!(
+                "step {n}, {}, is {}: no further component is touched; `run resume` goes on once that is mended, `undo` \
+                 takes back what was done",
+                object.name,
+                outcome.word()
+            )),
             Write::DeletePod { .. } if kind == Some(FailureKind::Unauthenticated) => {
                 Some(format!("step {n}: the server does not know us any more; sign in, then resume"))
             }
@@ -201,8 +309,49 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Records and tells how a step ended. False where the journal could not take it.
+    fn close(&mut self, core: &Core<'_>, step: &Step, mut ended: StepEnd) -> bool {
+        let object = step.write.object().clone();
+        let recorded = core.writer().append(Record::Outcome {
+            n: step.n,
+            object: object.clone(),
+            outcome: ended.outcome,
+            status: ended.status.clone(),
+            uid: ended.sent.uid.take(),
+            resource_version: ended.sent.resource_version.take(),
+        });
+        if let Some(failure) = ended.failure.take() {
+            self.note(failure);
+        }
+        let (n, outcome, at) = (step.n, ended.outcome, core.journal.now());
+        self.outcomes.insert(n, outcome);
+        let mut status = ended.status;
+        let ok = recorded.is_ok();
+        if let Err(failure) = recorded {
+            status = format!("{status} (not in the journal: {})", failure.summary);
+            self.note(failure);
+        }
+        core.tell(RunEvent::StepEnded { n, object, outcome, status, at });
+        ok
+    }
+
+    fn note(&mut self, failure: Failure) {
+        self.first_failure.get_or_insert(failure);
+    }
+}
+
+impl Core<'_> {
+    fn tell(&self, event: RunEvent) {
+        tell(&self.events, event);
+    }
+
+    fn writer(&self) -> MutexGuard<'_, RunWriter> {
+        // Whoever panicked with it has left the record whole or the writer broken, and a broken one refuses.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// One step. An error is the journal's, and nothing was sent then.
-    async fn step(&mut self, step: &Step) -> Result<StepEnd, Failure> {
+    async fn step(&self, step: &Step) -> Result<StepEnd, Failure> {
         #[cfg(debug_assertions)]
         fault::point(Point::BeforeStep, step.n, &self.stop).await;
         let Some(gate) = self.gates.get(step.write.cluster()).cloned() else {
@@ -217,6 +366,9 @@ impl<'a> Run<'a> {
             };
             let write = match judge(self.plan.repair, &step.write, &live) {
                 Judgement::Holds(write) => write,
+                Judgement::NotNeeded(why) if went_by_itself(&step.write, &live) => {
+                    return Ok(StepEnd::done(&why, Sent::default()));
+                }
                 Judgement::NotNeeded(why) => return Ok(StepEnd::skipped(why)),
                 Judgement::Moved(why) => {
                     let failure = Failure::new(FailureKind::Conflict, why)
@@ -225,12 +377,12 @@ impl<'a> Run<'a> {
                 }
                 Judgement::Refused(failure) => return Ok(StepEnd::failed(failure)),
             };
-            let prepared = match gate.prepare(&write, &audit_id(self.writer.run(), step.n, self.journal.now())) {
+            let prepared = match gate.prepare(&write, &audit_id(&self.run, step.n, self.journal.now())) {
                 Ok(prepared) => prepared,
                 Err(failure) => return Ok(StepEnd::failed(failure)),
             };
             let backup = self.back_up(step, &live)?;
-            self.writer.append(Record::Intent {
+            self.writer().append(Record::Intent {
                 n: step.n,
                 object: write.object().clone(),
                 write: write.word().to_owned(),
@@ -241,7 +393,7 @@ impl<'a> Run<'a> {
             })?;
             if !last {
                 let at = self.journal.now();
-                tell(&self.events, RunEvent::StepStarted { n: step.n, object: write.object().clone(), at });
+                self.tell(RunEvent::StepStarted { n: step.n, object: write.object().clone(), at });
             }
             #[cfg(debug_assertions)]
             fault::point(Point::AfterIntent, step.n, &self.stop).await;
@@ -268,93 +420,16 @@ impl<'a> Run<'a> {
         let json = match live {
             Live::ConfigMap(map) => &map.json,
             Live::Pod(pod) => &pod.json,
+            Live::Workload(workload) => &workload.json,
             Live::Absent => return Ok(None),
         };
-        self.writer.backup(step.n, step.write.object(), json).map(Some)
+        self.writer().backup(step.n, step.write.object(), json).map(Some)
     }
+}
 
-    /// Records and tells how a step ended. False where the journal could not take it.
-    fn close(&mut self, step: &Step, mut ended: StepEnd) -> bool {
-        let object = step.write.object().clone();
-        let recorded = self.writer.append(Record::Outcome {
-            n: step.n,
-            object: object.clone(),
-            outcome: ended.outcome,
-            status: ended.status.clone(),
-            uid: ended.sent.uid.take(),
-            resource_version: ended.sent.resource_version.take(),
-        });
-        if let Some(failure) = ended.failure.take() {
-            self.note(failure);
-        }
-        let (n, outcome, at) = (step.n, ended.outcome, self.journal.now());
-        self.outcomes.insert(n, outcome);
-        let mut status = ended.status;
-        let ok = recorded.is_ok();
-        if let Err(failure) = recorded {
-            status = format!("{status} (not in the journal: {})", failure.summary);
-            self.note(failure);
-        }
-        tell(&self.events, RunEvent::StepEnded { n, object, outcome, status, at });
-        ok
-    }
-
-    /// Records and tells what reading back found of a step of an earlier process.
-    ///
-    /// # Errors
-    /// The journal cannot be written.
-    pub(super) fn found(&mut self, step: &Step, landed: &Landed) -> Result<(), Failure> {
-        let (found, detail) = in_words(landed);
-        let object = step.write.object().clone();
-        self.writer.append(Record::Found { n: step.n, object, landed: found, detail: detail.clone() })?;
-        let failure = |why: String| Failure::new(FailureKind::Conflict, why);
-        let ended = match found {
-            Found::AsWritten => StepEnd::done(&detail, Sent::default()),
-            Found::AsBefore => StepEnd { failure: None, ..StepEnd::failed(failure(detail)) },
-            Found::Otherwise => StepEnd::bad(Outcome::Unknown, failure(detail)),
-        };
-        if self.close(step, ended) { Ok(()) } else { Err(failure("the journal cannot be written".to_owned())) }
-    }
-
-    /// Appends a record of the run as a whole.
-    pub(super) fn append(&mut self, record: Record) -> Result<(), Failure> {
-        self.writer.append(record)
-    }
-
-    fn note(&mut self, failure: Failure) {
-        self.first_failure.get_or_insert(failure);
-    }
-
-    /// Records and tells that no further step begins, and why.
-    pub(super) fn stopped(&mut self, why: &str) {
-        if let Err(failure) = self.writer.append(Record::Stopped { why: why.to_owned() }) {
-            self.note(failure);
-        }
-        tell(&self.events, RunEvent::Stopped { why: why.to_owned(), at: self.journal.now() });
-    }
-
-    /// Records and tells the end.
-    pub(super) fn end(mut self) -> RunSummary {
-        let count = |outcome: Outcome| self.outcomes.values().filter(|ended| **ended == outcome).count();
-        let (done, failed) = (count(Outcome::Done), count(Outcome::Failed));
-        let (skipped, unknown) = (count(Outcome::Skipped), count(Outcome::Unknown));
-        let left = self.plan.steps.len().saturating_sub(self.outcomes.len());
-        if let Err(failure) = self.writer.append(Record::Ended { done, failed, skipped, unknown, left }) {
-            self.note(failure);
-        }
-        let summary = RunSummary {
-            run: self.writer.run().to_owned(),
-            journal: self.writer.folder().display().to_string(),
-            done,
-            failed,
-            skipped,
-            unknown,
-            left,
-            first_failure: self.first_failure,
-        };
-        tell(&self.events, RunEvent::Ended { at: self.journal.now(), summary: summary.clone() });
-        summary
-    }
+/// A stray that is not there any more is what was wanted.
+fn went_by_itself(write: &Write, live: &Live) -> bool {
+    matches!((write, live), (Write::DeletePod { seen: Some(_), .. }, Live::Absent))
 }
 
 /// The answer was lost: only the write being there proves anything. That it is not there yet does not: a slow admission
@@ -388,12 +463,13 @@ fn done_word(write: &Write) -> &'static str {
         Write::PutConfigMap { .. } => "written",
         Write::CreateConfigMap { .. } => "created",
         Write::DeletePod { .. } => "deleted",
+        Write::PatchImage { .. } => "image set",
     }
 }
 
 fn guard_of(write: &Write) -> Guard {
     match write {
-        Write::PutConfigMap { at, .. } => Guard::Version(at.clone()),
+        Write::PutConfigMap { at, .. } | Write::PatchImage { at, .. } => Guard::Version(at.clone()),
         Write::CreateConfigMap { .. } => Guard::Absence,
         Write::DeletePod { uid, .. } => Guard::Uid { uid: uid.clone() },
     }

@@ -2,7 +2,8 @@
 //!
 //! `PROW_BREAKGLASS_FAULT=POINT:N` with the step's number: `after-intent` and `after-send` end the process at once, as
 //! kill -9 does; `panic-at-step` panics; `hold-before-send` waits, intent on disk, until somebody kills the process or asks
-//! the run to stop (then the step goes on, as a request in flight would).
+//! the run to stop (then the step goes on, as a request in flight would). `slow:MILLISECONDS` holds every step that long, so
+//! that something can happen in the middle.
 
 use super::StopToken;
 
@@ -21,6 +22,10 @@ pub enum Point {
 pub async fn point(point: Point, n: usize, stop: &StopToken) {
     let Ok(wish) = std::env::var(VARIABLE) else { return };
     let Some((name, step)) = wish.split_once(':') else { return };
+    if let ("slow", Point::AfterIntent, Ok(millis)) = (name, point, step.parse()) {
+        tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+        return;
+    }
     if step.parse() != Ok(n) {
         return;
     }

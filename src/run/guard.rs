@@ -1,7 +1,10 @@
 //! Does a step still hold? What the plan saw against what is there now. Pure: preview and run ask the same function.
 
-use crate::cluster::live::{LiveConfigMap, LivePod};
-use crate::model::{ConfigMapBody, Failure, FailureKind, ObjectRef, ObjectVersion, Write, content_digest};
+use crate::cluster::live::{LiveConfigMap, LivePod, LiveWorkload};
+use crate::model::{
+    ConfigMapBody, Failure, FailureKind, ImageChange, ObjectRef, ObjectVersion, SeenPod, WorkloadState, Write,
+    content_digest, images_before,
+};
 use crate::repair::RepairId;
 
 /// What is there now.
@@ -9,6 +12,7 @@ use crate::repair::RepairId;
 pub enum Live {
     ConfigMap(Box<LiveConfigMap>),
     Pod(LivePod),
+    Workload(Box<LiveWorkload>),
     Absent,
 }
 
@@ -41,9 +45,19 @@ pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
             }
         }
         (Write::DeletePod { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
-        (Write::DeletePod { uid, .. }, Live::Pod(pod)) => judge_pod(repair, write, uid, pod),
-        (Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. }, Live::Pod(_))
-        | (Write::DeletePod { object, .. }, Live::ConfigMap(_)) => {
+        (Write::DeletePod { uid, seen, .. }, Live::Pod(pod)) => judge_pod(repair, write, uid, seen.as_ref(), pod),
+        (Write::PatchImage { object, .. }, Live::Absent) => {
+            Judgement::Moved(format!("{object} was deleted after the plan was made"))
+        }
+        (Write::PatchImage { object, at, images }, Live::Workload(live)) => {
+            judge_patch(object, at, images, &live.state)
+        }
+        (
+            Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. },
+            Live::Pod(_) | Live::Workload(_),
+        )
+        | (Write::DeletePod { object, .. }, Live::ConfigMap(_) | Live::Workload(_))
+        | (Write::PatchImage { object, .. }, Live::ConfigMap(_) | Live::Pod(_)) => {
             Judgement::Refused(Failure::new(FailureKind::Refused, format!("what was read is not {object}")))
         }
     }
@@ -86,18 +100,63 @@ fn judge_put(object: &ObjectRef, at: &ObjectVersion, body: &ConfigMapBody, live:
     Judgement::Moved(format!("labels or annotations of {object} were changed{who}, after the plan was made"))
 }
 
-fn judge_pod(repair: RepairId, write: &Write, uid: &str, pod: &LivePod) -> Judgement {
+fn judge_patch(object: &ObjectRef, at: &ObjectVersion, images: &[ImageChange], live: &WorkloadState) -> Judgement {
+    let who = live.by_whom();
+    if live.uid != at.uid {
+        return Judgement::Moved(format!("{object} was deleted and made anew{who} after the plan was made"));
+    }
+    if live.has(images) {
+        return Judgement::NotNeeded(format!("{object} has these images already: it was written{who}"));
+    }
+    if live.digest_of(images) != Some(images_before(images)) {
+        return Judgement::Moved(format!("images of {object} were changed{who}, after the plan was made"));
+    }
+    if live.paused {
+        return Judgement::Refused(
+            Failure::new(FailureKind::Refused, format!("{object} is paused: it would not roll the image out"))
+                .hint(format!("kubectl -n {} rollout resume deployment {}", object.namespace, object.name)),
+        );
+    }
+    // Its status moves the version all the time; the images are what matters, and the patch carries the version that
+    // was just looked at.
+    Judgement::Holds(Write::PatchImage {
+        object: object.clone(),
+        at: ObjectVersion { resource_version: live.resource_version.clone(), ..at.clone() },
+        images: images.to_vec(),
+    })
+}
+
+fn judge_pod(repair: RepairId, write: &Write, uid: &str, seen: Option<&SeenPod>, pod: &LivePod) -> Judgement {
     if pod.uid != uid {
         return Judgement::NotNeeded("another pod has the name now; it is left alone".to_owned());
     }
     if pod.deleting {
         return Judgement::NotNeeded("it is being deleted already".to_owned());
     }
+    if let (Write::DeletePod { object, uid, .. }, Some(seen)) = (write, seen) {
+        return judge_seen(object, uid, seen, pod);
+    }
     match repair {
         // Kicked is what does not come up: a pod that came up by itself is what everybody waits for.
         RepairId::Kick if pod.ready => Judgement::NotNeeded("it is Ready by now; it is left alone".to_owned()),
-        RepairId::Kick | RepairId::SyncConfig | RepairId::Undo => Judgement::Holds(write.clone()),
+        RepairId::Kick | RepairId::SyncConfig | RepairId::Rollback | RepairId::DeleteStrays | RepairId::Undo => {
+            Judgement::Holds(write.clone())
+        }
     }
+}
+
+/// A pod that moved since the plan was made is judged again: it may have begun to run, or be nobody's business any more.
+fn judge_seen(object: &ObjectRef, uid: &str, seen: &SeenPod, pod: &LivePod) -> Judgement {
+    if pod.resource_version != seen.resource_version {
+        if !pod.made_by_prow {
+            return Judgement::NotNeeded("it lost Prow's label since; it is left alone".to_owned());
+        }
+        if pod.phase == "Running" && !seen.running {
+            return Judgement::NotNeeded("it runs by now; it is left alone".to_owned());
+        }
+    }
+    let seen = SeenPod { resource_version: pod.resource_version.clone(), running: seen.running };
+    Judgement::Holds(Write::DeletePod { object: object.clone(), uid: uid.to_owned(), seen: Some(seen) })
 }
 
 fn by_whom(live: &LiveConfigMap) -> String {

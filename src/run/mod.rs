@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use crate::cluster::Cluster;
 use crate::journal::Mode;
 use crate::model::{Alias, ClusterIdentity, Failure, FailureKind, Key};
-use crate::repair::undo::{LiveConfigMaps, UndoSource};
+use crate::repair::undo::{LiveObjects, UndoSource};
 
 pub use execute::start;
 pub use preview::preview;
@@ -41,7 +41,7 @@ pub struct Operator {
     pub mode: Mode,
 }
 
-/// Reads what [`undo::plan`](crate::repair::undo::plan) needs: the ConfigMaps that a run wrote, as they are now.
+/// Reads what [`undo::plan`](crate::repair::undo::plan) needs: what a run wrote, as it is now.
 ///
 /// # Errors
 /// One of them could not be read, or a cluster is another one than the run's: what lies there under the same name is no
@@ -50,15 +50,19 @@ pub async fn read_for_undo(
     source: &UndoSource,
     identities: &[ClusterIdentity],
     clusters: &Clusters,
-) -> Result<LiveConfigMaps, Failure> {
+) -> Result<LiveObjects, Failure> {
     for identity in identities {
         crate::cluster::gate::prove(cluster_of(clusters, &identity.alias)?, identity).await?;
     }
-    let mut live = LiveConfigMaps::new();
+    let mut live = LiveObjects::default();
     for object in source.config_maps() {
         let key = Key::new(object.namespace.clone(), object.name.clone());
         let state = cluster_of(clusters, &object.cluster)?.config_map(&key).await?;
-        live.insert((object.cluster.clone(), key), state);
+        live.config_maps.insert((object.cluster.clone(), key), state);
+    }
+    for object in source.workloads() {
+        let found = cluster_of(clusters, &object.cluster)?.live_workload(object).await?;
+        live.workloads.insert(object.clone(), found.map(|found| found.state));
     }
     Ok(live)
 }
@@ -78,5 +82,7 @@ fn expected<'a>(identities: &'a [ClusterIdentity], alias: &Alias) -> Result<&'a 
     })
 }
 
+#[cfg(test)]
+mod strays_tests;
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,9 @@ async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) 
             Ok(Judgement::NotNeeded(detail)) => {
                 return Ok(match write {
                     Write::DeletePod { .. } => Answer::Gone,
-                    Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => Answer::Moved { detail },
+                    Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => {
+                        Answer::Moved { detail }
+                    }
                 });
             }
             Ok(Judgement::Moved(detail)) => return Ok(Answer::Moved { detail }),

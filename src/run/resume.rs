@@ -131,7 +131,14 @@ fn as_sent(step: &Step, begun: &StepRecord) -> Write {
         (Write::PutConfigMap { object, body, .. }, Some(Guard::Version(at))) => {
             Write::PutConfigMap { object: object.clone(), at: at.clone(), body: body.clone() }
         }
-        (Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. }, _) => step.write.clone(),
+        // What these are read back by does not hang on the version that they went out on.
+        (
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::PatchImage { .. },
+            _,
+        ) => step.write.clone(),
     }
 }
 
@@ -206,11 +213,11 @@ async fn take_over(
         let to_do = standing.is_to_do();
         match standing {
             Standing::Finished(ended) | Standing::Failed(ended) => {
-                run.outcomes.insert(step.n, ended.outcome);
+                run.tally.outcomes.insert(step.n, ended.outcome);
             }
             Standing::ReadBack(landed) => run.found(step, &landed)?,
             Standing::Unknowable(_) => {
-                run.outcomes.insert(step.n, Outcome::Unknown);
+                run.tally.outcomes.insert(step.n, Outcome::Unknown);
             }
             Standing::NotBegun => {}
         }

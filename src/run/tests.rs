@@ -62,7 +62,7 @@ impl Scene {
             let uid = format!("u-{n}");
             server.put_pod(&pod_path(n), &uid, false);
             let object = ObjectRef::new(&Alias::service(), "prow", Kind::Pod, &format!("hook-{n}"));
-            writes.push(Write::DeletePod { object, uid });
+            writes.push(Write::DeletePod { object, uid, seen: None });
         }
         let plan = plan_of(RepairId::SyncConfig, &server, writes);
         let dir = TempDir::new().unwrap();

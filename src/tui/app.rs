@@ -7,6 +7,7 @@ use crate::model::{Alias, Component, Failure, ObjectRef, Outcome, RunSummary, Sn
 use crate::present::DiffLine;
 use crate::repair::{Plan, Preview, Request};
 
+use super::astray::{RollbackState, StraysState};
 use super::msg::Exit;
 use super::theme::Theme;
 
@@ -29,6 +30,8 @@ pub struct App {
     pub picture: Picture,
     pub overview: Overview,
     pub config: Config,
+    pub strays: StraysState,
+    pub rollback: RollbackState,
     pub planning: Planning,
     pub run: Option<RunView>,
     /// The newest run of this session that put something in the place of something else.
@@ -59,17 +62,22 @@ pub enum Mode {
 pub enum Screen {
     Overview,
     Config,
+    Strays,
+    Rollback,
     Plan,
     Run,
 }
 
 impl Screen {
-    pub const ALL: [Screen; 4] = [Screen::Overview, Screen::Config, Screen::Plan, Screen::Run];
+    pub const ALL: [Screen; 6] =
+        [Screen::Overview, Screen::Config, Screen::Strays, Screen::Rollback, Screen::Plan, Screen::Run];
 
     pub fn name(self) -> &'static str {
         match self {
             Screen::Overview => "Overview",
             Screen::Config => "Config",
+            Screen::Strays => "Strays",
+            Screen::Rollback => "Rollback",
             Screen::Plan => "Plan",
             Screen::Run => "Run",
         }
@@ -356,6 +364,8 @@ impl App {
                 diff: None,
                 scroll: 0,
             },
+            strays: StraysState::default(),
+            rollback: RollbackState { tag: None, outlook: None },
             planning: Planning::Empty,
             run: None,
             undo: None,

@@ -8,6 +8,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::app::{
     App, ConfigPane, DryRun, Field, Modal, Mode, OverviewPane, Picture, Place, Planning, Screen, Undoable,
 };
+use super::astray::StraysPane;
 use super::msg::{Command, Msg};
 use crate::diagnose::{DriftState, NextStep};
 use crate::repair::{RepairId, Request};
@@ -57,8 +58,8 @@ impl Places {
             | (Places::Asking, Place::Asking) => true,
             (Places::Only(screen), Place::Screen(now)) => screen == now,
             (Places::Panes, Place::Screen(now)) => match now {
-                Screen::Overview | Screen::Config | Screen::Plan => true,
-                Screen::Run => false,
+                Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
+                Screen::Rollback | Screen::Run => false,
             },
             (Places::Screens, Place::Reading)
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
@@ -113,6 +114,7 @@ pub static KEYS: &[Binding] = &[
         "keys, then their diff",
         Shown
     ),
+    key!("Enter", [KeyCode::Enter], Places::Only(Screen::Strays), Command::Open, "open", "pods of the group", Shown),
     key!(
         "Enter",
         [KeyCode::Enter],
@@ -131,6 +133,15 @@ pub static KEYS: &[Binding] = &[
         Command::Undo,
         "undo plan",
         "plan that undoes the newest run that can be undone",
+        Shown
+    ),
+    key!(
+        "i",
+        [Char('i')],
+        Places::Only(Screen::Strays),
+        Command::ToggleRunning,
+        "running too",
+        "plan for those that run as well, or leave them",
         Shown
     ),
     key!("d", [Char('d')], Places::Only(Screen::Config), Command::Diff, "diff", "the diff of the key", Shown),
@@ -161,8 +172,10 @@ pub static KEYS: &[Binding] = &[
     key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
     key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),
     key!("2", [Char('2')], Places::Screens, Command::Show(Screen::Config), "Config", "Config", HelpOnly),
-    key!("3", [Char('3')], Places::Screens, Command::Show(Screen::Plan), "Plan", "Plan", HelpOnly),
-    key!("4", [Char('4')], Places::Screens, Command::Show(Screen::Run), "Run", "Run", HelpOnly),
+    key!("3", [Char('3')], Places::Screens, Command::Show(Screen::Strays), "Strays", "Strays", HelpOnly),
+    key!("4", [Char('4')], Places::Screens, Command::Show(Screen::Rollback), "Rollback", "Rollback", HelpOnly),
+    key!("5", [Char('5')], Places::Screens, Command::Show(Screen::Plan), "Plan", "Plan", HelpOnly),
+    key!("6", [Char('6')], Places::Screens, Command::Show(Screen::Run), "Run", "Run", HelpOnly),
     key!("Tab", [KeyCode::Tab], Places::Panes, Command::NextPane, "pane", "next pane", Shown),
     key!("Shift-Tab", [KeyCode::BackTab], Places::Panes, Command::PreviousPane, "pane", "previous pane", HelpOnly),
     key!("j, Down", [Char('j'), KeyCode::Down], Places::Lists, Command::Down, "down", "down", HelpOnly),
@@ -239,7 +252,9 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         Command::Log => match (app.screen, app.component_of_selection()) {
             (Screen::Overview, Some(_)) => Ok(()),
             (Screen::Overview, None) => Err("no component here: Tab"),
-            (Screen::Config | Screen::Plan | Screen::Run, _) => Err("on Overview only"),
+            (Screen::Config | Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run, _) => {
+                Err("on Overview only")
+            }
         },
         Command::Diff => match app.screen {
             Screen::Config => app.config.key.as_ref().map(|_| ()).ok_or("no key selected"),
@@ -247,27 +262,31 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
                 Planning::Ready(_) => Ok(()),
                 Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => Err("no plan"),
             },
-            Screen::Overview | Screen::Run => Err("on Config and Plan only"),
+            Screen::Overview | Screen::Strays | Screen::Rollback | Screen::Run => Err("on Config and Plan only"),
         },
         Command::Filter => match app.screen {
             Screen::Overview | Screen::Config => seen,
-            Screen::Plan | Screen::Run => Err("no list here"),
+            Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => Err("no filter here"),
         },
         Command::Arm => seen,
         // Where words are typed, a frozen picture would hide what they come to.
         Command::Freeze => match app.screen {
-            Screen::Overview | Screen::Config => seen,
-            Screen::Plan | Screen::Run => Err("on Overview and Config only"),
+            Screen::Overview | Screen::Config | Screen::Strays | Screen::Rollback => seen,
+            Screen::Plan | Screen::Run => Err("not on Plan and Run"),
         },
         Command::Copy => copyable(app),
         Command::Suspend if app.run_is_going() => Err("a run goes on"),
+        Command::ToggleRunning => match app.screen {
+            Screen::Strays => seen,
+            Screen::Overview | Screen::Config | Screen::Rollback | Screen::Plan | Screen::Run => Err("on Strays only"),
+        },
         Command::NextPane | Command::PreviousPane => match app.screen {
-            Screen::Overview | Screen::Config => Ok(()),
+            Screen::Overview | Screen::Config | Screen::Strays => Ok(()),
             Screen::Plan => match app.planning {
                 Planning::Ready(_) => Ok(()),
                 Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => Err("no plan"),
             },
-            Screen::Run => Err("one pane"),
+            Screen::Rollback | Screen::Run => Err("one pane"),
         },
         Command::Suspend
         | Command::Show(_)
@@ -306,7 +325,11 @@ fn openable(app: &App) -> Result<(), &'static str> {
             },
             (Planning::Empty | Planning::Making { .. } | Planning::Refused { .. }, _) => Err("no plan"),
         },
-        Screen::Run => Err("nothing to open"),
+        Screen::Strays => match app.strays.pane {
+            StraysPane::Groups => app.strays.group.as_ref().map(|_| ()).ok_or("no group selected"),
+            StraysPane::Pods => Err("nothing deeper"),
+        },
+        Screen::Rollback | Screen::Run => Err("nothing to open"),
     }
 }
 
@@ -346,7 +369,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
             // The next step, where it repairs the selected finding too; else the finding's own first repair.
             let of_finding = app.selected_finding().map(|finding| finding.repairs.as_slice()).unwrap_or_default();
             let repair = next.filter(|next| of_finding.contains(next)).or(of_finding.first().copied()).or(next);
-            repair.map(Request::new).ok_or("no repair for it")
+            repair.map(|repair| app.request_for(repair)).ok_or("no repair for it")
         }
         Screen::Config => {
             let map = app.selected_map().ok_or("no map selected")?;
@@ -363,13 +386,16 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         }
         Screen::Plan => match &app.planning {
             Planning::Refused { again: Some(request), .. } => Ok(request.clone()),
-            Planning::Ready(sheet) => sheet.again.clone().ok_or("an undo plan: u on 4 Run"),
+            Planning::Ready(sheet) => sheet.again.clone().ok_or("an undo plan: u on 6 Run"),
             Planning::Refused { again: None, .. } | Planning::Empty => {
-                next.map(Request::new).ok_or("no repair is next")
+                next.map(|repair| app.request_for(repair)).ok_or("no repair is next")
             }
             Planning::Making { .. } => Err("being made"),
         },
-        Screen::Run => next.map(Request::new).ok_or("no repair is next"),
+        Screen::Strays if seen.diagnosis.strays.total() == 0 => Err("no strays"),
+        Screen::Strays => Ok(app.request_for(RepairId::DeleteStrays)),
+        Screen::Rollback => app.rollback_request(seen).ok_or("no tag to roll back to"),
+        Screen::Run => next.map(|repair| app.request_for(repair)).ok_or("no repair is next"),
     }
 }
 
@@ -386,6 +412,8 @@ fn copyable(app: &App) -> Result<(), &'static str> {
             Planning::Ready(_) | Planning::Refused { .. } => true,
             Planning::Empty | Planning::Making { .. } => false,
         },
+        (_, Screen::Strays) => app.strays.pod.is_some(),
+        (_, Screen::Rollback) => app.rollback.tag.is_some(),
         (_, Screen::Run) => app.run.is_some(),
     };
     if there { Ok(()) } else { Err("nothing to copy") }
@@ -415,6 +443,8 @@ pub fn copy_text(app: &App) -> Option<String> {
             Planning::Refused { failure, .. } => Some(crate::present::failure(failure).join("\n")),
             Planning::Empty | Planning::Making { .. } => None,
         },
+        Screen::Strays => app.selected_stray().map(|judged| judged.pod.object.name.clone()),
+        Screen::Rollback => app.rollback.tag.clone(),
         Screen::Run => app.run.as_ref().map(|run| format!("{} {}", run.run, run.journal)),
     }
 }

@@ -15,6 +15,7 @@
 //! To add a screen: a variant of [`app::Screen`], its state in `App`, a file in `view/`, its keys in [`keymap::KEYS`].
 
 pub mod app;
+pub mod astray;
 pub mod keymap;
 pub mod msg;
 pub mod picture;

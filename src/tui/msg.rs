@@ -63,6 +63,8 @@ pub enum Command {
     Diff,
     Plan,
     Undo,
+    /// Whether a plan deletes strays that run as well.
+    ToggleRunning,
     Arm,
     Freeze,
     Refresh,

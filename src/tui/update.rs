@@ -14,6 +14,7 @@ use super::app::{
     ARMED_IDLE_SECONDS, App, Attention, ConfigPane, DIFF_CONTEXT, DryRun, Field, Leaving, Modal, Mode, Observation,
     OverviewPane, Picture, Place, PlanPane, PlanSheet, Planning, Screen, live_map,
 };
+use super::astray::{self, RunningOnes, StraysPane};
 use super::keymap;
 use super::msg::{Command, Effect, Exit, Msg};
 
@@ -126,6 +127,16 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Show(screen) => {
             forget_typed(app);
             app.screen = screen;
+            if screen == Screen::Rollback {
+                astray::look_ahead(app);
+            }
+        }
+        Command::ToggleRunning => {
+            app.strays.running = app.strays.running.other();
+            app.notice = Some(match app.strays.running {
+                RunningOnes::Left => "those that run are left".to_owned(),
+                RunningOnes::Deleted => "those that run are planned for as well".to_owned(),
+            });
         }
         Command::NextPane => moves::pane(app, moves::Turn::Next),
         Command::PreviousPane => moves::pane(app, moves::Turn::Previous),
@@ -209,7 +220,8 @@ fn open(app: &mut App) {
             ConfigPane::Maps => app.config.pane = ConfigPane::Keys,
             ConfigPane::Keys | ConfigPane::Diff => app.config.pane = ConfigPane::Diff,
         },
-        Screen::Plan | Screen::Run => {}
+        Screen::Strays => app.strays.pane = StraysPane::Pods,
+        Screen::Rollback | Screen::Plan | Screen::Run => {}
     }
 }
 
@@ -236,7 +248,11 @@ fn back(app: &mut App) {
             forget_typed(app);
             app.screen = Screen::Overview;
         }
-        Screen::Run => app.screen = Screen::Overview,
+        Screen::Strays => match app.strays.pane {
+            StraysPane::Pods => app.strays.pane = StraysPane::Groups,
+            StraysPane::Groups => app.screen = Screen::Overview,
+        },
+        Screen::Rollback | Screen::Run => app.screen = Screen::Overview,
     }
 }
 
@@ -252,7 +268,7 @@ fn freeze(app: &mut App) {
 fn filter_field(app: &mut App) -> &mut String {
     match app.screen {
         Screen::Config => &mut app.config.filter,
-        Screen::Overview | Screen::Plan | Screen::Run => &mut app.overview.filter,
+        Screen::Overview | Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => &mut app.overview.filter,
     }
 }
 
@@ -370,10 +386,10 @@ fn thawed(app: &mut App) -> Option<Observation> {
 }
 
 fn title(request: &Request) -> String {
-    if request.maps.is_empty() {
-        request.repair.to_string()
-    } else {
-        format!("{} {}", request.repair, request.maps.join(", "))
+    match (&request.to, request.maps.as_slice()) {
+        (Some(tag), _) => format!("{} to {tag}", request.repair),
+        (None, []) => request.repair.to_string(),
+        (None, maps) => format!("{} {}", request.repair, maps.join(", ")),
     }
 }
 

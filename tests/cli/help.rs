@@ -16,8 +16,11 @@ fn each_command_has_a_help_of_its_own() {
         assert!(shared.ends_with("--- stderr\n--- exit code 0\n"), "{shared}");
         own.trim_end().to_owned()
     };
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 15] = [
         &["status", "-h"],
+        &["strays", "-h"],
+        &["history", "-h"],
+        &["automation", "-h"],
         &["config", "-h"],
         &["config", "diff", "-h"],
         &["config", "render", "-h"],

@@ -24,5 +24,10 @@ mod preview;
 mod race;
 mod screens;
 mod smoke;
+mod smoke_strays;
+mod strays;
+#[cfg(debug_assertions)]
+mod strays_faults;
+mod strays_screens;
 mod support;
 mod terminal;

@@ -68,8 +68,8 @@ fn the_whole_repair_with_keys() {
     assert!(!healthy.contains("BAD "), "{healthy}");
 
     // Pods cannot be put back; what can is the ConfigMap.
-    terminal.press("4").see_all(&["[4 Run]", "UNDO u makes the plan that undoes r-0001"]);
-    terminal.press("u").see_all(&["[3 Plan]", "UNDOES run r-0001", "accepted", "To run it, type"]);
+    terminal.press("6").see_all(&["[6 Run]", "UNDO u makes the plan that undoes r-0001"]);
+    terminal.press("u").see_all(&["[5 Plan]", "UNDOES run r-0001", "accepted", "To run it, type"]);
     terminal.press(ESC).see("[1 Overview]");
     terminal.press("q");
     let ended = terminal.end();

@@ -196,14 +196,14 @@ impl Terminal {
         self.press(&words);
         self.see(&format!("> {words}_"));
         self.press(ENTER);
-        self.see("[4 Run]");
+        self.see("[6 Run]");
     }
 
     /// `p`, and waits until the server's dry run was answered.
     pub fn plan(&mut self) -> String {
         self.press("p");
         self.see_that("an answered dry run", |text| {
-            text.contains("[3 Plan]") && (text.contains("READ-ONLY: A to arm") || text.contains("To run it, type"))
+            text.contains("[5 Plan]") && (text.contains("READ-ONLY: A to arm") || text.contains("To run it, type"))
         })
     }
 

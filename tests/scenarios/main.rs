@@ -5,6 +5,7 @@
 mod support;
 
 mod corners;
+mod strays;
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,7 @@ fn after(plan: &Plan, mut snapshot: Snapshot, now: &str) -> Snapshot {
                     component.pods.retain(|pod| pod.object.uid != object.uid);
                 }
             }
+            Write::PatchImage { .. } => panic!("no images change in these incidents"),
         }
     }
     snapshot

@@ -10,4 +10,5 @@ mod hands;
 mod keys;
 mod pictures;
 mod runs;
+mod strays;
 mod terminal;

@@ -7,7 +7,7 @@ use ratatui::style::{Color, Modifier};
 use crate::hands::{Hands, SMALL, WIDE};
 use crate::support::{self, at};
 
-fn both(name: &str, prepare: impl Fn(&mut Hands), snapshot: fn() -> prow_breakglass::model::Snapshot) {
+pub fn both(name: &str, prepare: impl Fn(&mut Hands), snapshot: fn() -> prow_breakglass::model::Snapshot) {
     for size in [SMALL, WIDE] {
         let mut hands = Hands::new(snapshot(), size);
         prepare(&mut hands);
@@ -139,7 +139,7 @@ fn what_is_too_small_says_so() {
 #[test]
 fn every_screen_tells_where_it_is() {
     for size in [SMALL, WIDE] {
-        for screen in ["1", "2", "3", "4"] {
+        for screen in ["1", "2", "3", "4", "5", "6"] {
             let text = Hands::on_incident(size).keys(screen).text();
             for words in ["prow-services", "35.1.2.3", "oncall@example.org", "READ-ONLY", "6a70de1", "data: svc 1s"] {
                 assert!(text.contains(words), "{words} on {screen} at {size:?}\n{text}");
@@ -152,7 +152,7 @@ fn every_screen_tells_where_it_is() {
 fn without_utf8_everything_is_ascii() {
     let mut hands = Hands::on_incident(WIDE);
     hands.app.theme = Theme { palette: Palette::Ansi, charset: Charset::Ascii };
-    for keys in ["1", "2", "3", "4", "?"] {
+    for keys in ["1", "2", "3", "4", "5", "6", "?"] {
         let text = hands.keys(keys).text();
         assert!(text.is_ascii(), "{text}");
     }

@@ -42,7 +42,8 @@ fn child() {
         Some(_) => vec![Failure::new(FailureKind::Tool, "cannot read the journal")],
         None => Vec::new(),
     };
-    let session = Session { snapshots, refresh, keep, clusters: Clusters::new(), journal, notes, theme: THEME };
+    let (clusters, timeout) = (Arc::new(Clusters::new), Duration::from_secs(5));
+    let session = Session { snapshots, refresh, keep, clusters, timeout, journal, notes, theme: THEME };
     eprintln!("PID={}", std::process::id());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let code = match runtime.block_on(run(session)) {

@@ -3,14 +3,16 @@
 //! Another test target uses them with `#[path = "../support/mod.rs"] mod support;`. Times are fixed: the incident is seen
 //! at [`NOW`].
 
-use std::collections::BTreeMap;
+pub mod strays;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use prow_breakglass::model::{
-    Alias, Candidate, ClusterIdentity, ClusterView, Component, ComponentPod, ConfigFlags, ConfigMapState, ConfigMount,
-    ConfigPath, Container, ContainerState, Desired, DesiredConfigMap, DesiredEntry, EndpointCount, Endpoints, Exit,
-    FIELD_MANAGER, Key, Kind, LogLine, ObjectRef, Objection, ProwJobTimes, ProwSettings, Revision, Snapshot, Source,
-    SourceStatus, Timestamp, Values, Writer,
+    Alias, Candidate, ClusterIdentity, ClusterStanding, ClusterView, Component, ComponentPod, ConfigFlags,
+    ConfigMapState, ConfigMount, ConfigPath, Container, ContainerState, Desired, DesiredConfigMap, DesiredEntry,
+    EndpointCount, Endpoints, Exit, FIELD_MANAGER, Key, Kind, LogLine, ObjectRef, Objection, PodCensus, ProwJob,
+    ProwSettings, Revision, Snapshot, Source, SourceStatus, Timestamp, Values, Writer,
 };
 
 pub const NOW: &str = "2019-01-23T16:10:02Z";
@@ -57,6 +59,7 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         ready: desired,
         suspended: false,
         spec_images: vec![image(role)],
+        container: role.to_owned(),
         config: ConfigFlags {
             config_path: path("/etc/config/config.yaml", "config", Some("config.yaml")),
             job_config_path: path("/etc/job-config", "job-config", None),
@@ -69,6 +72,10 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         mounts: ["config", "job-config", "plugins"].map(mount).to_vec(),
         pods,
         rolled_out: Some(at("2019-01-18T18:11:00Z")),
+        writers: Vec::new(),
+        tracking: Vec::new(),
+        paused: false,
+        trouble: None,
     }
 }
 
@@ -225,8 +232,8 @@ fn bad() -> Candidate {
     candidate(revision, &bad_job_config(), vec![objection])
 }
 
-fn prowjob(name: &str, job_type: &str, created: &str, pending: Option<&str>, completed: Option<&str>) -> ProwJobTimes {
-    ProwJobTimes {
+fn prowjob(name: &str, job_type: &str, created: &str, pending: Option<&str>, completed: Option<&str>) -> Arc<ProwJob> {
+    Arc::new(ProwJob {
         name: name.to_owned(),
         job: "ci-kubernetes-build".to_owned(),
         job_type: job_type.to_owned(),
@@ -235,7 +242,10 @@ fn prowjob(name: &str, job_type: &str, created: &str, pending: Option<&str>, com
         started: Some(at(created)),
         pending: pending.map(at),
         completed: completed.map(at),
-    }
+        cluster: "default".to_owned(),
+        agent: "kubernetes".to_owned(),
+        ..ProwJob::default()
+    })
 }
 
 fn components() -> Vec<Component> {
@@ -266,10 +276,8 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         config_map("job-config", "88412907", &live, written),
         config_map("plugins", "88300003", &values(&[("plugins.yaml", PLUGINS)]), "2019-01-10T09:00:00Z"),
     ];
+    let loading = ClusterView::loading(Alias::service(), ClusterStanding::Service, &context, &server);
     let service = ClusterView {
-        alias: Alias::service(),
-        context: context.clone(),
-        server: server.clone(),
         identity: known(ClusterIdentity {
             alias: Alias::service(),
             context,
@@ -281,7 +289,13 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         components: known(components),
         config_maps: known(maps.into_iter().map(|map| (map.key.clone(), map)).collect()),
         endpoints: known(endpoints(hook_ready)),
-        parts: Vec::new(),
+        job_pods: known(Vec::new()),
+        census: known(PodCensus { namespace: "test-pods".to_owned(), ..PodCensus::default() }),
+        pod_events: known(Vec::new()),
+        secrets_in_use: known(BTreeSet::new()),
+        rollouts: known(Vec::new()),
+        cron_jobs: known(Vec::new()),
+        ..loading
     };
     let mut candidates = vec![head.clone()];
     if head != good() {
@@ -292,6 +306,8 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         user: Some("oncall@example.org".to_owned()),
         service,
         clusters: BTreeMap::new(),
+        aliases: BTreeMap::new(),
+        gone_prowjobs: Vec::new(),
         prowjobs: known(Vec::new()),
         prow: known(ProwSettings {
             prowjob_namespace: NAMESPACE.to_owned(),

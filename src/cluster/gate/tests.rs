@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::fake::{FakeServer, Fault};
-use crate::model::{Alias, Kind, ObjectRef, ObjectVersion, Values};
+use crate::model::{Alias, ImageChange, Kind, ObjectRef, ObjectVersion, SeenPod, Values};
 
 fn body() -> ConfigMapBody {
     let values =
@@ -35,8 +35,19 @@ fn writes() -> Vec<Write> {
     vec![
         put("job-config", "u-1", "17"),
         Write::CreateConfigMap { object: config_map("plugins"), body: body() },
-        Write::DeletePod { object: pod("hook-1"), uid: "u-2".to_owned() },
+        Write::DeletePod { object: pod("hook-1"), uid: "u-2".to_owned(), seen: None },
+        patch(Kind::Deployment, "u-3", "18"),
+        patch(Kind::CronJob, "u-4", "19"),
     ]
+}
+
+fn patch(kind: Kind, uid: &str, version: &str) -> Write {
+    let images = vec![ImageChange {
+        container: "plank".to_owned(),
+        from: "gcr.io/k8s-prow/plank:v2".to_owned(),
+        to: "gcr.io/k8s-prow/plank:v1".to_owned(),
+    }];
+    Write::PatchImage { object: ObjectRef::new(&Alias::service(), "prow", kind, "plank"), at: at(uid, version), images }
 }
 
 fn parts(write: &Write, effect: Effect) -> (String, String, Value) {
@@ -74,6 +85,32 @@ fn a_delete_names_the_uid_and_forces_nothing() {
 }
 
 #[test]
+fn a_job_pod_is_deleted_only_as_it_was_looked_at() {
+    let seen = SeenPod { resource_version: "21".to_owned(), running: false };
+    let write = Write::DeletePod { object: pod("p-1"), uid: "u-2".to_owned(), seen: Some(seen) };
+    let (_, _, body) = parts(&write, Effect::Real);
+    assert_eq!(body["preconditions"], json!({"uid": "u-2", "resourceVersion": "21"}));
+}
+
+#[test]
+fn an_image_patch_names_images_and_preconditions_and_nothing_else() {
+    let request = request::build(&patch(Kind::Deployment, "u-3", "18"), Effect::Real, "id").unwrap();
+    assert_eq!(request.headers()["content-type"], "application/strategic-merge-patch+json");
+    let (method, uri, body) = parts(&patch(Kind::Deployment, "u-3", "18"), Effect::Real);
+    assert_eq!(
+        (method.as_str(), uri.as_str()),
+        ("PATCH", "/apis/apps/v1/namespaces/prow/deployments/plank?fieldManager=prow-breakglass")
+    );
+    let containers = json!([{"name": "plank", "image": "gcr.io/k8s-prow/plank:v1"}]);
+    let meta = json!({"uid": "u-3", "resourceVersion": "18"});
+    assert_eq!(body, json!({"metadata": meta, "spec": {"template": {"spec": {"containers": containers}}}}));
+
+    let (_, uri, body) = parts(&patch(Kind::CronJob, "u-4", "19"), Effect::Real);
+    assert_eq!(uri, "/apis/batch/v1/namespaces/prow/cronjobs/plank?fieldManager=prow-breakglass");
+    assert_eq!(body["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"], containers);
+}
+
+#[test]
 fn a_dry_run_differs_in_dry_run_only() {
     for write in writes() {
         let (method, uri, body) = parts(&write, Effect::Real);
@@ -85,7 +122,7 @@ fn a_dry_run_differs_in_dry_run_only() {
                 assert_eq!(dry_uri, uri);
                 assert_eq!(dry_body.as_object_mut().unwrap().remove("dryRun"), Some(json!(["All"])));
             }
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => {
+            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => {
                 assert_eq!(dry_uri, format!("{uri}&dryRun=All"))
             }
         }
@@ -99,7 +136,10 @@ fn nothing_goes_out_without_a_precondition() {
     for write in [
         put("job-config", "", "17"),
         put("job-config", "u-1", ""),
-        Write::DeletePod { object: pod("hook-1"), uid: String::new() },
+        patch(Kind::Deployment, "", "18"),
+        patch(Kind::Deployment, "u-3", ""),
+        patch(Kind::ReplicaSet, "u-3", "18"),
+        Write::DeletePod { object: pod("hook-1"), uid: String::new(), seen: None },
     ] {
         let failure = request::build(&write, Effect::Real, "id").unwrap_err();
         assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
@@ -112,14 +152,14 @@ fn only_names_get_into_a_url() {
     for name in ["", "..", "a/b", "a?b", "A", "a b", "a%2fb", "-a", "a.", "ü", "../secrets/x", "a\n", long.as_str()] {
         assert!(request::build(&put(name, "u", "1"), Effect::Real, "id").is_err(), "{name:?}");
         let namespace = ObjectRef { namespace: name.to_owned(), ..pod("x") };
-        let delete = Write::DeletePod { object: namespace, uid: "u".to_owned() };
+        let delete = Write::DeletePod { object: namespace, uid: "u".to_owned(), seen: None };
         assert!(request::build(&delete, Effect::Real, "id").is_err(), "namespace {name:?}");
     }
     for name in ["job-config", "a.b-c.1", "3f1c9d2e-29b5-11e9-8a55", &"a".repeat(253)] {
         assert!(request::build(&put(name, "u", "1"), Effect::Real, "id").is_ok(), "{name:?}");
     }
     // A delete of what is no pod is none.
-    let wrong = Write::DeletePod { object: config_map("x"), uid: "u".to_owned() };
+    let wrong = Write::DeletePod { object: config_map("x"), uid: "u".to_owned(), seen: None };
     assert!(request::build(&wrong, Effect::Real, "id").is_err());
 }
 

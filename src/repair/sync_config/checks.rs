@@ -127,7 +127,7 @@ pub(super) fn check_what_is_written(
                     state.values.clone_from(&body.values);
                 }
             }
-            Write::CreateConfigMap { .. } | Write::DeletePod { .. } => {}
+            Write::CreateConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => {}
         }
     }
     let tags =

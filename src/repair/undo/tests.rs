@@ -51,11 +51,12 @@ fn written(version: &str) -> ConfigMapState {
     state(body.values, version)
 }
 
-fn live(state: Option<ConfigMapState>) -> LiveConfigMaps {
-    BTreeMap::from([((Alias::service(), before().key), state)])
+fn live(state: Option<ConfigMapState>) -> LiveObjects {
+    let config_maps = BTreeMap::from([((Alias::service(), before().key), state)]);
+    LiveObjects { config_maps, ..LiveObjects::default() }
 }
 
-fn undo(source: &UndoSource, live: &LiveConfigMaps) -> Result<Plan, Refusal> {
+fn undo(source: &UndoSource, live: &LiveObjects) -> Result<Plan, Refusal> {
     plan(source, live, &[identity()], Timestamp::UNIX_EPOCH)
 }
 
@@ -89,7 +90,7 @@ fn there_is_a_reason_for_everything_that_cannot_be_undone() {
         (live(Some(before())), "as it was before r-0003 already"),
         (live(Some(recreated)), "deleted and made anew by config-updater"),
         (live(None), "was deleted since"),
-        (LiveConfigMaps::new(), "could not be read"),
+        (LiveObjects::default(), "could not be read"),
     ] {
         let refusal = undo(&source(), &now).unwrap_err();
         assert!(refusal.reason.contains(says), "{} / {says}", refusal.reason);
@@ -105,7 +106,9 @@ fn labels_of_today_stay_unless_the_run_changed_them() {
     now.labels = marks(&[("app", "prow"), ("added", "since")]);
     let labels = |source: &UndoSource| match &undo(source, &live(Some(now.clone()))).unwrap().steps[0].write {
         Write::PutConfigMap { body, .. } => body.labels.clone(),
-        Write::CreateConfigMap { .. } | Write::DeletePod { .. } => panic!("an undo is a PUT"),
+        Write::CreateConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => {
+            panic!("an undo is a PUT")
+        }
     };
     assert_eq!(labels(&source()), now.labels);
     let mut changed = source();
@@ -118,8 +121,9 @@ fn labels_of_today_stay_unless_the_run_changed_them() {
 fn pods_and_new_config_maps_are_not_undone() {
     let pod = ObjectRef::new(&Alias::service(), "prow", crate::model::Kind::Pod, "hook-1");
     let mut kicked = source();
-    kicked.steps[0] = UndoStep { n: 1, write: Write::DeletePod { object: pod, uid: "u".to_owned() }, prior: None };
-    assert!(undo(&kicked, &LiveConfigMaps::new()).unwrap_err().reason.contains("owners of deleted pods"));
+    kicked.steps[0] =
+        UndoStep { n: 1, write: Write::DeletePod { object: pod, uid: "u".to_owned(), seen: None }, prior: None };
+    assert!(undo(&kicked, &LiveObjects::default()).unwrap_err().reason.contains("owners of deleted pods"));
 
     let mut made = source();
     let Write::PutConfigMap { object, body, .. } = made.steps[0].write.clone() else { unreachable!() };

@@ -54,7 +54,10 @@ pub struct Session {
     pub refresh: Arc<dyn Fn() + Send + Sync>,
     /// Writes down what a picture shows and a later one will not. Blocks.
     pub keep: Keep,
-    pub clusters: Clusters,
+    /// The clusters that may be planned on now: a build cluster may be proven later.
+    pub clusters: Arc<dyn Fn() -> Clusters + Send + Sync>,
+    /// Of each request.
+    pub timeout: Duration,
     pub journal: Journal,
     /// What failed so far and stopped nobody: a line each on the Overview.
     pub notes: Vec<Failure>,
@@ -115,7 +118,7 @@ pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
         // Its receiver is ours.
         let _ = sender.send(Input::Msg(Msg::Note(note.clone())));
     }
-    let timeout = session.clusters.values().map(crate::cluster::Cluster::timeout).max().unwrap_or_default();
+    let timeout = session.timeout;
     let stop = outside::RunSlot::default();
     let readers = input::start(&sender, &session.snapshots, &session.keep, &stop, way_out(timeout));
     let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None };

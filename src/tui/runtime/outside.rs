@@ -55,7 +55,7 @@ pub fn plan(
 }
 
 pub fn plan_undo(session: &Session, sender: &UnboundedSender<Input>, ticket: u64, run: String) {
-    let (sender, journal, clusters) = (sender.clone(), session.journal.clone(), session.clusters.clone());
+    let (sender, journal, clusters) = (sender.clone(), session.journal.clone(), (session.clusters)());
     tokio::spawn(async move {
         let plan = undo(&journal, &clusters, &run).await.map(Box::new);
         answer(&sender, Msg::Planned { ticket, plan });
@@ -71,7 +71,7 @@ async fn undo(journal: &Journal, clusters: &Clusters, run: &str) -> Result<Plan,
 }
 
 pub fn preview(session: &Session, sender: &UnboundedSender<Input>, plan: Arc<Plan>) {
-    let (sender, clusters) = (sender.clone(), session.clusters.clone());
+    let (sender, clusters) = (sender.clone(), (session.clusters)());
     tokio::spawn(async move {
         let preview = crate::run::preview(&plan, &clusters, Timestamp::now()).await;
         answer(&sender, Msg::Previewed { digest: plan.digest.clone(), preview });
@@ -94,7 +94,7 @@ pub fn start(
         }
     });
     let operator = Operator { who, mode: Mode::Typed };
-    tokio::spawn(crate::run::start(approved, session.clusters.clone(), session.journal.clone(), operator, stop, events))
+    tokio::spawn(crate::run::start(approved, (session.clusters)(), session.journal.clone(), operator, stop, events))
 }
 
 /// Notes in the journal that a run's promise was seen to hold.

@@ -7,6 +7,7 @@ use super::super::app::{
     App, Attention, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, Outage, OverviewPane, Picture,
     PlanPane, Planning, Screen, live_map, wanted,
 };
+use super::super::astray::{self, GroupId, StraysPane};
 use super::super::view;
 
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +72,7 @@ pub fn settle(app: &mut App) {
     if app.attention == Attention::None {
         app.overview.finding = None;
         app.config.map = None;
+        (app.strays.group, app.strays.pod, app.rollback.tag) = (None, None, None);
     }
     match &app.overview.finding {
         Some(id) if seen.diagnosis.finding(id).is_none() => {
@@ -97,6 +99,10 @@ pub fn settle(app: &mut App) {
         }
     }
     settle_key(app);
+    astray::settle(app);
+    if app.screen == Screen::Rollback {
+        astray::look_ahead(app);
+    }
 }
 
 fn settle_key(app: &mut App) {
@@ -155,7 +161,13 @@ pub fn pane(app: &mut App, turn: Turn) {
                 }
             }
         }
-        Screen::Run => {}
+        Screen::Strays => {
+            app.strays.pane = match app.strays.pane {
+                StraysPane::Groups => StraysPane::Pods,
+                StraysPane::Pods => StraysPane::Groups,
+            }
+        }
+        Screen::Rollback | Screen::Run => {}
     }
 }
 
@@ -198,6 +210,23 @@ pub fn select(app: &mut App, by: Move) {
                 app.config.scroll = scrolled(app.config.scroll, by, limit);
             }
         },
+        Screen::Strays => match app.strays.pane {
+            StraysPane::Groups => {
+                let ids: Vec<GroupId> = app.stray_groups().iter().map(GroupId::of).collect();
+                app.strays.group = moved(&ids, app.strays.group.as_ref(), by);
+                app.strays.pod = None;
+                astray::settle_pod(app);
+            }
+            StraysPane::Pods => {
+                let ids: Vec<String> = app.stray_pods().iter().map(|judged| judged.pod.uid().to_owned()).collect();
+                app.strays.pod = moved(&ids, app.strays.pod.as_ref(), by);
+            }
+        },
+        Screen::Rollback => {
+            let ids: Vec<String> = app.rollback_targets().into_iter().map(|target| target.tag).collect();
+            app.rollback.tag = moved(&ids, app.rollback.tag.as_ref(), by);
+            astray::look_ahead(app);
+        }
         Screen::Plan => {
             if let Planning::Ready(sheet) = &mut app.planning {
                 sheet.scroll = scrolled(sheet.scroll, by, limit);

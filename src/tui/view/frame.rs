@@ -10,7 +10,7 @@ use super::super::msg::Command;
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, styled};
-use crate::model::{ClusterView, Source, Timestamp};
+use crate::model::{ClusterStanding, ClusterView, Source, Timestamp};
 use crate::present;
 
 /// Seconds after which data is marked as old: the heartbeat should have confirmed it by then.
@@ -127,6 +127,10 @@ fn tabs(app: &App, git: &str, columns: usize) -> Line<'static> {
         spans.push(Span::styled(tab, app.theme.style(role)));
     }
     let (ages, old) = ages(app);
+    // Two clusters and six screens are much for 80 columns.
+    let fits = used + text::width(&ages) + 2 <= columns;
+    let ages = if fits { ages } else { ages.trim_start_matches("data: ").to_owned() };
+    let ages = text::cut(&ages, columns.saturating_sub(used + 2));
     let room = columns.saturating_sub(used + text::width(&ages) + 2);
     spans.push(Span::raw(text::right(git, room)));
     let ages = format!("  {ages}");
@@ -138,7 +142,8 @@ fn tabs(app: &App, git: &str, columns: usize) -> Line<'static> {
 fn ages(app: &App) -> (String, bool) {
     let Some(seen) = app.picture.shown() else { return ("data: none yet".to_owned(), false) };
     let views = std::iter::once(("svc", &seen.snapshot.service))
-        .chain(seen.snapshot.clusters.iter().map(|(alias, view)| (alias.0.as_str(), view)));
+        .chain(seen.snapshot.clusters.iter().map(|(alias, view)| (alias.0.as_str(), view)))
+        .filter(|(_, view)| view.is_plannable());
     let (mut words, mut any_old) = (Vec::new(), false);
     for (name, view) in views {
         let (word, old) = age_of(view, app.now);
@@ -149,17 +154,22 @@ fn ages(app: &App) -> (String, bool) {
 }
 
 fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {
-    let parts = [
-        (view.components.at(), view.components.state()),
-        (view.config_maps.at(), view.config_maps.state()),
-        (view.endpoints.at(), view.endpoints.state()),
-    ];
+    let parts = match view.standing {
+        ClusterStanding::Service => vec![
+            (view.components.at(), view.components.state()),
+            (view.config_maps.at(), view.config_maps.state()),
+            (view.endpoints.at(), view.endpoints.state()),
+        ],
+        ClusterStanding::Build | ClusterStanding::Unproven => {
+            vec![(view.job_pods.at(), view.job_pods.state()), (view.census.at(), view.census.state())]
+        }
+    };
     let lost = parts.iter().any(|(_, state)| *state == "lost");
     let Some(oldest) = parts.iter().filter_map(|(at, _)| *at).min() else {
-        return match view.components {
-            Source::Denied { .. } => ("DENIED".to_owned(), true),
-            Source::Lost { .. } => ("LOST".to_owned(), true),
-            Source::Loading | Source::Known { .. } => ("loading".to_owned(), false),
+        return match parts.first() {
+            Some((_, "denied")) => ("DENIED".to_owned(), true),
+            Some((_, "lost")) => ("LOST".to_owned(), true),
+            Some(_) | None => ("loading".to_owned(), false),
         };
     };
     let old = now.as_second() - oldest.as_second() > OLD_SECONDS;

@@ -8,7 +8,9 @@ pub mod frame;
 pub mod modal;
 pub mod overview;
 pub mod plan;
+pub mod rollback;
 pub mod run;
+pub mod strays;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -36,6 +38,8 @@ pub fn view(app: &App, frame: &mut Frame<'_>) {
         match app.screen {
             Screen::Overview => overview::draw(app, body, buffer),
             Screen::Config => config::draw(app, body, buffer),
+            Screen::Strays => strays::draw(app, body, buffer),
+            Screen::Rollback => rollback::draw(app, body, buffer),
             Screen::Plan => plan::draw(app, body, buffer),
             Screen::Run => run::draw(app, body, buffer),
         }
@@ -73,7 +77,7 @@ pub fn scroll_limit(app: &App) -> usize {
         None => {
             let body = frame::body(app, area);
             match app.screen {
-                Screen::Overview => return 0,
+                Screen::Overview | Screen::Strays | Screen::Rollback => return 0,
                 Screen::Config if app.config.pane == ConfigPane::Diff => {
                     (app.config.diff.as_ref().map_or(0, |diff| diff.lines.len()), config::diff_height(app, body))
                 }

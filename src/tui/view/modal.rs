@@ -40,7 +40,9 @@ fn title(app: &App, modal: &Modal) -> String {
         Modal::Log { component, .. } => format!("Logs of {}", component.name),
         Modal::Filter => match app.screen {
             Screen::Config => "Filter ConfigMaps".to_owned(),
-            Screen::Overview | Screen::Plan | Screen::Run => "Filter findings".to_owned(),
+            Screen::Overview | Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => {
+                "Filter findings".to_owned()
+            }
         },
         Modal::AskQuit => "Quit?".to_owned(),
         Modal::AskStop => "Stop?".to_owned(),
@@ -79,7 +81,9 @@ pub fn lines(app: &App, modal: &Modal, columns: usize) -> Vec<Line<'static>> {
         Modal::Filter => {
             let typed = match app.screen {
                 Screen::Config => &app.config.filter,
-                Screen::Overview | Screen::Plan | Screen::Run => &app.overview.filter,
+                Screen::Overview | Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => {
+                    &app.overview.filter
+                }
             };
             vec![field(app, typed), Line::from("Enter keeps it, Esc clears it.")]
         }
@@ -112,7 +116,7 @@ fn arm(app: &App, typed: &str, reply: Option<&str>, columns: usize) -> Vec<Line<
         &[
             format!("context {}, {}", service.context, service.server),
             format!("as {}", seen.snapshot.user.as_deref().unwrap_or("? (the server does not tell)")),
-            "Armed, a plan runs once its own words are typed on 3 Plan. It ends after 60 idle minutes, or with A."
+            "Armed, a plan runs once its own words are typed on 5 Plan. It ends after 60 idle minutes, or with A."
                 .to_owned(),
         ],
         columns,
@@ -249,7 +253,7 @@ fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
     lines.push(Line::from(text::cut(&format!("  {shown}: as everywhere"), columns)));
     lines.push(Line::default());
     lines.push(Line::from(
-        "Small letters never write. Capitals change modes. Writing starts by typing words on 3 Plan.",
+        "Small letters never write. Capitals change modes. Writing starts by typing words on 5 Plan.",
     ));
     lines
 }

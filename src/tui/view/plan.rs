@@ -1,4 +1,4 @@
-//! 3 Plan: what would be written, what the server's dry run says, and the words that run it.
+//! 5 Plan: what would be written, what the server's dry run says, and the words that run it.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -14,6 +14,8 @@ use crate::repair::Answer;
 /// Columns of a uid's beginning and a resourceVersion.
 const GUARD: usize = 27;
 const UNDO: usize = 15;
+/// With more steps, the notes come before them.
+const FEW_STEPS: usize = 9;
 /// Rows of the confirmation, its rule included.
 const CONFIRM_ROWS: u16 = 6;
 
@@ -30,7 +32,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
                 lines.extend(text::wrap(&line, columns, 2).into_iter().map(Line::from));
             }
             lines.push(Line::default());
-            let key = if again.is_some() { "p" } else { "u on 4 Run" };
+            let key = if again.is_some() { "p" } else { "u on 6 Run" };
             lines.push(Line::from(format!("Nothing was written. {key} tries again; Esc leaves.")));
             paint(area, buffer, lines);
         }
@@ -60,9 +62,9 @@ pub fn extent(app: &App, body: Rect) -> (usize, u16) {
 
 fn empty(app: &App) -> Vec<Line<'static>> {
     let words = if app.run_is_going() {
-        "The plan is being run: 4 shows it."
+        "The plan is being run: 6 shows it."
     } else {
-        "No plan. p makes one: for the selected finding on 1 Overview, for the selected map on 2 Config."
+        "No plan. p makes one: for the selected finding on 1 Overview, for the selected map on 2 Config, on 3 Strays, on 4 Rollback."
     };
     vec![Line::from(words), Line::from("A plan is only shown and previewed; it runs once its words are typed here.")]
 }
@@ -110,11 +112,16 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
         let target = format!("TARGET  {}: context {}, {}", cluster.alias, cluster.context, cluster.server);
         lines.extend(text::wrap(&target, columns, 8).into_iter().map(Line::from));
     }
-    lines.extend(steps(app, sheet, columns));
+    let mut notes = Vec::new();
     for note in present::plan_notes(plan) {
         let role = if note.starts_with("WARN") { Role::Warn } else { Role::Text };
-        lines.extend(text::wrap(&note, columns, 6).into_iter().map(|line| styled(app.theme, role, line)));
+        notes.extend(text::wrap(&note, columns, 6).into_iter().map(|line| styled(app.theme, role, line)));
     }
+    let steps = steps(app, sheet, columns);
+    // Nobody looks for a warning below hundreds of steps.
+    let (first, then) = if plan.steps.len() > FEW_STEPS { (notes, steps) } else { (steps, notes) };
+    lines.extend(first);
+    lines.extend(then);
     if let DryRun::Failed(failure) = &sheet.dry_run {
         for line in present::failure(failure) {
             lines.extend(text::wrap(&line, columns, 2).into_iter().map(|line| styled(app.theme, Role::Bad, line)));
@@ -226,7 +233,7 @@ fn confirmation(app: &App, sheet: &PlanSheet, columns: usize, more: usize) -> Ve
             ));
         }
         (DryRun::Answered(_), Mode::Armed { .. }) if app.run_is_going() => {
-            lines.push(Line::from("A run goes on (4); this plan can run when it ended."));
+            lines.push(Line::from("A run goes on (6); this plan can run when it ended."));
         }
         (DryRun::Answered(_), Mode::Armed { .. }) => {
             let how = present::confirmation(&sheet.plan.confirmation);

@@ -1,4 +1,4 @@
-//! 4 Run: each step as it goes, the first failure kept in sight, then what proves that it worked, and what comes next.
+//! 6 Run: each step as it goes, the first failure kept in sight, then what proves that it worked, and what comes next.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -11,12 +11,11 @@ use super::{is_wide, paint, rule, styled, take};
 use crate::diagnose::VerifyState;
 use crate::model::{Outcome, RunSummary, Timestamp};
 use crate::present;
-use crate::repair::Verify;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let Some(run) = &app.run else {
         let lines =
-            ["No run in this session.", "A run begins on 3 Plan, when the words of a previewed plan are typed there."];
+            ["No run in this session.", "A run begins on 5 Plan, when the words of a previewed plan are typed there."];
         paint(area, buffer, lines.map(Line::from));
         return;
     };
@@ -230,13 +229,7 @@ fn verification(
     summary: &RunSummary,
     columns: usize,
 ) -> Vec<Line<'static>> {
-    let promised = match &run.plan.verify {
-        Verify::ComponentsReady { components, .. } => {
-            let names: Vec<&str> = components.iter().map(|object| object.name.as_str()).collect();
-            format!("{} Ready", names.join(", "))
-        }
-        Verify::Written => "the ConfigMaps hold what was written".to_owned(),
-    };
+    let promised = present::promise(&run.plan.verify);
     let (words, role) = match &run.verification {
         Verification::NotBegun if summary.done == 0 => {
             (format!("not verified: nothing was done (promised: {promised})"), Role::Warn)
@@ -248,12 +241,8 @@ fn verification(
             (format!("verified {}: {promised}", present::clock(*at, app.now)), Role::Ok)
         }
         Verification::Seen { state: VerifyState::NotYet { what }, .. } => {
-            let late = match &run.plan.verify {
-                Verify::ComponentsReady { within_seconds, .. } => {
-                    app.now.as_second() - ended.as_second() > i64::from(*within_seconds)
-                }
-                Verify::Written => false,
-            };
+            let so_far = app.now.as_second() - ended.as_second();
+            let late = run.plan.verify.within_seconds().is_some_and(|within| so_far > i64::from(within));
             let age = present::age(ended, app.now);
             if late {
                 (format!("NOT VERIFIED after {age}: still waiting for {what}"), Role::Bad)

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,26 +10,40 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::binaries::{Binaries, PROW_TAG};
-use crate::certs::Authority;
+use crate::binaries::Binaries;
 use crate::children::tie_to_bed;
-use crate::control_plane::ControlPlane;
-use crate::kubelet::{Kubelet, Settings};
-use crate::prow_objects::{self, PROW};
+use crate::cluster::{Cluster, Common, Role};
+use crate::kubelet::images::Images;
+use crate::layout::{Builds, Layout, TEST_PODS};
 use crate::repository::Repository;
 use crate::users::Kubeconfigs;
-use crate::{api, github_stub, prow_jobs, users};
+use crate::{api, github_stub, prow_jobs, prow_objects, users};
+
+/// What whoever starts a bed may choose.
+#[derive(Clone, Copy)]
+pub struct Wishes {
+    /// All waiting of back-off is multiplied by it.
+    pub back_off_factor: f64,
+    /// Unfinished jobs, in incidents about jobs.
+    pub jobs: usize,
+    /// How long a job's pod runs on the bed's kubelet.
+    pub job_takes: Duration,
+}
 
 /// A running bed.
 pub struct Bed {
-    pub client: Client,
-    pub kubelet: Kubelet,
+    pub layout: &'static Layout,
+    /// Where Prow is.
+    pub service: Cluster,
+    /// Where its jobs are, if that is another one.
+    pub build: Option<Cluster>,
+    pub images: Arc<Images>,
     pub repository: Repository,
-    plane: ControlPlane,
+    /// What the incident adds to [`Bed::describe`].
+    pub facts: serde_json::Map<String, Value>,
     binaries: Binaries,
     dir: PathBuf,
     kubeconfigs: Kubeconfigs,
@@ -36,45 +51,85 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// A healthy Prow on the commit of this name.
-    pub async fn start(dir: &Path, commit: &str, back_off_factor: f64) -> Result<Self> {
+    /// A healthy Prow.
+    pub async fn start(dir: &Path, layout: &'static Layout, wishes: &Wishes) -> Result<Self> {
         let binaries = Binaries::provide().await?;
-        let authority = Authority::new(&dir.join("pki"))?;
-        let tokens = users::token_file();
-        let repository_dir = dir.join("repository");
-        let (plane, repository, github) = tokio::try_join!(
-            ControlPlane::start(dir, &binaries, &authority, &tokens),
-            Repository::create(&repository_dir, commit),
-            github_stub::serve(),
-        )?;
-        let mut plane = plane;
-        let kubeconfigs = users::write_kubeconfigs(dir, &plane.server, &authority)?;
+        let images = Arc::new(Images::new(layout.programs));
         let accounts = dir.join("accounts");
-        users::write_account_kubeconfigs(&accounts, &plane.server, &authority)?;
-        let client = api::client(&plane.admin_kubeconfig, "bed").await?;
-
-        plane.start_controllers(dir, &binaries, &authority)?;
-        tokio::try_join!(create_prowjob_kind(&client, &binaries), prow_objects::create_foundation(&client),)?;
-        users::grant(&client).await?;
-        let kubelet = Kubelet::start(
-            Settings {
-                client: client.clone(),
-                dir: dir.join("kubelet"),
-                binaries: binaries.clone(),
-                github,
-                accounts: accounts.clone(),
-                back_off_factor,
-                namespace: PROW,
-            },
-            &authority.server("kubelet")?,
-        )
-        .await?;
-        let mut bed = Self { client, kubelet, repository, plane, binaries, dir: dir.to_owned(), kubeconfigs, accounts };
+        let common = Common {
+            binaries: binaries.clone(),
+            images: Arc::clone(&images),
+            github: github_stub::serve().await?,
+            accounts: accounts.clone(),
+            back_off_factor: wishes.back_off_factor,
+            job_takes: wishes.job_takes,
+        };
+        let (build_dir, repository_dir) = (dir.join("build"), dir.join("repository"));
+        let build = async {
+            Ok(match layout.builds {
+                Builds::InServiceCluster | Builds::Nowhere => None,
+                Builds::InBuildCluster => Some(start_build_cluster(&build_dir, layout, common.clone()).await?),
+            })
+        };
+        let service = async {
+            let service = Cluster::start(Role::Service, dir, layout, common.clone()).await?;
+            let client = &service.client;
+            tokio::try_join!(
+                create_prowjob_kind(client, &binaries),
+                prow_objects::create_foundation(client, layout),
+                async {
+                    match layout.builds {
+                        Builds::InServiceCluster => prow_objects::create_kwok_nodes(client).await,
+                        Builds::InBuildCluster | Builds::Nowhere => Ok(()),
+                    }
+                }
+            )?;
+            users::grant(client, layout.prow).await?;
+            Ok(service)
+        };
+        let repository = Repository::create(&repository_dir, layout.story);
+        let (service, build, repository) = tokio::try_join!(service, build, repository)?;
+        let clusters: Vec<&Cluster> = std::iter::once(&service).chain(&build).collect();
+        let kubeconfigs = users::write_kubeconfigs(dir, layout.prow, &clusters)?;
+        users::write_account_kubeconfigs(&accounts, layout, &clusters)?;
+        let facts = serde_json::Map::new();
+        let mut bed = Self {
+            layout,
+            service,
+            build,
+            images,
+            repository,
+            facts,
+            binaries,
+            dir: dir.to_owned(),
+            kubeconfigs,
+            accounts,
+        };
         bed.upload_configuration().await?;
-        prow_jobs::create_past(&bed.client).await?;
-        prow_objects::create_workloads(&bed.client).await?;
+        match layout.builds {
+            Builds::InServiceCluster => prow_jobs::create_past(&bed.service.client, layout.prow).await?,
+            Builds::InBuildCluster => crate::bump::create_past(&bed).await?,
+            Builds::Nowhere => {}
+        }
+        prow_objects::create_workloads(&bed.service.client, layout).await?;
         bed.wait_until_healthy().await?;
         Ok(bed)
+    }
+
+    /// All clusters, Prow's first.
+    pub fn clusters(&self) -> impl Iterator<Item = &Cluster> {
+        std::iter::once(&self.service).chain(&self.build)
+    }
+
+    /// The cluster of this name in commands; Prow's when none is named.
+    pub fn cluster(&mut self, name: Option<&str>) -> Result<&mut Cluster> {
+        let mut all = std::iter::once(&mut self.service).chain(&mut self.build);
+        match name {
+            None => all.next().context("there is always one"),
+            Some(name) => {
+                all.find(|cluster| cluster.role.name() == name).with_context(|| format!("no cluster {name:?}"))
+            }
+        }
     }
 
     /// Everything of the checkout into the ConfigMaps, by the real config-bootstrapper.
@@ -102,11 +157,11 @@ impl Bed {
     /// What hook's config-updater does after the merge of a commit: only that commit's files, and the revision.
     pub async fn upload_as_hook(&self, commit: &str) -> Result<()> {
         let revision = self.repository.revision(commit).await?.context("not merged yet")?;
-        let agent = format!("hook/{PROW_TAG}");
+        let agent = format!("hook/{}", self.layout.tag);
         let client = api::client(&self.accounts.join("hook.kubeconfig"), &agent).await?;
-        let path = format!("/api/v1/namespaces/{PROW}/configmaps/job-config");
+        let path = format!("/api/v1/namespaces/{}/configmaps/job-config", self.layout.prow);
         let mut map: Value = client.request(http::Request::get(&path).body(Vec::new())?).await?;
-        for (path, content) in Repository::files_of(commit, "config/jobs/") {
+        for (path, content) in self.repository.files_of(commit, "config/jobs/") {
             let key = path.rsplit('/').next().unwrap_or(path);
             map["data"][key] = json!(content);
         }
@@ -120,11 +175,11 @@ impl Bed {
 
     /// All workloads are available and hook can be reached.
     async fn wait_until_healthy(&mut self) -> Result<()> {
-        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), PROW);
-        let slices: Api<EndpointSlice> = Api::namespaced(self.client.clone(), PROW);
-        let plane = &mut self.plane;
+        let client = self.service.client.clone();
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), self.layout.prow);
+        let slices: Api<EndpointSlice> = Api::namespaced(client, self.layout.prow);
         api::eventually("a healthy Prow", Duration::from_secs(300), async || {
-            plane.check()?;
+            self.check()?;
             let list = deployments.list(&ListParams::default()).await?;
             let waiting: Vec<String> = list.iter().filter(|d| !available(d)).map(ResourceExt::name_any).collect();
             if !waiting.is_empty() {
@@ -141,78 +196,83 @@ impl Bed {
 
     /// What a person or a test needs to use it.
     pub async fn describe(&self, incident: &str) -> Result<Value> {
-        Ok(json!({
+        let oncall = &self.kubeconfigs.oncall;
+        let clusters: serde_json::Map<String, Value> = self
+            .clusters()
+            .map(|cluster| (cluster.role.alias(self.layout.builds).to_owned(), cluster.describe(oncall)))
+            .collect();
+        let mut facts = json!({
             "ready": true,
             "incident": incident,
             "dir": self.dir,
-            "kubeconfig": self.kubeconfigs.oncall,
-            "adminKubeconfig": self.plane.admin_kubeconfig,
+            "kubeconfig": oncall,
+            "adminKubeconfig": self.service.plane.admin_kubeconfig,
             "kubeconfigs": self.kubeconfigs.variants,
-            "context": users::CONTEXT,
+            "context": self.service.role.context(),
             "user": users::ONCALL,
             "repository": self.repository.checkout,
-            "auditLog": self.plane.audit_log,
-            "goodRevision": self.repository.revision("behaviour").await?,
-            "brokenRevision": self.repository.revision("refactor").await?,
-            "server": self.plane.server,
-            "prowNamespace": PROW,
-            "podNamespace": prow_objects::TEST_PODS,
+            "auditLog": self.service.plane.audit_log,
+            "goodRevision": self.repository.revision(self.layout.story.start).await?,
+            "brokenRevision": self.repository.revision(self.layout.story.broken).await?,
+            "server": self.service.plane.server,
+            "clusters": clusters,
+            "prowNamespace": self.layout.prow,
+            "podNamespace": TEST_PODS,
             "checkconfig": self.binaries.program("checkconfig"),
             "pid": std::process::id(),
-        }))
+        });
+        if let Some(all) = facts.as_object_mut() {
+            all.extend(self.facts.clone());
+        }
+        Ok(facts)
     }
 
-    /// Stops everybody who writes unasked: the controllers, KWOK and the kubelet.
+    /// Stops everybody who writes unasked, in all clusters.
     pub async fn pause_controllers(&self) {
-        self.plane.signal_controllers(Signal::STOP);
-        self.kubelet.pause().await;
+        for cluster in self.clusters() {
+            cluster.pause_controllers().await;
+        }
     }
 
     pub fn resume_controllers(&self) {
-        self.plane.signal_controllers(Signal::CONT);
-        self.kubelet.resume();
-    }
-
-    /// The API server accepts connections and never answers.
-    pub fn freeze_api_server(&self) {
-        self.plane.signal_api_server(Signal::STOP);
-    }
-
-    pub fn thaw_api_server(&self) {
-        self.plane.signal_api_server(Signal::CONT);
-    }
-
-    /// The API server refuses connections.
-    pub async fn stop_api_server(&mut self) -> Result<()> {
-        self.plane.stop_api_server().await
-    }
-
-    pub async fn start_api_server(&mut self) -> Result<()> {
-        self.plane.start_api_server().await
+        self.clusters().for_each(Cluster::resume_controllers);
     }
 
     /// Somebody else edits a ConfigMap by hand: a comment at the end of one key.
     pub async fn write_config_map(&self, name: &str, key: &str) -> Result<()> {
-        let path = format!("/api/v1/namespaces/{PROW}/configmaps/{name}");
-        let map: Value = self.client.request(http::Request::get(&path).body(Vec::new())?).await?;
+        let client = &self.service.client;
+        let path = format!("/api/v1/namespaces/{}/configmaps/{name}", self.layout.prow);
+        let map: Value = client.request(http::Request::get(&path).body(Vec::new())?).await?;
         let old = map["data"][key].as_str().unwrap_or_default();
         let patch = json!({ "data": { key: format!("{old}# edited by hand\n") } });
         let request = http::Request::patch(format!("{path}?fieldManager=kubectl-edit"))
             .header(http::header::CONTENT_TYPE, "application/strategic-merge-patch+json")
             .body(serde_json::to_vec(&patch)?)?;
-        self.client.request::<Value>(request).await?;
+        client.request::<Value>(request).await?;
         Ok(())
     }
 
     /// An error if a part of the control plane has ended.
     pub fn check(&mut self) -> Result<()> {
-        self.plane.check()
+        let mut clusters = std::iter::once(&mut self.service).chain(&mut self.build);
+        clusters.try_for_each(|cluster| cluster.plane.check())
     }
 
     /// Ends everything but the kubelet's processes, which end with the runtime.
     pub async fn stop(&mut self) {
-        self.plane.stop().await;
+        for cluster in std::iter::once(&mut self.service).chain(&mut self.build) {
+            cluster.plane.stop().await;
+        }
     }
+}
+
+/// The second cluster: Prow's account, the Secrets of jobs, and nothing else of Prow.
+async fn start_build_cluster(dir: &Path, layout: &'static Layout, common: Common) -> Result<Cluster> {
+    let build = Cluster::start(Role::Build, dir, layout, common).await?;
+    prow_objects::create_namespace(&build.client, TEST_PODS).await?;
+    prow_objects::grant(&build.client, layout.prow).await?;
+    users::grant_in_build_cluster(&build.client).await?;
+    Ok(build)
 }
 
 async fn create_prowjob_kind(client: &Client, binaries: &Binaries) -> Result<()> {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use serde_json::{Value, json};
 
 /// Signs everything in one bed; lives in memory only, what is needed as files is written by [`Authority::new`].
 pub struct Authority {
@@ -89,7 +90,7 @@ impl Authority {
     /// A service account's token, signed as the API server signs them, that ran out an hour ago.
     pub fn expired_token(&self, namespace: &str, account: &str) -> Result<String> {
         let now = jiff::Timestamp::now().as_second();
-        let claims = serde_json::json!({
+        let claims = json!({
             "iss": super::control_plane::ISSUER,
             "aud": [super::control_plane::ISSUER],
             "sub": format!("system:serviceaccount:{namespace}:{account}"),
@@ -104,31 +105,52 @@ impl Authority {
         Ok(jsonwebtoken::encode(&header, &claims, &key)?)
     }
 
-    /// A kubeconfig with one context; everything embedded, so that the file may be moved.
-    pub fn kubeconfig(&self, server: &str, context: &str, user: &str, credential: &Credential<'_>) -> String {
+    /// A way to this authority's cluster, for [`kubeconfig`].
+    pub fn context(&self, server: &str, name: &str, user: &str, credential: &Credential<'_>) -> Context {
         let credential = match credential {
-            Credential::Certificate(leaf) => serde_json::json!({
+            Credential::Certificate(leaf) => json!({
                 "client-certificate-data": STANDARD.encode(&leaf.cert),
                 "client-key-data": STANDARD.encode(&leaf.key),
             }),
-            Credential::Token(token) => serde_json::json!({ "token": token }),
+            Credential::Token(token) => json!({ "token": token }),
         };
-        // JSON is YAML.
-        format!(
-            "{:#}\n",
-            serde_json::json!({
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{ "name": context, "cluster": {
-                    "server": server,
-                    "certificate-authority-data": STANDARD.encode(&self.ca_pem),
-                }}],
-                "users": [{ "name": user, "user": credential }],
-                "contexts": [{ "name": context, "context": { "cluster": context, "user": user } }],
-                "current-context": context,
-            })
-        )
+        // Users are named for their contexts: one person has another token in every cluster.
+        let user = format!("{user}@{name}");
+        Context {
+            name: name.to_owned(),
+            cluster: json!({ "name": name, "cluster": {
+                "server": server,
+                "certificate-authority-data": STANDARD.encode(&self.ca_pem),
+            }}),
+            context: json!({ "name": name, "context": { "cluster": name, "user": user } }),
+            user: json!({ "name": user, "user": credential }),
+        }
     }
+}
+
+/// One context of a kubeconfig, with its cluster and its user.
+pub struct Context {
+    name: String,
+    cluster: Value,
+    context: Value,
+    user: Value,
+}
+
+/// A kubeconfig whose current context is the first; everything embedded, so that the file may be moved.
+pub fn kubeconfig(contexts: &[Context]) -> String {
+    let all = |part: fn(&Context) -> &Value| contexts.iter().map(part).collect::<Vec<_>>();
+    // JSON is YAML.
+    format!(
+        "{:#}\n",
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": all(|context| &context.cluster),
+            "users": all(|context| &context.user),
+            "contexts": all(|context| &context.context),
+            "current-context": contexts.first().map(|context| &context.name),
+        })
+    )
 }
 
 /// Writes a file that only its owner may read.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::binaries::Binaries;
-use crate::certs::{Authority, Credential, write_private};
+use crate::certs::{self, Authority, Credential, write_private};
 use crate::children::{Daemon, free_port};
 
 /// Who signs service accounts' tokens.
@@ -146,10 +146,8 @@ impl ControlPlane {
         ];
         let admin = authority.client("bed", Some("system:masters"))?;
         let admin_kubeconfig = dir.join("admin.kubeconfig");
-        write_private(
-            &admin_kubeconfig,
-            &authority.kubeconfig(&server, "bed", "bed", &Credential::Certificate(&admin)),
-        )?;
+        let context = authority.context(&server, "bed", "bed", &Credential::Certificate(&admin));
+        write_private(&admin_kubeconfig, &certs::kubeconfig(&[context]))?;
         let mut plane = Self {
             server,
             admin_kubeconfig,
@@ -189,16 +187,18 @@ impl ControlPlane {
         }
     }
 
-    /// Starts controller manager, scheduler and KWOK.
+    /// A kubeconfig for a part of the control plane; gives back its path.
+    fn kubeconfig(&self, dir: &Path, authority: &Authority, user: &str) -> Result<String> {
+        let leaf = authority.client(user, Some("system:masters"))?;
+        let path = dir.join(format!("{}.kubeconfig", user.replace(':', "-")));
+        let context = authority.context(&self.server, "bed", user, &Credential::Certificate(&leaf));
+        write_private(&path, &certs::kubeconfig(&[context]))?;
+        Ok(path.display().to_string())
+    }
+
+    /// Starts controller manager and scheduler.
     pub fn start_controllers(&mut self, dir: &Path, binaries: &Binaries, authority: &Authority) -> Result<()> {
-        let kubeconfig = |user: &str| -> Result<String> {
-            let leaf = authority.client(user, Some("system:masters"))?;
-            let path = dir.join(format!("{}.kubeconfig", user.replace(':', "-")));
-            let text = authority.kubeconfig(&self.server, "bed", user, &Credential::Certificate(&leaf));
-            write_private(&path, &text)?;
-            Ok(path.display().to_string())
-        };
-        let manager = kubeconfig("system:kube-controller-manager")?;
+        let manager = self.kubeconfig(dir, authority, "system:kube-controller-manager")?;
         self.controllers.push(Daemon::start(
             "kube-controller-manager",
             &binaries.program("kube-controller-manager"),
@@ -214,13 +214,18 @@ impl ControlPlane {
             ],
             &self.logs,
         )?);
-        let scheduler = kubeconfig("system:kube-scheduler")?;
+        let scheduler = self.kubeconfig(dir, authority, "system:kube-scheduler")?;
         self.controllers.push(Daemon::start(
             "kube-scheduler",
             &binaries.program("kube-scheduler"),
             &[format!("--kubeconfig={scheduler}"), "--leader-elect=false".to_owned(), "--secure-port=0".to_owned()],
             &self.logs,
         )?);
+        Ok(())
+    }
+
+    /// Starts KWOK, for nodes that bear [`KWOK_NODE`].
+    pub fn start_kwok(&mut self, dir: &Path, binaries: &Binaries, authority: &Authority) -> Result<()> {
         let stages = dir.join("stages.yaml");
         let mut text = String::from(JOB_COMPLETES);
         for stage in binaries.kwok_stages() {
@@ -228,7 +233,7 @@ impl ControlPlane {
             text.push_str(&std::fs::read_to_string(&stage).with_context(|| format!("read {}", stage.display()))?);
         }
         std::fs::write(&stages, text)?;
-        let kwok = kubeconfig("kwok")?;
+        let kwok = self.kubeconfig(dir, authority, "kwok")?;
         self.controllers.push(Daemon::start(
             "kwok",
             &binaries.program("kwok"),

@@ -65,6 +65,12 @@ pub struct Options<'a> {
     pub back_off_factor: f64,
 }
 
+impl Options<'_> {
+    fn arguments(&self) -> Vec<String> {
+        vec![self.incident.to_owned(), format!("--back-off-factor={}", self.back_off_factor)]
+    }
+}
+
 /// A running bed.
 pub struct Bed {
     child: Child,
@@ -86,8 +92,16 @@ impl Bed {
     /// Two beds, for tests that confuse them.
     pub fn start_pair(first: &str, second: &str) -> Option<(Self, Self)> {
         let (one, other) = Places::take(2).split();
-        let options = |incident| Options { incident, back_off_factor: 0.1 };
-        Some((Self::start_in(one, &options(first))?, Self::start_in(other, &options(second))?))
+        let options = |incident| Options { incident, back_off_factor: 0.1 }.arguments();
+        Some((Self::start_in(one, options(first))?, Self::start_in(other, options(second))?))
+    }
+
+    /// The incident of 2019-02-05 with so many unfinished jobs, whose pods run for so long once they run. It counts as
+    /// two beds.
+    pub fn start_with_strays(jobs: usize, job_seconds: u64) -> Option<Self> {
+        let mut arguments = Options { incident: "2019-02-05", back_off_factor: 0.1 }.arguments();
+        arguments.extend([format!("--jobs={jobs}"), format!("--job-seconds={job_seconds}")]);
+        Self::start_in(Places::take(2), arguments)
     }
 
     /// As [`Bed::start`], with other options. Waits while two others run in this test binary.
@@ -95,15 +109,14 @@ impl Bed {
     /// # Panics
     /// When the bed does not come up.
     pub fn start_with(options: &Options<'_>) -> Option<Self> {
-        Self::start_in(Places::take(1), options)
+        Self::start_in(Places::take(if options.incident == "2019-02-05" { 2 } else { 1 }), options.arguments())
     }
 
-    fn start_in(places: Places, options: &Options<'_>) -> Option<Self> {
+    fn start_in(places: Places, arguments: Vec<String>) -> Option<Self> {
         let program = example();
         let mut child = Command::new(&program)
-            .arg(options.incident)
+            .args(arguments)
             .arg("--stdin")
-            .arg(format!("--back-off-factor={}", options.back_off_factor))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -187,6 +200,39 @@ impl Bed {
         self.command("start-apiserver");
     }
 
+    /// As [`Bed::freeze_api_server`], for a cluster by name: `service` or `build`.
+    pub fn freeze_api_server_of(&mut self, cluster: &str) {
+        self.command(&format!("freeze-apiserver {cluster}"));
+    }
+
+    pub fn thaw_api_server_of(&mut self, cluster: &str) {
+        self.command(&format!("thaw-apiserver {cluster}"));
+    }
+
+    /// As [`Bed::stop_api_server`], for a cluster by name.
+    pub fn stop_api_server_of(&mut self, cluster: &str) {
+        self.command(&format!("stop-apiserver {cluster}"));
+    }
+
+    pub fn start_api_server_of(&mut self, cluster: &str) {
+        self.command(&format!("start-apiserver {cluster}"));
+    }
+
+    /// Brings all components to a tag, and waits until they are there: so one bed serves many rollbacks.
+    pub fn deploy(&mut self, tag: &str) {
+        self.command(&format!("deploy {tag}"));
+    }
+
+    /// From now on nodes cannot pull a tag, or one image given as `BASE:TAG`; what runs already goes on.
+    pub fn make_unpullable(&mut self, what: &str) {
+        self.command(&format!("make-unpullable {what}"));
+    }
+
+    /// They can again, also for pods that wait for it.
+    pub fn make_pullable(&mut self, what: &str) {
+        self.command(&format!("make-pullable {what}"));
+    }
+
     /// Somebody edits a ConfigMap in Prow's namespace by hand.
     pub fn write_config_map(&mut self, name: &str, key: &str) {
         self.command(&format!("write-configmap {name} {key}"));
@@ -197,13 +243,34 @@ impl Bed {
         self.facts[name].as_str().unwrap_or_else(|| panic!("the bed said nothing of {name}: {}", self.facts))
     }
 
+    /// A number of the line of readiness, at this JSON pointer: `/strays/default`.
+    pub fn number(&self, pointer: &str) -> usize {
+        let number =
+            self.facts.pointer(pointer).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
+        number.unwrap_or_else(|| panic!("the bed said nothing of {pointer}: {}", self.facts))
+    }
+
+    /// A text about the cluster that Prow's jobs know by this alias: `context`, `adminKubeconfig`, `auditLog`, `server`.
+    pub fn fact_of(&self, alias: &str, name: &str) -> &str {
+        let fact = self.facts["clusters"][alias][name].as_str();
+        fact.unwrap_or_else(|| panic!("the bed said nothing of {name} of {alias}: {}", self.facts))
+    }
+
+    /// The requests that the server of this cluster has answered the tool's user.
+    pub fn audit_of_oncall_in(&self, alias: &str) -> Vec<audit::Entry> {
+        let user = self.fact("user");
+        let mut entries = audit::read(Path::new(self.fact_of(alias, "auditLog")));
+        entries.retain(|entry| entry.user == user);
+        entries
+    }
+
     /// The oncall's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.fact("kubeconfig").into()
     }
 
-    /// The kubeconfig of an oncall whom something ails: `no-logs`, `no-list-in-one-namespace`, `expired-token`,
-    /// `unreachable`.
+    /// The kubeconfig of an oncall whom something ails: `no-logs`, `no-list-in-one-namespace`, `no-rollback`,
+    /// `build-denied`, `expired-token`, `unreachable`, `build-unreachable`.
     pub fn kubeconfig_of(&self, variant: &str) -> PathBuf {
         Path::new(self.fact("kubeconfigs")).join(format!("{variant}.yaml"))
     }

@@ -1,7 +1,7 @@
 //! What has gone wrong when a bed is ready: an incident is a row of [`INCIDENTS`].
 //!
 //! Every incident starts from a healthy Prow and is brought about the way it happened, with real parts. A new one
-//! is a row, its commits in `repository.rs`, and an async function that makes it happen and waits until it shows.
+//! is a row, its commits in `stories.rs`, and an async function that makes it happen and waits until it shows.
 
 use std::time::Duration;
 
@@ -11,33 +11,46 @@ use kube::Api;
 use kube::api::ListParams;
 
 use crate::api::eventually;
-use crate::bed::Bed;
-use crate::prow_objects::PROW;
-use crate::repository::{AWS_PRESETS_PATH, Repository};
+use crate::bed::{Bed, Wishes};
+use crate::bump;
+use crate::layout::{FEBRUARY, JANUARY, Layout, PLAYED};
+use crate::stories::AWS_PRESETS_PATH;
 
 /// An incident by name.
 pub struct Incident {
     pub name: &'static str,
     /// One sentence for a person.
     pub summary: &'static str,
-    /// The commit on which Prow is started.
-    pub commit: &'static str,
+    /// The Prow to which it happens.
+    pub layout: &'static Layout,
 }
 
 pub const INCIDENTS: &[Incident] = &[
-    Incident { name: "healthy", summary: "Nothing is wrong.", commit: "behaviour" },
+    Incident { name: "healthy", summary: "Nothing is wrong.", layout: &JANUARY },
     Incident {
         name: "2019-01-23",
         summary: "A merged preset refactoring does not load; hook has restarted and crash-loops.",
-        commit: "behaviour",
+        layout: &JANUARY,
+    },
+    Incident {
+        name: "2019-02-05",
+        summary: "A bumped prow-controller-manager puts the pods of jobs into the namespace of ProwJobs; they cannot start.",
+        layout: &FEBRUARY,
+    },
+    Incident {
+        name: "rollback-fast",
+        summary: "Prow's Deployments after a bump, with nothing behind them.",
+        layout: &PLAYED,
     },
 ];
 
 /// Makes it happen on a healthy bed.
-pub async fn bring_about(incident: &Incident, bed: &mut Bed, back_off_factor: f64) -> Result<()> {
+pub async fn bring_about(incident: &Incident, bed: &mut Bed, wishes: &Wishes) -> Result<()> {
     match incident.name {
         "healthy" => Ok(()),
-        "2019-01-23" => duplicated_preset(bed, back_off_factor).await,
+        "2019-01-23" => duplicated_preset(bed, wishes.back_off_factor).await,
+        "2019-02-05" => bump::bring_about(bed, wishes.jobs).await,
+        "rollback-fast" => bump::roll_out_everything(bed).await,
         other => bail!("nobody has written how {other} happens"),
     }
 }
@@ -54,29 +67,30 @@ async fn duplicated_preset(bed: &mut Bed, back_off_factor: f64) -> Result<()> {
     .await?;
     bed.repository.merge("refactor").await?;
     bed.upload_as_hook("refactor").await?;
-    let files = Repository::files_of("refactor", AWS_PRESETS_PATH);
+    let files = bed.repository.files_of("refactor", AWS_PRESETS_PATH);
     let Some((path, content)) = files.first() else {
         bail!("the refactoring does not touch {AWS_PRESETS_PATH}");
     };
     let key = path.rsplit('/').next().unwrap_or(path);
-    let kubelet = &bed.kubelet;
+    let kubelet = &bed.service.kubelet;
+    let prow = bed.layout.prow;
     eventually("the new job-config in all pods", Duration::from_secs(180), async || {
-        Ok(kubelet.all_see(PROW, "hook-", "job-config", key, content))
+        Ok(kubelet.all_see(prow, "hook-", "job-config", key, content))
     })
     .await?;
     // The first back-off is hurried, so that the bed is ready in seconds.
-    bed.kubelet.set_back_off_factor(back_off_factor.min(0.05));
-    if bed.kubelet.kill_containers(PROW, "hook-") != 2 {
+    kubelet.set_back_off_factor(back_off_factor.min(0.05));
+    if kubelet.kill_containers(prow, "hook-") != 2 {
         bail!("hook did not run in two pods");
     }
-    let pods: Api<Pod> = Api::namespaced(bed.client.clone(), PROW);
+    let pods: Api<Pod> = Api::namespaced(bed.service.client.clone(), prow);
     let within = Duration::from_secs(180);
     eventually("two restarts of hook", within, async || {
         let hooks = pods.list(&ListParams::default().labels("app=hook")).await?;
         Ok(hooks.iter().all(|pod| restarts(pod) >= 2))
     })
     .await?;
-    bed.kubelet.set_back_off_factor(back_off_factor);
+    kubelet.set_back_off_factor(back_off_factor);
     eventually("hook in CrashLoopBackOff", within, async || {
         let hooks = pods.list(&ListParams::default().labels("app=hook")).await?;
         Ok(hooks.iter().all(|pod| restarts(pod) >= 2 && waits_in_crash_loop(pod)))

@@ -4,7 +4,7 @@
 //! `… -- 2019-01-23 --open` opens the program on it. Tests start the same example with `--stdin` (`handle.rs`) and
 //! steer it by lines (`commands.rs`). What there is to extend:
 //!
-//! - an incident: `incidents.rs` and `repository.rs`;
+//! - an incident: `incidents.rs`, `layout.rs` and `stories.rs`;
 //! - what an image tag stands for: `kubelet/images.rs`;
 //! - a component of Prow: `prow_objects.rs`;
 //! - a user with other rights: `users.rs`;
@@ -15,23 +15,30 @@
 mod api;
 mod bed;
 mod binaries;
+mod bump;
 mod certs;
 mod children;
+mod cluster;
 mod commands;
 mod control_plane;
 mod github_stub;
 mod incidents;
 mod kubelet;
+mod layout;
+mod neighbours;
 mod program;
 mod prow_jobs;
 mod prow_objects;
 mod repository;
+mod stories;
+mod stray_jobs;
 mod users;
 mod workspace;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -39,7 +46,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use bed::Bed;
+use bed::{Bed, Wishes};
 use incidents::{INCIDENTS, Incident};
 use workspace::Workspace;
 
@@ -47,7 +54,7 @@ use workspace::Workspace;
 #[derive(Parser)]
 #[command(name = "bed")]
 struct Options {
-    /// healthy or 2019-01-23
+    /// healthy, 2019-01-23, 2019-02-05 or rollback-fast
     #[arg(default_value = "healthy")]
     incident: String,
     /// Only build the programs that are missing
@@ -59,6 +66,12 @@ struct Options {
     /// Multiply the kubelet's back-off by this
     #[arg(long, default_value_t = 1.0)]
     back_off_factor: f64,
+    /// Unfinished jobs of 2019-02-05; there were 415
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u16).range(12..=1000))]
+    jobs: u16,
+    /// How long a job's pod of 2019-02-05 runs, once it runs
+    #[arg(long, default_value_t = 3600)]
+    job_seconds: u64,
     /// Open the program on the bed, with these further arguments
     #[arg(long, num_args = 0.., allow_hyphen_values = true, value_name = "ARGS")]
     open: Option<Vec<OsString>>,
@@ -150,8 +163,13 @@ async fn work(options: &Options, workspace: &mut Option<Workspace>, input: &mut 
     })?;
     let dir = workspace.insert(Workspace::create()?).path();
     let start = async {
-        let mut bed = Bed::start(&dir, incident.commit, options.back_off_factor).await?;
-        incidents::bring_about(incident, &mut bed, options.back_off_factor).await?;
+        let wishes = Wishes {
+            back_off_factor: options.back_off_factor,
+            jobs: options.jobs.into(),
+            job_takes: Duration::from_secs(options.job_seconds),
+        };
+        let mut bed = Bed::start(&dir, incident.layout, &wishes).await?;
+        incidents::bring_about(incident, &mut bed, &wishes).await?;
         Ok(bed)
     };
     let mut bed = match unless_ended(input, start).await {

@@ -1,4 +1,4 @@
-//! ProwJobs that give Prow a past, so that each flow has a newest moment.
+//! ProwJobs as hook and horologium make them; some give Prow a past, so that each flow has a newest moment.
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
@@ -6,22 +6,42 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::api::create;
-use crate::prow_objects::{PROW, TEST_PODS};
+use crate::layout::{DEFAULT, TEST_PODS};
 
-/// A job of the past. Times are minutes before now; without an end it goes on.
-struct Past {
-    id: &'static str,
-    kind: &'static str,
-    job: &'static str,
+/// A ProwJob. Times are minutes before now; without an end it goes on.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub id: &'a str,
+    pub kind: &'a str,
+    pub job: &'a str,
     /// Organisation, repository and pull request (0: none).
-    refs: Option<(&'static str, &'static str, u32)>,
-    started: i64,
-    ended: Option<i64>,
-    state: &'static str,
+    pub refs: Option<(&'a str, &'a str, u32)>,
+    pub started: i64,
+    pub ended: Option<i64>,
+    pub state: &'a str,
+    /// The alias of the cluster where its pod runs.
+    pub cluster: &'a str,
+    /// Secrets that its pod mounts: volume and name.
+    pub secrets: &'a [(&'a str, &'a str)],
 }
 
-const PAST: &[Past] = &[
-    Past {
+impl Job<'static> {
+    /// What most jobs are.
+    pub const PLAIN: Self = Self {
+        id: "",
+        kind: "presubmit",
+        job: "",
+        refs: None,
+        started: 0,
+        ended: None,
+        state: "triggered",
+        cluster: DEFAULT,
+        secrets: &[],
+    };
+}
+
+const PAST: &[Job<'static>] = &[
+    Job {
         id: "0f6a4bd4-1c56-11e9-8d1c-0a580a6c0b01",
         kind: "presubmit",
         job: "pull-kubernetes-verify",
@@ -29,8 +49,9 @@ const PAST: &[Past] = &[
         started: 46,
         ended: Some(28),
         state: "success",
+        ..Job::PLAIN
     },
-    Past {
+    Job {
         id: "1a0c3c1e-1c56-11e9-8d1c-0a580a6c0b02",
         kind: "presubmit",
         job: "pull-test-infra-bazel",
@@ -38,8 +59,9 @@ const PAST: &[Past] = &[
         started: 33,
         ended: Some(24),
         state: "success",
+        ..Job::PLAIN
     },
-    Past {
+    Job {
         id: "2b64e7aa-1c56-11e9-8d1c-0a580a6c0b03",
         kind: "postsubmit",
         job: "post-test-infra-deploy-prow",
@@ -47,8 +69,9 @@ const PAST: &[Past] = &[
         started: 22,
         ended: Some(9),
         state: "success",
+        ..Job::PLAIN
     },
-    Past {
+    Job {
         id: "3c27b1de-1c56-11e9-8d1c-0a580a6c0b04",
         kind: "periodic",
         job: "ci-test-infra-triage",
@@ -56,8 +79,9 @@ const PAST: &[Past] = &[
         started: 12,
         ended: Some(6),
         state: "success",
+        ..Job::PLAIN
     },
-    Past {
+    Job {
         id: "4d7a99f0-1c56-11e9-8d1c-0a580a6c0b05",
         kind: "periodic",
         job: "ci-kubernetes-node-kubelet",
@@ -65,8 +89,9 @@ const PAST: &[Past] = &[
         started: 10,
         ended: None,
         state: "pending",
+        ..Job::PLAIN
     },
-    Past {
+    Job {
         id: "5e00d3a2-1c56-11e9-8d1c-0a580a6c0b06",
         kind: "presubmit",
         job: "pull-kubernetes-e2e-kops-aws",
@@ -74,8 +99,9 @@ const PAST: &[Past] = &[
         started: 4,
         ended: None,
         state: "pending",
+        ..Job::PLAIN
     },
-    Past {
+    Job {
         id: "6f1b8c44-1c56-11e9-8d1c-0a580a6c0b07",
         kind: "presubmit",
         job: "pull-aws-ebs-csi-driver-unit",
@@ -83,14 +109,22 @@ const PAST: &[Past] = &[
         started: 1,
         ended: None,
         state: "triggered",
+        ..Job::PLAIN
     },
 ];
 
 /// Creates them all; the running prow-controller-manager carries the unfinished ones on.
-pub async fn create_past(client: &Client) -> Result<()> {
+pub async fn create_past(client: &Client, namespace: &str) -> Result<()> {
     for past in PAST {
-        create(client, &prow_job(past), "hook").await?;
+        create_prow_job(client, past, namespace).await?;
     }
+    Ok(())
+}
+
+/// Creates one, as the component does that is in charge of its kind.
+pub async fn create_prow_job(client: &Client, job: &Job<'_>, namespace: &str) -> Result<()> {
+    let creator = if job.kind == "periodic" { "horologium" } else { "hook" };
+    create(client, &prow_job(job, namespace), creator).await?;
     Ok(())
 }
 
@@ -100,7 +134,7 @@ fn ago(minutes: i64) -> String {
     whole.to_string()
 }
 
-fn prow_job(past: &Past) -> Value {
+fn prow_job(past: &Job<'_>, namespace: &str) -> Value {
     let mut labels = json!({
         "created-by-prow": "true",
         "prow.k8s.io/id": past.id,
@@ -110,7 +144,7 @@ fn prow_job(past: &Past) -> Value {
     let mut spec = json!({
         "type": past.kind,
         "agent": "kubernetes",
-        "cluster": "default",
+        "cluster": past.cluster,
         "namespace": TEST_PODS,
         "job": past.job,
         "pod_spec": { "containers": [{
@@ -119,6 +153,13 @@ fn prow_job(past: &Past) -> Value {
             "command": ["hack/verify-all"],
         }]},
     });
+    if !past.secrets.is_empty() {
+        let mount = |(volume, _): &(&str, &str)| json!({ "name": volume, "mountPath": format!("/etc/{volume}") });
+        let volume = |(volume, secret): &(&str, &str)| json!({ "name": volume, "secret": { "secretName": secret } });
+        let pod = &mut spec["pod_spec"];
+        pod["containers"][0]["volumeMounts"] = past.secrets.iter().map(mount).collect();
+        pod["volumes"] = past.secrets.iter().map(volume).collect();
+    }
     if let Some((org, repo, pull)) = past.refs {
         labels["prow.k8s.io/refs.org"] = json!(org);
         labels["prow.k8s.io/refs.repo"] = json!(repo);
@@ -158,7 +199,7 @@ fn prow_job(past: &Past) -> Value {
     json!({
         "apiVersion": "prow.k8s.io/v1", "kind": "ProwJob",
         "metadata": {
-            "name": past.id, "namespace": PROW, "labels": labels,
+            "name": past.id, "namespace": namespace, "labels": labels,
             "annotations": { "prow.k8s.io/job": past.job, "prow.k8s.io/context": if past.refs.is_some() { past.job } else { "" } },
         },
         "spec": spec,

@@ -8,19 +8,15 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use crate::api::{APPLIED_BY, create};
-use crate::binaries::PROW_TAG;
 use crate::control_plane::KWOK_NODE;
 use crate::kubelet::POOL;
-
-/// Where Prow's components and ProwJobs live.
-pub const PROW: &str = "prow";
-/// Where the pods of jobs live.
-pub const TEST_PODS: &str = "test-pods";
+use crate::layout::{FEBRUARY, Layout, TEST_PODS};
 
 /// A Deployment of Prow.
 pub struct Component {
     pub name: &'static str,
-    image: &'static str,
+    /// The base name of its image.
+    pub image: &'static str,
     replicas: u32,
     maps: &'static [Map],
     args: &'static [&'static str],
@@ -143,16 +139,32 @@ pub const COMPONENTS: &[Component] = &[
 ];
 
 /// Where an image of Prow comes from.
-pub fn image(base: &str) -> String {
-    format!("gcr.io/k8s-prow/{base}:{PROW_TAG}")
+pub fn image(base: &str, tag: &str) -> String {
+    format!("gcr.io/k8s-prow/{base}:{tag}")
 }
 
-/// Namespaces, nodes for jobs, accounts and secrets: everything that the workloads need before them.
-pub async fn create_foundation(client: &Client) -> Result<()> {
-    for name in [PROW, TEST_PODS] {
+/// The manifests of all components at a version, as they lie in the repository: path and text.
+pub fn manifests(tag: &str) -> Vec<(String, String)> {
+    let path = |component: &Component| format!("prow/cluster/{}_deployment.yaml", component.name.replace('-', "_"));
+    let text = |component: &Component| {
+        let deployment = deployment(component, FEBRUARY.prow, tag);
+        // JSON is YAML, too; but nobody writes it like that.
+        serde_saphyr::to_string(&deployment).unwrap_or_else(|_| deployment.to_string())
+    };
+    COMPONENTS.iter().map(|component| (path(component), text(component))).collect()
+}
+
+/// A namespace, if the server has not made it itself.
+pub async fn create_namespace(client: &Client, name: &str) -> Result<()> {
+    if name != "default" {
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
         create(client, &namespace, APPLIED_BY).await?;
     }
+    Ok(())
+}
+
+/// Nodes that KWOK plays.
+pub async fn create_kwok_nodes(client: &Client) -> Result<()> {
     for name in ["build-pool-1", "build-pool-2"] {
         let node = json!({
             "apiVersion": "v1", "kind": "Node",
@@ -161,6 +173,11 @@ pub async fn create_foundation(client: &Client) -> Result<()> {
         });
         create(client, &node, "kubelet").await?;
     }
+    Ok(())
+}
+
+/// What Prow's accounts may do in a cluster where they read their configuration or run jobs.
+pub async fn grant(client: &Client, prow: &str) -> Result<()> {
     // What Prow's manifests grant piece by piece; the bed is about the configuration, not about these rights.
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "prow" },
@@ -172,22 +189,45 @@ pub async fn create_foundation(client: &Client) -> Result<()> {
     });
     create(client, &role, APPLIED_BY).await?;
     for name in accounts() {
-        let account = json!({
-            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": PROW },
-        });
-        create(client, &account, APPLIED_BY).await?;
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": { "name": format!("prow-{name}") },
             "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "prow" },
-            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": PROW }],
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": prow }],
         });
         create(client, &binding, APPLIED_BY).await?;
     }
+    Ok(())
+}
+
+/// Namespaces, accounts and secrets: everything that the workloads need before them.
+pub async fn create_foundation(client: &Client, layout: &Layout) -> Result<()> {
+    for name in [layout.prow, TEST_PODS] {
+        create_namespace(client, name).await?;
+    }
+    grant(client, layout.prow).await?;
+    for name in accounts() {
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": layout.prow },
+        });
+        create(client, &account, APPLIED_BY).await?;
+    }
     for (name, key) in [("hmac-token", "hmac"), ("oauth-token", "oauth")] {
         let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": PROW },
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": layout.prow },
             "stringData": { key: format!("not-a-secret-{key}") },
+        });
+        create(client, &secret, APPLIED_BY).await?;
+    }
+    Ok(())
+}
+
+/// The Secrets that jobs mount: where they belong, and nowhere else.
+pub async fn create_job_secrets(client: &Client) -> Result<()> {
+    for (name, key) in [("gce-ssh", "ssh-private"), ("service-account", "service-account.json")] {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": TEST_PODS },
+            "stringData": { key: "not-a-secret" },
         });
         create(client, &secret, APPLIED_BY).await?;
     }
@@ -201,13 +241,13 @@ pub fn accounts() -> impl Iterator<Item = &'static str> {
 }
 
 /// The workloads and the Services before them.
-pub async fn create_workloads(client: &Client) -> Result<()> {
+pub async fn create_workloads(client: &Client, layout: &Layout) -> Result<()> {
     for component in COMPONENTS {
-        create(client, &deployment(component), APPLIED_BY).await?;
+        create(client, &deployment(component, layout.prow, layout.tag), APPLIED_BY).await?;
         if let Some(port) = component.port {
             let service = json!({
                 "apiVersion": "v1", "kind": "Service",
-                "metadata": { "name": component.name, "namespace": PROW, "labels": { "app": component.name } },
+                "metadata": { "name": component.name, "namespace": layout.prow, "labels": { "app": component.name } },
                 "spec": {
                     "selector": { "app": component.name },
                     "ports": [{ "name": "main", "port": service_port(component, port), "targetPort": port }],
@@ -216,7 +256,7 @@ pub async fn create_workloads(client: &Client) -> Result<()> {
             create(client, &service, APPLIED_BY).await?;
         }
     }
-    create(client, &branchprotector(), APPLIED_BY).await?;
+    create(client, &branchprotector(layout), APPLIED_BY).await?;
     Ok(())
 }
 
@@ -258,7 +298,7 @@ fn volumes(maps: &[Map], secrets: &[(&'static str, &'static str, &'static str)])
     (mounts, volumes)
 }
 
-fn deployment(component: &Component) -> Value {
+fn deployment(component: &Component, namespace: &str, tag: &str) -> Value {
     let name = component.name;
     let (mounts, volumes) = volumes(component.maps, component.secrets);
     let mut ports = vec![json!({ "name": "metrics", "containerPort": 9090 })];
@@ -267,7 +307,7 @@ fn deployment(component: &Component) -> Value {
     }
     let mut container = json!({
         "name": name,
-        "image": image(component.image),
+        "image": image(component.image, tag),
         "args": component.args,
         "ports": ports,
         "volumeMounts": mounts,
@@ -282,7 +322,7 @@ fn deployment(component: &Component) -> Value {
     }
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": { "name": name, "namespace": PROW, "labels": { "app": name } },
+        "metadata": { "name": name, "namespace": namespace, "labels": { "app": name } },
         "spec": {
             "replicas": component.replicas,
             "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 1 } },
@@ -295,11 +335,11 @@ fn deployment(component: &Component) -> Value {
     })
 }
 
-fn branchprotector() -> Value {
+fn branchprotector(layout: &Layout) -> Value {
     let (mounts, volumes) = volumes(&[Map::Config, Map::JobConfig], &[OAUTH]);
     let container = json!({
         "name": "branchprotector",
-        "image": image("branchprotector"),
+        "image": image("branchprotector", layout.tag),
         "args": [CONFIG, JOBS, "--confirm", TOKEN, GHPROXY, GITHUB],
         "volumeMounts": mounts,
     });
@@ -307,7 +347,7 @@ fn branchprotector() -> Value {
     spec["restartPolicy"] = json!("Never");
     json!({
         "apiVersion": "batch/v1", "kind": "CronJob",
-        "metadata": { "name": "branchprotector", "namespace": PROW, "labels": { "app": "branchprotector" } },
+        "metadata": { "name": "branchprotector", "namespace": layout.prow, "labels": { "app": "branchprotector" } },
         "spec": {
             "schedule": "54 * * * *",
             "concurrencyPolicy": "Forbid",

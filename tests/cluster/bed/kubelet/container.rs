@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::sync::{Notify, watch};
 
 use super::Shared;
-use super::images::{Play, Program};
+use super::images::{Misreads, Play, Program};
 use super::probe::Probe;
 use crate::children::{free_port, port_is_free, send, tie_to_bed};
 
@@ -22,6 +22,8 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 /// A container that ran this long starts its back-off anew.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+
+const CONFIG_PATH: &str = "--config-path=";
 
 /// How a run ended.
 #[derive(Clone)]
@@ -193,13 +195,32 @@ impl Container {
     }
 
     async fn once(&self, around: &mut Surroundings, run: u32) -> Result<Exit> {
+        let images = Arc::clone(&around.shared.images);
+        if !images.can_be_pulled(self.image()) {
+            let message = format!("Back-off pulling image \"{}\"", self.image());
+            around.events.warning("Failed", &message, Some(&self.spec.name));
+            self.update(|record| {
+                record.state = State::Waiting { reason: "ImagePullBackOff", message: Some(message) };
+            });
+            tokio::select! {
+                () = images.pullable(self.image()) => {}
+                () = around.stopped() => {
+                    let now = Timestamp::now();
+                    return Ok(Exit { code: 0, started: now, finished: now, run });
+                }
+            }
+        }
         let started = Timestamp::now();
         let code = match self.play {
             Play::Run(program) => self.process(around, program, run, started).await?,
             Play::Stays => {
                 std::fs::write(self.log(run), "")?;
                 self.running(started, None, true);
-                around.stopped().await;
+                if around.restart_policy == "Never" {
+                    around.stopped_within(around.shared.job_takes).await;
+                } else {
+                    around.stopped().await;
+                }
                 0
             }
             Play::Completes => {
@@ -209,11 +230,6 @@ impl Container {
                 0
             }
             Play::Missing => {
-                let message = format!("Back-off pulling image \"{}\"", self.image());
-                around.events.warning("Failed", &message, Some(&self.spec.name));
-                self.update(|record| {
-                    record.state = State::Waiting { reason: "ImagePullBackOff", message: Some(message) };
-                });
                 around.stopped().await;
                 0
             }
@@ -236,9 +252,12 @@ impl Container {
     async fn process(&self, around: &mut Surroundings, program: &Program, run: u32, started: Timestamp) -> Result<i32> {
         let ports = self.ports(program)?;
         let mut probe = Probe::of(&self.spec, &ports);
+        let mut args = self.arguments(around, program, &ports);
+        let mut mounts = around.mounts.clone();
+        mounts.extend(self.misread(around, program.misreads, &mut args)?);
         let mut command = Command::new(around.shared.binaries.program(program.binary));
         command
-            .args(self.arguments(around, program, &ports))
+            .args(args)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", &around.dir)
@@ -250,8 +269,8 @@ impl Container {
         let log = Arc::new(Mutex::new(std::fs::File::create(self.log(run))?));
         let mut child = tie_to_bed(&mut command).spawn().with_context(|| format!("start {}", program.binary))?;
         let pid = child.id();
-        let out = tokio::spawn(copy_lines(child.stdout.take(), around.mounts.clone(), Arc::clone(&log)));
-        let err = tokio::spawn(copy_lines(child.stderr.take(), around.mounts.clone(), log));
+        let out = tokio::spawn(copy_lines(child.stdout.take(), mounts.clone(), Arc::clone(&log)));
+        let err = tokio::spawn(copy_lines(child.stderr.take(), mounts, log));
         self.running(started, pid, probe.is_none());
         let grace = around.grace;
         let mut kill_at = None;
@@ -311,6 +330,23 @@ impl Container {
         args.extend(ours);
         args
     }
+
+    /// Leads the program to a config.yaml as its version misreads it; gives back the path that it has in the container
+    /// and the real one.
+    fn misread(&self, around: &Surroundings, how: Misreads, args: &mut [String]) -> Result<Option<(String, PathBuf)>> {
+        match how {
+            Misreads::Nothing => Ok(None),
+            Misreads::PodNamespace => {
+                let arg = args.iter_mut().find(|arg| arg.starts_with(CONFIG_PATH)).context("no --config-path")?;
+                let copy = around.dir.join("misread.yaml");
+                let mounted = std::fs::read_to_string(&arg[CONFIG_PATH.len()..])?;
+                std::fs::write(&copy, misread_pod_namespace(&mounted))?;
+                *arg = format!("{CONFIG_PATH}{}", copy.display());
+                let inside = self.spec.args.iter().flatten().find_map(|arg| arg.strip_prefix(CONFIG_PATH));
+                Ok(inside.map(|inside| (inside.to_owned(), copy)))
+            }
+        }
+    }
 }
 
 impl Surroundings {
@@ -365,6 +401,18 @@ async fn copy_lines(
             return;
         }
     }
+}
+
+/// The configuration as a version sees it that takes `prowjob_namespace` for `pod_namespace`.
+fn misread_pod_namespace(config: &str) -> String {
+    let namespace = config.lines().find_map(|line| line.strip_prefix("prowjob_namespace:")).unwrap_or(" default");
+    let mut text = String::new();
+    for line in config.lines().filter(|line| !line.starts_with("pod_namespace:")) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text.push_str(&format!("pod_namespace:{namespace}\n"));
+    text
 }
 
 /// As Go prints durations: `10s`, `2m40s`.

@@ -8,7 +8,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::{NODE, Shared};
+use super::Shared;
 
 /// Sends events in the background: a lost one is lost, as on a real node.
 #[derive(Clone)]
@@ -26,7 +26,9 @@ impl Events {
     pub fn warning(&self, reason: &str, message: &str, container: Option<&str>) {
         let pod_name = self.pod.name.clone().unwrap_or_default();
         let uid = self.pod.uid.clone().unwrap_or_default();
-        let name = format!("{pod_name}.{}{}", reason.to_lowercase(), uid.split('-').next().unwrap_or_default());
+        // One object for each thing to say of this pod.
+        let what = super::status::digest(&format!("{uid}{reason}{message}"));
+        let name = format!("{pod_name}.{}", &what[..16]);
         let count = {
             let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
             let count = counts.entry(name.clone()).or_default();
@@ -47,9 +49,9 @@ impl Events {
             "count": count,
             "firstTimestamp": format!("{now:.0}"),
             "lastTimestamp": format!("{now:.0}"),
-            "source": { "component": "kubelet", "host": NODE },
+            "source": { "component": "kubelet", "host": self.shared.node },
             "reportingComponent": "kubelet",
-            "reportingInstance": NODE,
+            "reportingInstance": self.shared.node,
         });
         let shared = Arc::clone(&self.shared);
         let namespace = self.pod.namespace.clone().unwrap_or_default();

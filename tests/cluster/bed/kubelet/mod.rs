@@ -1,9 +1,10 @@
-//! The Prow kubelet: one node of the bed, played by the bed's own process, on which Prow's real programs run.
+//! The Prow kubelet: one node of a cluster, played by the bed's own process, on which Prow's real programs run and jobs
+//! are played.
 //!
 //! For each pod that the scheduler puts here it materialises ConfigMaps and Secrets (`volumes.rs`), runs what the
 //! image stands for (`images.rs`, `container.rs`), asks its readiness (`probe.rs`), reports into the pod's status
 //! (`status.rs`) and serves its log (`logs.rs`) to the API server. So a bad ConfigMap makes the real hook
-//! crash-loop, and a good one heals it. It knows nothing of Prow: what is special is a row of the image table.
+//! crash-loop, and a good one heals it; a pod whose Secret is missing waits with FailedMount events. It knows nothing of Prow: what is special is a row of the image table.
 
 mod container;
 mod events;
@@ -31,19 +32,22 @@ use tokio::sync::watch;
 
 use crate::binaries::Binaries;
 use crate::certs::Leaf;
-use container::{Container, State};
+use container::Container;
+pub use container::State;
 use pod::PodRecord;
 
-/// The node's name.
-pub const NODE: &str = "prow-pool-1";
 /// Prow's pods are drawn here by this label, others are kept away by a taint of the same name.
 pub const POOL: (&str, &str) = ("bed/pool", "prow");
 
 /// What all tasks of the kubelet share.
 pub struct Shared {
     client: Client,
+    /// The node's name.
+    node: &'static str,
     dir: PathBuf,
     binaries: Binaries,
+    images: Arc<images::Images>,
+    job_takes: Duration,
     /// The address of the GitHub stub.
     github: String,
     accounts: PathBuf,
@@ -94,14 +98,29 @@ pub struct Kubelet {
 /// What the kubelet is given.
 pub struct Settings {
     pub client: Client,
+    /// The node's name.
+    pub node: &'static str,
+    pub admits: Admits,
     pub dir: PathBuf,
     pub binaries: Binaries,
+    pub images: Arc<images::Images>,
+    /// How long a played job runs.
+    pub job_takes: Duration,
     pub github: String,
     /// The folder of the service accounts' kubeconfigs, `NAME.kubeconfig`.
     pub accounts: PathBuf,
     pub back_off_factor: f64,
     /// Namespaces whose ConfigMaps and Secrets pods here may mount.
-    pub namespace: &'static str,
+    pub namespaces: Vec<&'static str>,
+}
+
+/// Which pods the scheduler may put on the node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Admits {
+    /// Those that tolerate Prow's own pool.
+    Prow,
+    /// Prow's and all others: the node belongs to Prow's pool, but without the taint.
+    All,
 }
 
 impl Kubelet {
@@ -110,8 +129,11 @@ impl Kubelet {
         std::fs::create_dir_all(&settings.dir)?;
         let shared = Arc::new(Shared {
             client: settings.client,
+            node: settings.node,
             dir: settings.dir,
             binaries: settings.binaries,
+            images: settings.images,
+            job_takes: settings.job_takes,
             github: settings.github,
             accounts: settings.accounts,
             back_off_factor: Mutex::new(settings.back_off_factor),
@@ -121,10 +143,11 @@ impl Kubelet {
             pods: Mutex::default(),
         });
         let port = logs::serve(Arc::clone(&shared), serving).await?;
-        register(&shared.client, port).await.context("register the node")?;
-        let following = Arc::clone(&shared);
-        let namespace = settings.namespace;
-        tokio::spawn(async move { following.store.follow(following.client.clone(), namespace).await });
+        register(&shared.client, settings.node, settings.admits, port).await.context("register the node")?;
+        for namespace in settings.namespaces {
+            let following = Arc::clone(&shared);
+            tokio::spawn(async move { following.store.follow(following.client.clone(), namespace).await });
+        }
         tokio::spawn(follow_pods(Arc::clone(&shared)));
         Ok(Self { shared })
     }
@@ -134,6 +157,14 @@ impl Kubelet {
         let records = self.shared.records();
         let ours = records.iter().filter(|pod| pod.namespace == namespace && pod.name.starts_with(name_prefix));
         ours.flat_map(|pod| &pod.containers).filter(|c| c.kill()).count()
+    }
+
+    /// The first container's state of every pod in a namespace, by the pod's name.
+    pub fn states(&self, namespace: &str) -> HashMap<String, State> {
+        let records = self.shared.records();
+        let ours = records.iter().filter(|pod| pod.namespace == namespace);
+        let first = |pod: &Arc<PodRecord>| Some((pod.name.clone(), pod.containers.first()?.record().state));
+        ours.filter_map(first).collect()
     }
 
     /// Whether every pod of a workload has this content in this file of a mounted volume.
@@ -200,12 +231,14 @@ fn describe(pod: &PodRecord, container: &Container) -> serde_json::Value {
     })
 }
 
-async fn register(client: &Client, log_port: u16) -> Result<()> {
-    let node = json!({
+async fn register(client: &Client, name: &str, admits: Admits, log_port: u16) -> Result<()> {
+    let mut node = json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": { "name": NODE, "labels": { POOL.0: POOL.1, "kubernetes.io/os": "linux" } },
-        "spec": { "taints": [{ "key": POOL.0, "value": POOL.1, "effect": "NoSchedule" }] },
+        "metadata": { "name": name, "labels": { POOL.0: POOL.1, "kubernetes.io/os": "linux" } },
     });
+    if admits == Admits::Prow {
+        node["spec"] = json!({ "taints": [{ "key": POOL.0, "value": POOL.1, "effect": "NoSchedule" }] });
+    }
     crate::api::create(client, &node, "kubelet").await?;
     let now = format!("{:.0}", jiff::Timestamp::now());
     let condition = |kind: &str, status: &str, reason: &str| {
@@ -214,7 +247,7 @@ async fn register(client: &Client, log_port: u16) -> Result<()> {
             "lastHeartbeatTime": now, "lastTransitionTime": now,
         })
     };
-    let room = json!({ "cpu": "64", "memory": "256Gi", "pods": "500" });
+    let room = json!({ "cpu": "64", "memory": "256Gi", "pods": "2000" });
     let status = json!({ "status": {
         "capacity": room, "allocatable": room,
         "conditions": [
@@ -225,7 +258,7 @@ async fn register(client: &Client, log_port: u16) -> Result<()> {
         ],
         "addresses": [
             { "type": "InternalIP", "address": "127.0.0.1" },
-            { "type": "Hostname", "address": NODE },
+            { "type": "Hostname", "address": name },
         ],
         "daemonEndpoints": { "kubeletEndpoint": { "Port": log_port } },
         "nodeInfo": {
@@ -235,13 +268,13 @@ async fn register(client: &Client, log_port: u16) -> Result<()> {
         },
     }});
     let nodes: Api<Node> = Api::all(client.clone());
-    nodes.patch_status(NODE, &PatchParams::default(), &Patch::Strategic(status)).await?;
+    nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await?;
     Ok(())
 }
 
 /// Hands every pod of this node to a task of its own.
 async fn follow_pods(shared: Arc<Shared>) {
-    let config = watcher::Config::default().fields(&format!("spec.nodeName={NODE}"));
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", shared.node));
     let mut tasks: HashMap<String, watch::Sender<Option<Arc<Pod>>>> = HashMap::new();
     let mut seen: Vec<String> = Vec::new();
     let watch = watcher(Api::<Pod>::all(shared.client.clone()), config).default_backoff();

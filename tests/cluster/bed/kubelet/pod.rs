@@ -11,13 +11,16 @@ use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::container::{Container, Surroundings, logs_dir};
 use super::events::Events;
-use super::images;
 use super::status::Reporter;
 use super::volumes::Volumes;
 use super::{Shared, pod_dir};
+
+const FIRST_MOUNT_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_MOUNT_PAUSE: Duration = Duration::from_secs(122);
 
 /// A pod on this node.
 pub struct PodRecord {
@@ -42,7 +45,7 @@ pub async fn run(shared: Arc<Shared>, pod: Arc<Pod>, mut feed: Feed) {
     }
     let changed = Arc::new(Notify::new());
     let containers = spec.containers.iter().map(|container| {
-        let play = images::play(container.image.as_deref().unwrap_or_default());
+        let play = shared.images.play(container.image.as_deref().unwrap_or_default());
         Arc::new(Container::new(container.clone(), play, Arc::clone(&changed), logs.clone()))
     });
     let record = Arc::new(PodRecord {
@@ -114,14 +117,17 @@ impl PodTask {
     async fn live(&mut self, feed: &mut Feed) -> Outcome {
         let mut store = self.shared.store.changes();
         let mut running: Option<JoinSet<()>> = None;
+        let mut mounting = Mounting::default();
         let mut retry = false;
         let outcome = loop {
             store.borrow_and_update();
             match self.volumes.refresh(&self.shared.store, &self.record.namespace, &self.spec) {
-                Ok(Some(missing)) if running.is_none() => self.events.warning("FailedMount", &missing, None),
-                Ok(Some(_)) => {}
-                Ok(None) if running.is_none() => running = Some(self.start_containers(feed)),
-                Ok(None) => {}
+                Ok(_) if running.is_some() => {}
+                Ok(missing) if missing.is_empty() => {
+                    mounting = Mounting::default();
+                    running = Some(self.start_containers(feed));
+                }
+                Ok(missing) => mounting.complain(&self.events, &missing),
                 Err(error) => eprintln!("bed: kubelet: volumes of {}: {error:#}", self.record.name),
             }
             if feed.borrow_and_update().is_none() {
@@ -139,6 +145,7 @@ impl PodTask {
                 _ = feed.changed() => {}
                 _ = store.changed() => {}
                 () = unpaused => {}
+                () = mounting.next() => {}
                 () = tokio::time::sleep(Duration::from_millis(500)), if retry => {}
             }
         };
@@ -233,6 +240,36 @@ impl PodTask {
             }
         }
         let _ = feed.wait_for(Option::is_none).await;
+    }
+}
+
+/// The tries to mount what is not there: they go on with growing pauses, each with its events.
+#[derive(Default)]
+struct Mounting {
+    tries: u32,
+    next: Option<Instant>,
+}
+
+impl Mounting {
+    fn complain(&mut self, events: &Events, missing: &[String]) {
+        if self.next.is_some_and(|next| Instant::now() < next) {
+            return;
+        }
+        for message in missing {
+            events.warning("FailedMount", message, None);
+        }
+        // A real node begins with half a second; hundreds of such pods would keep two cores busy with that.
+        let pause = FIRST_MOUNT_PAUSE.saturating_mul(1 << self.tries.min(8)).min(LONGEST_MOUNT_PAUSE);
+        self.tries += 1;
+        self.next = Some(Instant::now() + pause);
+    }
+
+    /// Comes with the time of the next try; never when there is nothing to try.
+    async fn next(&self) {
+        match self.next {
+            Some(next) => tokio::time::sleep_until(next).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

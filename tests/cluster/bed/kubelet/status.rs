@@ -73,15 +73,21 @@ impl Reporter {
                 "reason": reason, "message": message,
             })
         };
-        let past = |kind: &str| json!({ "type": kind, "status": "True", "lastTransitionTime": time(self.started) });
+        let past = |kind: &str, so: bool| {
+            let status = if so { "True" } else { "False" };
+            json!({ "type": kind, "status": status, "lastTransitionTime": time(self.started) })
+        };
+        // The network comes after the volumes.
+        let mounted = !all(|state| matches!(state, State::Waiting { reason, .. } if *reason == "ContainerCreating"));
+        let ip = mounted.then_some(&self.ip);
         json!({
             "phase": phase,
             "startTime": time(self.started),
             "hostIP": "127.0.0.1",
-            "podIP": self.ip,
-            "podIPs": [{ "ip": self.ip }],
+            "podIP": ip,
+            "podIPs": ip.map(|ip| json!([{ "ip": ip }])),
             "conditions": [
-                past("PodReadyToStartContainers"), past("Initialized"),
+                past("PodReadyToStartContainers", mounted), past("Initialized", true),
                 readiness("Ready"), readiness("ContainersReady"),
             ],
             "containerStatuses": containers.iter().map(|(spec, record)| self.container(spec, record)).collect::<Vec<_>>(),
@@ -134,6 +140,7 @@ fn time(time: Timestamp) -> String {
     format!("{whole}")
 }
 
-fn digest(text: &str) -> String {
+/// A stable id made of a text, in hexadecimal.
+pub fn digest(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }

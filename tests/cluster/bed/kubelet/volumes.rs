@@ -22,7 +22,7 @@ enum Kind {
 
 type Key = (Kind, String, String);
 
-/// The live ConfigMaps and Secrets of one namespace.
+/// The live ConfigMaps and Secrets of some namespaces.
 pub struct Store {
     objects: Mutex<HashMap<Key, Arc<Files>>>,
     changed: watch::Sender<u64>,
@@ -108,10 +108,10 @@ impl Volumes {
         self.dir.join(volume)
     }
 
-    /// Brings all files up to date. `Ok(Some(message))` when something is missing that the pod cannot start
-    /// without; a running pod keeps its old files in that case, as on a real node.
-    pub fn refresh(&mut self, store: &Store, namespace: &str, spec: &PodSpec) -> Result<Option<String>> {
-        let mut missing = None;
+    /// Brings all files up to date. `Ok` holds a message for each object that is missing and that the pod cannot
+    /// start without; a running pod keeps its old files in that case, as on a real node.
+    pub fn refresh(&mut self, store: &Store, namespace: &str, spec: &PodSpec) -> Result<Vec<String>> {
+        let mut missing = Vec::new();
         for volume in spec.volumes.iter().flatten() {
             let Some((kind, name, optional)) = source(volume) else {
                 std::fs::create_dir_all(self.path(&volume.name))?;
@@ -127,7 +127,7 @@ impl Volumes {
                         Kind::ConfigMap => "configmap",
                         Kind::Secret => "secret",
                     };
-                    missing = Some(format!(
+                    missing.push(format!(
                         "MountVolume.SetUp failed for volume \"{}\" : {what} \"{name}\" not found",
                         volume.name
                     ));

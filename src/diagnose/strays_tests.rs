@@ -1,0 +1,326 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::diagnose::testing::{NEW, at, build, count, incident, job, pod, push, roll_back, set, snapshot, view_mut};
+use crate::diagnose::{Basis, ChangeKind, FindingKind, GateState, Health, NextStep, Severity, diagnose};
+use crate::model::{Failure, FailureKind};
+use crate::repair::RepairId;
+
+#[test]
+fn strays_are_counted_exactly_a_cluster_and_namespace() {
+    let strays = strays(&incident());
+    let groups: Vec<_> =
+        strays.groups.iter().map(|group| (group.cluster.0.as_str(), group.namespace.as_str(), group.count)).collect();
+    assert_eq!(groups, [("prow-build", "default", 36), ("default", "default", 4)]);
+    assert_eq!((strays.total(), strays.groups[0].unfinished), (40, 36));
+    assert_eq!((strays.oldest(), strays.newest()), (Some(at(49)), Some(at(88))));
+    assert!(strays.is_complete(), "{:?}", strays.not_seen);
+}
+
+#[test]
+fn what_is_not_ours_is_foreign_and_what_is_gone_proves_itself() {
+    let mut snapshot = incident();
+    push(&mut snapshot, pod(&build(), "default", "id-0-debug", Some("id-0"), 50));
+    push(&mut snapshot, pod(&build(), "default", "9d5b", Some("9d5b"), 50));
+    push(&mut snapshot, pod(&build(), "default", "helper", None, 50));
+    push(&mut snapshot, pod(&build(), "default", "id-99", Some("id-99"), 50));
+    snapshot.gone_prowjobs = vec![job(99, "default", false)];
+    let strays = strays(&snapshot);
+    let why: Vec<_> = strays
+        .foreign()
+        .map(|judged| match judged.place {
+            PodPlace::Foreign { why } => (judged.pod.object.name.as_str(), why),
+            _ => unreachable!("filtered"),
+        })
+        .collect();
+    assert_eq!(
+        why,
+        [
+            ("9d5b", ForeignReason::NoSuchProwJob),
+            ("helper", ForeignReason::NoId),
+            ("id-0-debug", ForeignReason::OtherName)
+        ]
+    );
+    assert_eq!(strays.total(), 41, "the ProwJob of id-99 was seen earlier");
+    let gone = strays.strays().find(|judged| judged.pod.object.name == "id-99").unwrap();
+    assert!(gone.job_gone && !gone.has_unfinished_job());
+}
+
+#[test]
+fn without_prowjobs_nothing_is_called_foreign_or_stray() {
+    let mut snapshot = incident();
+    snapshot.prowjobs = Source::Lost { error: Failure::new(FailureKind::Unreachable, "no answer"), last: None };
+    let strays = strays(&snapshot);
+    assert_eq!((strays.total(), strays.foreign().count(), strays.unknown().count()), (0, 0, 40));
+    assert!(!strays.is_complete());
+    assert!(!diagnose(&snapshot).gate.is_open());
+}
+
+#[test]
+fn a_lost_cluster_leaves_the_other_in_view() {
+    let mut snapshot = incident();
+    let view = snapshot.clusters.get_mut(&build()).unwrap();
+    let Source::Known { value, at } = view.job_pods.clone() else { unreachable!("built known") };
+    view.job_pods =
+        Source::Lost { error: Failure::new(FailureKind::Unreachable, "no answer"), last: Some((value, at)) };
+    let strays = strays(&snapshot);
+    assert_eq!((strays.total(), strays.unknown().count()), (4, 36));
+    assert!(strays.not_seen.iter().any(|what| what.contains("prow-build")), "{:?}", strays.not_seen);
+}
+
+#[test]
+fn the_right_namespace_of_the_wrong_cluster_is_a_stray_only_where_the_right_one_is_known() {
+    let mut snapshot = snapshot();
+    set(&mut snapshot.prowjobs, vec![job(1, "default", false), job(2, "trusted", false)]);
+    for n in ["id-1", "id-2"] {
+        push(&mut snapshot, pod(&Alias::service(), "test-pods", n, Some(n), 50));
+    }
+    let judged = strays(&snapshot);
+    let names: Vec<_> = judged.strays().map(|judged| judged.pod.object.name.as_str()).collect();
+    assert_eq!(names, ["id-1"], "id-2 is where it belongs");
+    assert_eq!(judged.groups[0].reason, StrayReason::WrongCluster { expected: build() });
+    assert!(diagnose(&snapshot).findings.iter().any(|finding| matches!(&finding.kind,
+        FindingKind::WrongClusterPods { alias, expected: Some(expected), found }
+            if alias == "default" && expected == "prow-build" && *found == [("prow-services".to_owned(), 1)])));
+
+    let found = vec![(Alias::service(), 1), (build(), 5)];
+    snapshot.aliases.insert(Alias("default".to_owned()), AliasPlace::Ambiguous { found });
+    let judged = strays(&snapshot);
+    assert_eq!((judged.total(), judged.unknown().count()), (0, 1), "nobody said which is right");
+    let diagnosis = diagnose(&snapshot);
+    let two_numbers = diagnosis.findings.iter().find(|finding| finding.kind.name() == "wrong-cluster-pods").unwrap();
+    assert!(matches!(&two_numbers.kind, FindingKind::WrongClusterPods { found, .. }
+        if *found == [("prow-build".to_owned(), 5), ("prow-services".to_owned(), 1)]));
+}
+
+#[test]
+fn the_verdict_says_since_when_what_began_and_what_comes_first() {
+    let diagnosis = diagnose(&incident());
+    assert_eq!((diagnosis.verdict.state, diagnosis.verdict.since), (Health::Broken, Some(at(49))));
+    let began = diagnosis.verdict.began.as_ref().map(|change| (change.at, &change.what));
+    assert_eq!(began, Some((at(47), &ChangeKind::Bumped { tag: NEW.to_owned(), components: 1 })));
+    assert_eq!(diagnosis.verdict.next, NextStep::Repair { repair: RepairId::Rollback, to: None });
+    let appearing = diagnosis.findings.iter().find(|finding| finding.kind.name() == "strays-still-appearing");
+    assert_eq!(appearing.map(|finding| finding.severity), Some(Severity::Bad));
+}
+
+#[test]
+fn strays_made_in_one_burst_do_not_look_repaired() {
+    // All jobs of the burst get their pods seconds after the bumped version is ready, and nothing new is triggered.
+    let mut snapshot = snapshot();
+    let jobs: Vec<_> = (0..5).map(|n| job(n, "default", false)).collect();
+    for job in &jobs {
+        push(&mut snapshot, pod(&build(), "default", &job.name, Some(&job.name), 48));
+    }
+    set(&mut snapshot.prowjobs, jobs);
+    let diagnosis = diagnose(&snapshot);
+    assert_eq!(diagnosis.verdict.next, NextStep::Repair { repair: RepairId::Rollback, to: None });
+    assert!(matches!(diagnosis.gate, GateState::Closed { .. }));
+}
+
+#[test]
+fn the_gate_opens_when_good_pods_came_after_the_repair() {
+    let mut snapshot = incident();
+    roll_back(&mut snapshot, 89, 89);
+    let diagnosis = diagnose(&snapshot);
+    assert!(matches!(diagnosis.verdict.next, NextStep::Wait { .. }), "{:?}", diagnosis.verdict.next);
+    assert_eq!(diagnosis.verdict.state, Health::Broken);
+
+    // Pods of before prove nothing; neither do those of others.
+    count(&mut snapshot, &build(), &[("id-0", Some(40)), ("id-1", Some(40)), ("id-2", None), ("9d5b", Some(90))]);
+    assert_eq!(diagnose(&snapshot).gate.facts().good_pods, 0);
+    count(&mut snapshot, &build(), &[("id-0", Some(90)), ("id-1", Some(90))]);
+    assert!(!diagnose(&snapshot).gate.is_open(), "two are not enough");
+    count(&mut snapshot, &build(), &[("id-0", Some(90)), ("id-1", Some(90)), ("id-2", Some(90))]);
+    let diagnosis = diagnose(&snapshot);
+    assert!(diagnosis.gate.is_open(), "{:?}", diagnosis.gate);
+    assert_eq!(diagnosis.verdict.next, NextStep::Repair { repair: RepairId::DeleteStrays, to: None });
+    assert_eq!(diagnosis.verdict.state, Health::Degraded);
+
+    // One more stray, and it closes.
+    push(&mut snapshot, pod(&build(), "elsewhere", "id-3", Some("id-3"), 95));
+    assert!(!diagnose(&snapshot).gate.is_open());
+}
+
+#[test]
+fn a_rollback_that_brings_no_good_pods_is_not_waited_for() {
+    // 2019-02-08: the first target of the rollback carried the bug, too.
+    let mut snapshot = incident();
+    roll_back(&mut snapshot, 89, 89);
+    snapshot.taken_at = at(95);
+    assert_eq!(diagnose(&snapshot).verdict.next, NextStep::Repair { repair: RepairId::Rollback, to: None });
+}
+
+#[test]
+fn the_handover_of_a_rollback_does_not_shut_the_gate_for_good() {
+    let mut snapshot = incident();
+    // The old leader made the newest stray at 17:28Z, half a minute after the repaired version was ready.
+    roll_back(&mut snapshot, 87, 87);
+    if let Source::Known { value, .. } = &mut snapshot.service.components {
+        value[0].pods[0].ready_changed = Some(at(88) - jiff::SignedDuration::from_secs(30));
+    }
+    count(&mut snapshot, &build(), &[("id-0", Some(89)), ("id-1", Some(89)), ("id-2", Some(89))]);
+    assert!(diagnose(&snapshot).gate.is_open());
+}
+
+#[test]
+fn what_keeps_strays_from_starting_is_told_by_cause() {
+    let mut snapshot = incident();
+    let uids = |from: usize, to: usize| {
+        (from..to).map(|n| format!("uid-prow-build-default-id-{n}")).collect::<BTreeSet<String>>()
+    };
+    let event = |message: &str, pods| EventGroup {
+        namespace: "default".to_owned(),
+        reason: "FailedMount".to_owned(),
+        message: message.to_owned(),
+        pods,
+        count: 19,
+        first: Some(at(50)),
+        last: Some(at(89)),
+    };
+    let view = snapshot.clusters.get_mut(&build()).unwrap();
+    set(
+        &mut view.pod_events,
+        vec![
+            event("MountVolume.SetUp failed for volume \"ssh-a\" : secret \"gce-ssh\" not found", uids(0, 20)),
+            event("MountVolume.SetUp failed for volume \"ssh-b\" : secret \"gce-ssh\" not found", uids(20, 30)),
+            event("Unable to attach or mount volumes: timed out waiting for the condition", uids(0, 35)),
+        ],
+    );
+    set(&mut view.secrets_in_use, BTreeSet::from(["gce-ssh".to_owned()]));
+    let diagnosis = diagnose(&snapshot);
+    let causes: Vec<_> = diagnosis
+        .findings
+        .iter()
+        .filter_map(|finding| match &finding.kind {
+            FindingKind::StraysCannotStart { count, secret, known_in, .. } => {
+                Some((*count, secret.as_deref(), known_in.as_deref()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(causes, [(30, Some("gce-ssh"), Some("test-pods")), (5, None, None)]);
+    assert_eq!(diagnosis.strays.groups[0].cannot_start, 35);
+}
+
+#[test]
+fn a_stuck_deploy_job_says_not_to_wait() {
+    let mut snapshot = incident();
+    let deploy =
+        Arc::new(ProwJob { job: "post-test-infra-deploy-prow".to_owned(), ..(*job(0, "default", false)).clone() });
+    if let Source::Known { value, .. } = &mut snapshot.prowjobs {
+        value[0] = deploy;
+    }
+    let event = EventGroup {
+        namespace: "default".to_owned(),
+        reason: "FailedMount".to_owned(),
+        message: "secret \"x\" not found".to_owned(),
+        pods: BTreeSet::from(["uid-prow-build-default-id-0".to_owned()]),
+        count: 1,
+        first: None,
+        last: None,
+    };
+    set(&mut view_mut(&mut snapshot, &build()).pod_events, vec![event]);
+    let diagnosis = diagnose(&snapshot);
+    let finding = diagnosis.findings.iter().find(|finding| finding.kind.name() == "deploy-job-stuck").unwrap();
+    assert_eq!(finding.basis, Basis::Fact, "its name is known");
+    // Once it has a pod where it belongs it goes on, whatever is left of the old one.
+    count(&mut snapshot, &build(), &[("id-0", Some(90))]);
+    assert!(diagnose(&snapshot).findings.iter().all(|finding| finding.kind.name() != "deploy-job-stuck"));
+}
+
+/// A pod of some kind, and whether the rule may call it a stray.
+#[derive(Debug, Clone)]
+enum Sort {
+    Legit,
+    Stray,
+    WrongCluster,
+    OtherProw,
+    Copy,
+    NoId,
+}
+
+fn sort() -> impl Strategy<Value = Sort> {
+    prop_oneof![
+        Just(Sort::Legit),
+        Just(Sort::Stray),
+        Just(Sort::WrongCluster),
+        Just(Sort::OtherProw),
+        Just(Sort::Copy),
+        Just(Sort::NoId)
+    ]
+}
+
+proptest! {
+    /// Whatever is mixed, and whatever is lost: no legitimate pod is ever called a stray, and with everything in view every
+    /// stray is.
+    #[test]
+    fn no_legitimate_pod_is_ever_called_a_stray(
+        sorts in proptest::collection::vec((sort(), any::<bool>(), any::<bool>(), 0..3_usize), 1..60),
+        lose_jobs in proptest::bool::weighted(0.2),
+        lose_aliases in proptest::bool::weighted(0.2),
+        lose_settings in proptest::bool::weighted(0.1),
+    ) {
+        let mut snapshot = snapshot();
+        let mut jobs = Vec::new();
+        let mut wanted: BTreeSet<String> = BTreeSet::new();
+        let mut legit: BTreeSet<String> = BTreeSet::new();
+        for (n, (sort, trusted, finished, namespace)) in sorts.into_iter().enumerate() {
+            let (alias, cluster, other) = if trusted {
+                ("trusted", Alias::service(), build())
+            } else {
+                ("default", build(), Alias::service())
+            };
+            let wrong = ["default", "prow", "kube-system"][namespace];
+            let id = format!("id-{n}");
+            let made = match sort {
+                Sort::Legit => pod(&cluster, "test-pods", &id, Some(&id), 50),
+                Sort::Stray => pod(&cluster, wrong, &id, Some(&id), 50),
+                Sort::WrongCluster => pod(&other, "test-pods", &id, Some(&id), 50),
+                Sort::OtherProw => pod(&cluster, wrong, &format!("x-{n}"), Some(&format!("x-{n}")), 50),
+                Sort::Copy => pod(&cluster, wrong, &format!("{id}-debug"), Some(&id), 50),
+                Sort::NoId => pod(&cluster, wrong, &id, None, 50),
+            };
+            if !matches!(sort, Sort::OtherProw) {
+                jobs.push(job(n, alias, finished));
+            }
+            let uid = made.uid().to_owned();
+            match sort {
+                Sort::Stray | Sort::WrongCluster => wanted.insert(uid),
+                Sort::Legit | Sort::OtherProw | Sort::Copy | Sort::NoId => legit.insert(uid),
+            };
+            push(&mut snapshot, made);
+        }
+        set(&mut snapshot.prowjobs, jobs);
+        let lost = || Failure::new(FailureKind::Unreachable, "no answer");
+        if lose_jobs {
+            snapshot.prowjobs = Source::Lost { error: lost(), last: None };
+        }
+        if lose_settings {
+            snapshot.prow = Source::Lost { error: lost(), last: None };
+        }
+        if lose_aliases {
+            snapshot.aliases.clear();
+        }
+        let judged = strays(&snapshot);
+        let found: BTreeSet<String> = judged.strays().map(|judged| judged.pod.uid().to_owned()).collect();
+        prop_assert!(found.is_disjoint(&legit));
+        prop_assert!(found.is_subset(&wanted));
+        prop_assert_eq!(judged.total(), found.len());
+        if !lose_jobs && !lose_aliases && !lose_settings {
+            prop_assert_eq!(found, wanted);
+        }
+    }
+}
+
+#[test]
+fn a_cluster_is_found_by_what_people_call_it() {
+    let snapshot = snapshot();
+    assert_eq!(snapshot.cluster_named("default"), Some(&build()), "ProwJobs of alias default run there");
+    assert_eq!(snapshot.cluster_named("trusted"), Some(&Alias::service()));
+    assert_eq!(snapshot.cluster_named("prow-services"), Some(&Alias::service()));
+    assert_eq!(snapshot.cluster_named("nowhere"), None);
+}

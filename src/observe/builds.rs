@@ -1,0 +1,471 @@
+//! The other clusters: which contexts to look into, and what ties one to this Prow.
+//!
+//! Context names on a laptop are not Prow's aliases. A person may name them (`--build-context ALIAS=CONTEXT`); else the
+//! kubeconfig's other contexts are read, and a context is a build cluster where pods there have the names of live ProwJobs. What
+//! alias it goes by, their `spec.cluster` tells. That is remembered for the session only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::assemble::Names;
+use super::heartbeat;
+use super::jobs::{self, JobIndex};
+use super::owner::{Message, Place};
+use super::raw::{Contact, Raw};
+use super::wanted::{JobsWanted, wanted_of_jobs};
+use super::watched::Watched;
+use crate::cluster::{Cluster, ConnectOptions, connect, other_contexts};
+use crate::model::{
+    Alias, AliasPlace, AliasProof, ClusterStanding, ClusterView, Failure, FailureKind, ProwSettings, Source,
+};
+
+/// Contexts that are looked into unasked.
+const MOST_CONTEXTS: usize = 12;
+/// Contexts that are connected to at the same time.
+const AT_ONCE: usize = 4;
+
+/// How to reach other clusters.
+#[derive(Debug, Clone, Default)]
+pub struct BuildContexts {
+    /// As for the service cluster; the context is set for each.
+    pub options: ConnectOptions,
+    /// `--build-context`. Where there are any, no other context is looked into.
+    pub given: Vec<(Alias, String)>,
+}
+
+enum State {
+    Connecting,
+    Failed(Failure),
+    Watching(Box<Watched>, AbortHandle),
+}
+
+struct Context {
+    key: Alias,
+    server: String,
+    /// Aliases that a person gave it.
+    given: Vec<Alias>,
+    /// Pods there have the names of live ProwJobs, or did.
+    is_tied: bool,
+    state: State,
+}
+
+/// All other clusters.
+pub struct Builds {
+    with: BuildContexts,
+    service: Names,
+    contexts: BTreeMap<String, Context>,
+    /// Aliases that a person said are the service cluster's.
+    given_service: Vec<Alias>,
+    has_begun: bool,
+    has_looked_around: bool,
+    /// Where aliases were last proven to lead, for when no pod is left to prove it.
+    proven: BTreeMap<Alias, Place>,
+    aliases: BTreeMap<Alias, AliasPlace>,
+    connecting: Arc<Semaphore>,
+    send: mpsc::UnboundedSender<Message>,
+    refresh: Arc<Notify>,
+}
+
+impl Builds {
+    pub fn new(
+        with: BuildContexts,
+        service: Names,
+        send: mpsc::UnboundedSender<Message>,
+        refresh: Arc<Notify>,
+    ) -> Builds {
+        Builds {
+            with,
+            service,
+            contexts: BTreeMap::new(),
+            given_service: Vec::new(),
+            has_begun: false,
+            has_looked_around: false,
+            proven: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            connecting: Arc::new(Semaphore::new(AT_ONCE)),
+            send,
+            refresh,
+        }
+    }
+
+    pub fn raw(&mut self, context: &str) -> Option<&mut Raw> {
+        match &mut self.contexts.get_mut(context)?.state {
+            State::Watching(watched, _) => Some(&mut watched.raw),
+            State::Connecting | State::Failed(_) => None,
+        }
+    }
+
+    /// Looks around again, and at once at what is in its back-off.
+    pub fn wake(&mut self) {
+        self.has_looked_around = false;
+        self.contexts.retain(|_, context| !matches!(context.state, State::Failed(_)));
+        self.has_begun = false;
+        for context in self.contexts.values() {
+            if let State::Watching(watched, _) = &context.state {
+                watched.wake.notify_waiters();
+            }
+        }
+    }
+
+    /// A connection was made, or not.
+    pub fn connected(&mut self, name: &str, outcome: Result<Cluster, Failure>, tasks: &mut JoinSet<()>) {
+        let Some(context) = self.contexts.get_mut(name) else { return };
+        context.state = match outcome {
+            Err(failure) => State::Failed(failure),
+            Ok(cluster) => {
+                let cluster = cluster.known_as(&context.key);
+                context.server = cluster.server().to_owned();
+                let place = Place::Context(name.to_owned());
+                let names = Names {
+                    alias: context.key.clone(),
+                    context: name.to_owned(),
+                    server: context.server.clone(),
+                    asked: self.service.asked.clone(),
+                };
+                let beat = heartbeat::beat(cluster.clone(), place.clone(), self.send.clone(), self.refresh.clone());
+                let beat = tasks.spawn(beat);
+                State::Watching(Box::new(Watched::new(place, cluster, names, self.send.clone())), beat)
+            }
+        };
+    }
+
+    /// Does what the newest look asks for: connects, proves, keeps lists. `needed` are the aliases of ProwJobs that go on.
+    pub fn follow(
+        &mut self,
+        service: &Raw,
+        settings: Option<&ProwSettings>,
+        jobs: &JobIndex,
+        needed: &BTreeSet<Alias>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.begin(tasks);
+        }
+        self.prove(service, jobs);
+        self.look_around(service, jobs, needed, tasks);
+        self.leave(jobs, needed);
+        let Some(settings) = settings else { return };
+        for context in self.contexts.values_mut() {
+            if let State::Watching(watched, _) = &mut context.state {
+                watched.raw.jobs.rekey(&context.key);
+                let wanted = wanted_of_jobs(
+                    &watched.raw,
+                    &JobsWanted {
+                        pod_namespace: &settings.pod_namespace,
+                        key: &context.key,
+                        jobs,
+                        aliases: &self.aliases,
+                        known: &watched.known,
+                    },
+                );
+                watched.keep(wanted, tasks);
+                if watched.raw.is_settled() && matches!(watched.raw.contact, Contact::Answering { .. }) {
+                    watched.raw.opening = false;
+                }
+            }
+        }
+    }
+
+    /// What a person named.
+    fn begin(&mut self, tasks: &mut JoinSet<()>) {
+        self.given_service.clear();
+        let others = if self.with.given.is_empty() {
+            Vec::new()
+        } else {
+            other_contexts(&self.with.options, "").unwrap_or_default()
+        };
+        for (alias, name) in self.with.given.clone() {
+            let server = others.iter().find(|other| other.context == name).map(|other| other.server.clone());
+            if name == self.service.context || server.as_ref() == Some(&self.service.server) {
+                self.given_service.push(alias);
+                continue;
+            }
+            let key = if alias == self.service.alias { Alias(name.clone()) } else { alias.clone() };
+            match self.contexts.get_mut(&name) {
+                Some(context) if context.given.contains(&alias) => {}
+                Some(context) => context.given.push(alias),
+                None => self.connect(&name, key, server.unwrap_or_default(), vec![alias], tasks),
+            }
+        }
+    }
+
+    fn connect(&mut self, name: &str, key: Alias, server: String, given: Vec<Alias>, tasks: &mut JoinSet<()>) {
+        let context = Context { key, server, given, is_tied: false, state: State::Connecting };
+        self.contexts.insert(name.to_owned(), context);
+        let options = ConnectOptions { context: Some(name.to_owned()), ..self.with.options.clone() };
+        let (send, connecting, name) = (self.send.clone(), self.connecting.clone(), name.to_owned());
+        tasks.spawn(async move {
+            // The semaphore is never closed.
+            let _permit = connecting.acquire().await;
+            let outcome = connect(&options).await;
+            drop(send.send(Message::Connected(name, Box::new(outcome))));
+        });
+    }
+
+    /// Other contexts are read only where something is missing: an alias without pods here, or several aliases whose pods
+    /// are all here, which is odd.
+    fn look_around(&mut self, service: &Raw, jobs: &JobIndex, needed: &BTreeSet<Alias>, tasks: &mut JoinSet<()>) {
+        if self.has_looked_around || !self.with.given.is_empty() || jobs.is_empty() || !is_counted(service) {
+            return;
+        }
+        let here = service.jobs.evidence(jobs);
+        if here.len() < 2 && needed.iter().all(|alias| here.contains_key(alias)) {
+            return;
+        }
+        self.has_looked_around = true;
+        // What is wrong with the kubeconfig was said when the service cluster was connected to.
+        let others = other_contexts(&self.with.options, &self.service.server).unwrap_or_default();
+        for other in others.into_iter().take(MOST_CONTEXTS) {
+            if !self.contexts.contains_key(&other.context) {
+                let key = match other.context == self.service.alias.0 {
+                    true => Alias(format!("context {}", other.context)),
+                    false => Alias(other.context.clone()),
+                };
+                self.connect(&other.context, key, other.server, Vec::new(), tasks);
+            }
+        }
+    }
+
+    /// Contexts that turned out to be nothing to this Prow are not looked at any longer.
+    fn leave(&mut self, jobs: &JobIndex, needed: &BTreeSet<Alias>) {
+        let all_known = !jobs.is_empty() && needed.iter().all(|alias| self.aliases.contains_key(alias));
+        if !all_known || !self.is_settled() {
+            return;
+        }
+        self.contexts.retain(|_, context| {
+            let stays = context.standing() == ClusterStanding::Build;
+            if !stays && let State::Watching(watched, beat) = &mut context.state {
+                watched.stop();
+                beat.abort();
+            }
+            stays
+        });
+    }
+
+    /// True once everything that was begun was answered in some way.
+    pub fn is_settled(&self) -> bool {
+        self.contexts.values().all(|context| match &context.state {
+            State::Connecting => false,
+            State::Failed(_) => true,
+            State::Watching(watched, _) => {
+                matches!(watched.raw.contact, Contact::Silent { .. })
+                    || watched.raw.identity.is_settled() && is_counted(&watched.raw) && watched.raw.jobs.is_settled()
+            }
+        })
+    }
+
+    /// Works out where aliases lead. Only when all contexts have answered: half of the evidence may prove the wrong thing.
+    fn prove(&mut self, service: &Raw, jobs: &JobIndex) {
+        let mut given: BTreeMap<Alias, AliasPlace> = BTreeMap::new();
+        let at = |cluster: &Alias, proof| AliasPlace::At { cluster: cluster.clone(), proof };
+        for alias in &self.given_service {
+            given.insert(alias.clone(), at(&self.service.alias, AliasProof::Given));
+        }
+        for context in self.contexts.values() {
+            for alias in &context.given {
+                given.insert(alias.clone(), at(&context.key, AliasProof::Given));
+            }
+        }
+        let all_counted = is_counted(service)
+            && self.contexts.values().all(|context| match &context.state {
+                State::Connecting => false,
+                State::Failed(_) => true,
+                State::Watching(watched, _) => {
+                    is_counted(&watched.raw) || matches!(watched.raw.contact, Contact::Silent { .. })
+                }
+            });
+        if !all_counted || jobs.is_empty() {
+            // What was known stays while a list is read anew.
+            self.aliases.extend(given);
+            return;
+        }
+        let mut found: BTreeMap<Alias, Vec<(Place, usize)>> = BTreeMap::new();
+        for (alias, count) in service.jobs.evidence(jobs) {
+            found.entry(alias).or_default().push((Place::Service, count));
+        }
+        for (name, context) in &mut self.contexts {
+            let State::Watching(watched, _) = &context.state else { continue };
+            for (alias, count) in watched.raw.jobs.evidence(jobs) {
+                context.is_tied = true;
+                found.entry(alias).or_default().push((Place::Context(name.clone()), count));
+            }
+        }
+        for (alias, places) in &found {
+            if let [(place, _)] = places.as_slice() {
+                self.proven.insert(alias.clone(), place.clone());
+            }
+        }
+        self.name_contexts();
+        self.aliases = lead(&self.proven, found, given, |place| self.key(place));
+    }
+
+    fn key(&self, place: &Place) -> Option<Alias> {
+        match place {
+            Place::Service => Some(self.service.alias.clone()),
+            Place::Context(name) => self.contexts.get(name).map(|context| context.key.clone()),
+        }
+    }
+
+    /// A context that is proven goes by Prow's alias; the first one stays.
+    fn name_contexts(&mut self) {
+        let taken: BTreeSet<Alias> =
+            self.contexts.values().map(|context| context.key.clone()).chain([self.service.alias.clone()]).collect();
+        for (alias, place) in &self.proven {
+            let Place::Context(name) = place else { continue };
+            let Some(context) = self.contexts.get_mut(name) else { continue };
+            let unnamed = context.given.is_empty() && context.key.0 == *name;
+            if unnamed && !taken.contains(alias) {
+                context.key = alias.clone();
+                if let State::Watching(watched, _) = &mut context.state {
+                    watched.rekey(alias);
+                }
+            }
+        }
+    }
+
+    pub fn aliases(&self) -> &BTreeMap<Alias, AliasPlace> {
+        &self.aliases
+    }
+
+    /// Clusters that may be planned on, ready to be written to by a gate.
+    pub fn clusters(&self) -> impl Iterator<Item = (Alias, Cluster)> {
+        self.contexts.values().filter(|context| context.standing() == ClusterStanding::Build).filter_map(|context| {
+            match &context.state {
+                State::Watching(watched, _) => Some((context.key.clone(), watched.cluster.known_as(&context.key))),
+                State::Connecting | State::Failed(_) => None,
+            }
+        })
+    }
+
+    pub fn views(&self, jobs: &JobIndex) -> BTreeMap<Alias, ClusterView> {
+        self.contexts
+            .iter()
+            .map(|(name, context)| (context.key.clone(), context.view(name, jobs, &self.aliases)))
+            .collect()
+    }
+}
+
+/// Where aliases lead: what a person said, else what pods prove now, else what they proved earlier.
+fn lead(
+    proven: &BTreeMap<Alias, Place>,
+    found: BTreeMap<Alias, Vec<(Place, usize)>>,
+    given: BTreeMap<Alias, AliasPlace>,
+    key: impl Fn(&Place) -> Option<Alias>,
+) -> BTreeMap<Alias, AliasPlace> {
+    let at = |cluster: Alias, count| AliasPlace::At { cluster, proof: AliasProof::Pods { count } };
+    let mut aliases: BTreeMap<Alias, AliasPlace> =
+        proven.iter().filter_map(|(alias, place)| Some((alias.clone(), at(key(place)?, 0)))).collect();
+    for (alias, places) in found {
+        let places: Vec<(Alias, usize)> =
+            places.into_iter().filter_map(|(place, count)| Some((key(&place)?, count))).collect();
+        let place = match places.as_slice() {
+            [(cluster, count)] => at(cluster.clone(), *count),
+            _ => AliasPlace::Ambiguous { found: places },
+        };
+        aliases.insert(alias, place);
+    }
+    aliases.extend(given);
+    aliases
+}
+
+/// The labelled pods of a cluster were counted, or could not be.
+fn is_counted(raw: &Raw) -> bool {
+    raw.jobs.census.is_some() && !raw.jobs.pods.is_empty() && raw.jobs.is_counted()
+}
+
+impl Context {
+    fn standing(&self) -> ClusterStanding {
+        if !self.given.is_empty() || self.is_tied { ClusterStanding::Build } else { ClusterStanding::Unproven }
+    }
+
+    fn view(&self, name: &str, jobs: &JobIndex, aliases: &BTreeMap<Alias, AliasPlace>) -> ClusterView {
+        let loading = ClusterView::loading(self.key.clone(), self.standing(), name, &self.server);
+        match &self.state {
+            State::Connecting => loading,
+            State::Failed(failure) => ClusterView {
+                identity: lost(failure),
+                job_pods: lost(failure),
+                census: lost(failure),
+                pod_events: lost(failure),
+                ..loading
+            },
+            State::Watching(watched, _) => {
+                let raw = &watched.raw;
+                ClusterView {
+                    identity: raw
+                        .identity()
+                        .map(|identity| crate::model::ClusterIdentity { alias: self.key.clone(), ..identity.clone() }),
+                    version: raw.version.clone(),
+                    job_pods: jobs::job_pods(raw, &self.key, jobs, aliases),
+                    census: jobs::census(raw),
+                    pod_events: jobs::pod_events(raw),
+                    secrets_in_use: jobs::secrets_in_use(raw),
+                    parts: jobs::parts(raw),
+                    ..loading
+                }
+            }
+        }
+    }
+}
+
+fn lost<T>(failure: &Failure) -> Source<T> {
+    match failure.kind {
+        FailureKind::Forbidden => Source::Denied { verb: failure.summary.clone() },
+        FailureKind::Usage
+        | FailureKind::Tool
+        | FailureKind::Refused
+        | FailureKind::Unauthenticated
+        | FailureKind::Unreachable
+        | FailureKind::NotFound
+        | FailureKind::Conflict
+        | FailureKind::Throttled
+        | FailureKind::Rejected
+        | FailureKind::Server
+        | FailureKind::Interrupted
+        | FailureKind::Partial => Source::Lost { error: failure.clone(), last: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alias(name: &str) -> Alias {
+        Alias(name.to_owned())
+    }
+
+    fn key(place: &Place) -> Option<Alias> {
+        match place {
+            Place::Service => Some(Alias::service()),
+            Place::Context(name) if name == "gone" => None,
+            Place::Context(name) => Some(alias(name)),
+        }
+    }
+
+    #[test]
+    fn pods_in_one_cluster_prove_an_alias_and_in_two_they_do_not() {
+        let build = || Place::Context("prow-build".to_owned());
+        let found = BTreeMap::from([
+            (alias("default"), vec![(build(), 36)]),
+            (alias("trusted"), vec![(Place::Service, 4)]),
+            (alias("both"), vec![(Place::Service, 600), (build(), 532)]),
+        ]);
+        let proven = BTreeMap::from([(alias("quiet"), build()), (alias("lost"), Place::Context("gone".to_owned()))]);
+        let at = |cluster: &str, count| AliasPlace::At { cluster: alias(cluster), proof: AliasProof::Pods { count } };
+        let aliases = lead(&proven, found.clone(), BTreeMap::new(), key);
+        assert_eq!(aliases[&alias("default")], at("prow-build", 36), "the alias `default` may be the build cluster");
+        assert_eq!(aliases[&alias("trusted")], at("default", 4));
+        assert_eq!(aliases[&alias("quiet")], at("prow-build", 0), "remembered for the session");
+        assert!(!aliases.contains_key(&alias("lost")));
+        let both = vec![(Alias::service(), 600), (alias("prow-build"), 532)];
+        assert_eq!(aliases[&alias("both")], AliasPlace::Ambiguous { found: both });
+
+        let said = AliasPlace::At { cluster: alias("prow-build"), proof: AliasProof::Given };
+        let aliases = lead(&proven, found, BTreeMap::from([(alias("both"), said.clone())]), key);
+        assert_eq!(aliases[&alias("both")], said, "a person knows better");
+    }
+}

@@ -1,0 +1,157 @@
+//! What speaks against a rollback, and what should be known before.
+
+use crate::diagnose::{Diagnosis, digests, role_tag};
+use crate::model::{Component, FailureKind, Kind, Rollout, Snapshot};
+use crate::prow;
+use crate::repair::{OverrideId, Refusal, Request};
+
+use super::running;
+
+/// Longest tag of an image reference.
+const MAX_TAG: usize = 128;
+
+/// What was given with `--to`, if it can be a tag.
+pub(super) fn a_tag(tag: &str) -> Result<String, Refusal> {
+    let first = tag.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let rest = tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if first && rest && tag.len() <= MAX_TAG {
+        return Ok(tag.to_owned());
+    }
+    Err(Refusal::new(
+        format!("`{}` is no tag of an image", crate::model::text::sanitize_line(tag)),
+        "a tag is such as v20190129-1b2c3d4, without the image's name",
+    )
+    .because(FailureKind::Usage))
+}
+
+/// A paused Deployment takes the image and rolls nothing out: half a rollback that looks like a whole one.
+pub(super) fn paused(members: &[&Component]) -> Result<(), Refusal> {
+    let Some(component) = members.iter().find(|component| component.paused) else { return Ok(()) };
+    let object = &component.object;
+    Err(Refusal::new(
+        format!("{} is paused: it would take the image and roll nothing out", object.name),
+        format!(
+            "kubectl -n {} rollout resume deployment {}, then plan again; or leave it out by naming the others with --component",
+            object.namespace, object.name
+        ),
+    )
+    .of(object))
+}
+
+/// One set of components, one tag: whoever wants it otherwise says why.
+pub(super) fn mixed(
+    request: &Request,
+    components: &[Component],
+    members: &[&Component],
+    tag: &str,
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    let left: Vec<String> = running(components)
+        .filter(|component| !members.iter().any(|member| member.object == component.object))
+        .filter_map(|component| Some((component, role_tag(component).filter(|now| *now != tag)?)))
+        .map(|(component, now)| format!("{} at {now}", component.object.name))
+        .collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let left = left.join(", ");
+    // Unasked, only those are left out that did not move with the others: they were of another version before, too.
+    if request.components.is_empty() {
+        warnings.push(format!("of another version, and left there: {left}; --to names one tag for all"));
+        return Ok(());
+    }
+    match request.overridden(OverrideId::MixedTags) {
+        Some(over) => {
+            warnings.push(format!("override mixed-tags ({left}), reason: {}", over.reason));
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            format!("components would be of different versions: {left}, the others at {tag}"),
+            "roll all back together (without --component), or --override mixed-tags --reason TEXT",
+        )),
+    }
+}
+
+/// An older Prow may refuse today's configuration: then the rollback is the next outage.
+pub(super) fn loads(
+    request: &Request,
+    snapshot: &Snapshot,
+    components: &[Component],
+    tag: &str,
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    let Some(live) = snapshot.service.config_maps.known() else {
+        warnings.push(format!("the live configuration cannot be read: nobody knows whether {tag} loads it"));
+        return Ok(());
+    };
+    // What a component of that very tag refused once is no guess.
+    let remembered = snapshot.remembered_refusals().find(|refused| {
+        refused.images.iter().any(|image| prow::image::tag(image) == Some(tag))
+            && live.get(&refused.config_map).is_some_and(|map| digests(&map.values) == refused.keys)
+    });
+    let against = remembered.map(|refused| {
+        format!("FACT: it refused the content of ConfigMap {} at {}: {}", refused.config_map, refused.at, refused.error)
+    });
+    let against = against.or_else(|| {
+        let files = prow::ConfigFiles::of_components(components.iter());
+        let rule = prow::preset_rule(std::iter::once(tag));
+        let objection = prow::objections_live(live, &files, rule).into_iter().next()?;
+        Some(format!("GUESS: by our rules: {}", objection.message))
+    });
+    let Some(against) = against else { return Ok(()) };
+    match request.overridden(OverrideId::WouldNotLoad) {
+        Some(over) => {
+            warnings.push(format!("override would-not-load ({against}), reason: {}", over.reason));
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            format!("{tag} would not load the live configuration ({against})"),
+            "choose another tag (--to), repair the configuration first, or --override would-not-load --reason TEXT",
+        )),
+    }
+}
+
+pub(super) fn known_here(rollouts: &[Rollout], tag: &str, warnings: &mut Vec<String>) {
+    if !rollouts.iter().any(|rollout| rollout.tag == tag) {
+        warnings.push(format!("no ReplicaSet here ever had {tag}: its images may not exist; the server cannot tell"));
+    }
+}
+
+/// What has the bad version and is not touched unasked.
+pub(super) fn left_alone(components: &[Component], members: &[&Component], tag: &str, warnings: &mut Vec<String>) {
+    let alone = components
+        .iter()
+        .filter(|component| component.is_idle_by_intent())
+        .filter(|component| !members.iter().any(|member| member.object == component.object));
+    for component in alone {
+        let Some(now) = role_tag(component).filter(|now| *now != tag) else { continue };
+        let name = &component.object.name;
+        warnings.push(match component.object.kind {
+            Kind::CronJob if component.suspended => {
+                format!("CronJob {name} stays at {now} (suspended); to roll it back as well: --component {name}")
+            }
+            Kind::CronJob => {
+                format!("CronJob {name} stays at {now}: its next run acts as that; to roll it back as well: --component {name}")
+            }
+            Kind::Deployment
+            | Kind::StatefulSet
+            | Kind::DaemonSet
+            | Kind::ReplicaSet
+            | Kind::Pod
+            | Kind::ConfigMap
+            | Kind::Service
+            | Kind::ProwJob
+            | Kind::Namespace
+            | Kind::Cluster
+            | Kind::Revision => {
+                format!("{name} has replicas: 0, which is intent, and stays at {now}; to change it as well: --component {name}")
+            }
+        });
+    }
+}
+
+pub(super) fn automation(diagnosis: &Diagnosis, warnings: &mut Vec<String>) {
+    for actor in diagnosis.automation.iter().filter(|actor| actor.kind.reverts_images() && actor.idle.is_none()) {
+        warnings.push(format!("{} will undo this ({}): {}; stop it first", actor.name, actor.when, actor.effect));
+    }
+}

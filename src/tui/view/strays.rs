@@ -1,0 +1,232 @@
+//! 3 Strays: pods of jobs that are where they should not be, by group, why they cannot start, and what comes first.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+
+use super::super::app::{App, Observation};
+use super::super::astray::{GroupId, RunningOnes, StraysPane};
+use super::super::text;
+use super::super::theme::Role;
+use super::{is_wide, paint, rule, selectable, styled, take};
+use crate::diagnose::{GateState, JudgedPod, StrayGroup};
+use crate::present;
+
+pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
+    let Some(seen) = app.picture.shown() else {
+        paint(area, buffer, [Line::from("Reading the clusters; nothing is known yet.")]);
+        return;
+    };
+    let mut area = area;
+    let columns = usize::from(area.width);
+    let head = head(app, seen, columns);
+    paint(take(&mut area, head.len()), buffer, head);
+    let why = why(app, seen, columns);
+    let rest = usize::from(area.height).saturating_sub(why.len());
+    let mut middle = take(&mut area, rest);
+    paint(area, buffer, why);
+    if app.stray_groups().is_empty() {
+        return;
+    }
+    if is_wide(app.size) {
+        let rows = (app.stray_groups().len() + 2).min(rest / 2);
+        paint_groups(app, seen, take(&mut middle, rows), buffer);
+        paint_pods(app, middle, buffer);
+        return;
+    }
+    match app.strays.pane {
+        StraysPane::Groups => paint_groups(app, seen, middle, buffer),
+        StraysPane::Pods => paint_pods(app, middle, buffer),
+    }
+}
+
+/// How many, whether they may be deleted, what comes first.
+fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
+    let strays = &seen.diagnosis.strays;
+    let expected = strays.pod_namespace.as_deref().unwrap_or("a place not known");
+    let count = |of: fn(&StrayGroup) -> usize| strays.groups.iter().map(of).sum::<usize>();
+    let held = strays.strays().filter(|judged| judged.pod.deleting && !judged.pod.finalizers.is_empty()).count();
+    let total = if strays.total() == 0 && strays.is_complete() {
+        (format!("TOTAL  no strays: every pod of this Prow's jobs is in {expected}"), Role::Ok)
+    } else if strays.total() == 0 {
+        (format!("TOTAL  no strays among what was seen; pods belong in {expected}"), Role::Warn)
+    } else {
+        let words = format!(
+            "TOTAL  {} strays; {} cannot start, {} run, {} of unfinished ProwJobs, {held} held by finalizers. They belong in {expected}",
+            strays.total(),
+            count(|group| group.cannot_start),
+            count(|group| group.running),
+            count(|group| group.unfinished),
+        );
+        (words, Role::Bad)
+    };
+    let wrapped = |words: &str, role: Role, most: usize| -> Vec<Line<'static>> {
+        let mut lines = text::wrap(words, columns, 7);
+        lines.truncate(most);
+        lines.into_iter().map(|line| styled(app.theme, role, line)).collect()
+    };
+    if !is_wide(app.size) && app.strays.pane == StraysPane::Pods && strays.total() > 0 {
+        // The pods are what one came for.
+        let order = text::cut(order(app, &seen.diagnosis.gate), columns);
+        return vec![styled(app.theme, total.1, text::cut(&total.0, columns)), styled(app.theme, Role::Title, order)];
+    }
+    let mut lines = wrapped(&total.0, total.1, 2);
+    if strays.total() > 0 {
+        let role = match seen.diagnosis.gate {
+            GateState::Open(_) => Role::Ok,
+            GateState::Closed { .. } => Role::Warn,
+        };
+        lines.extend(wrapped(&format!("GATE   {}", present::gate(&seen.diagnosis.gate)), role, 4));
+        lines.extend(wrapped(order(app, &seen.diagnosis.gate), Role::Title, 2));
+    }
+    let others = strays.foreign().count() + strays.bystanders.iter().filter(|pod| pod.labelled).count();
+    let unknown = strays.unknown().count();
+    if others + unknown > 0 {
+        let words =
+            format!("BESIDE {others} labelled pod(s) not this Prow's, {unknown} that could not be judged: in no plan");
+        lines.push(Line::from(text::cut(&words, columns)));
+    }
+    if let Some(first) = strays.not_seen.first() {
+        let more = match strays.not_seen.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        lines.push(styled(app.theme, Role::Warn, text::cut(&format!("NOT SEEN {first}{more}"), columns)));
+    }
+    lines
+}
+
+fn order(app: &App, gate: &GateState) -> &'static str {
+    match (gate, app.strays.running) {
+        (GateState::Closed { facts, .. }, _) if facts.is_cause_gone() => {
+            "ORDER  Good pods come first; the gate opens by itself, then p plans the deletion."
+        }
+        (GateState::Closed { .. }, _) => {
+            "ORDER  Rolling back comes first (4). Deleting now makes new pods in the same wrong place, or ends their jobs."
+        }
+        (GateState::Open(_), RunningOnes::Left) => {
+            "ORDER  p plans the deletion of these; those that run are left (i takes them as well)."
+        }
+        (GateState::Open(_), RunningOnes::Deleted) => {
+            "ORDER  p plans the deletion of these, those that run as well (i leaves them)."
+        }
+    }
+}
+
+fn group_line(cells: [&str; 6], columns: usize) -> String {
+    let [place, reason, pods, cannot, running, oldest] = cells;
+    let room = columns.saturating_sub(2 + 17 + 6 + 14 + 8 + 7);
+    format!(
+        "{}{}{}{}{}{}",
+        text::fit(place, room),
+        text::fit(reason, 17),
+        text::right(pods, 6),
+        text::right(cannot, 14),
+        text::right(running, 8),
+        text::right(oldest, 7),
+    )
+}
+
+fn paint_groups(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) {
+    let mut area = area;
+    let columns = usize::from(area.width);
+    let focused = app.strays.pane == StraysPane::Groups;
+    paint(take(&mut area, 1), buffer, [rule(app.theme, "GROUPS", focused, columns)]);
+    let head = group_line(["CLUSTER/NAMESPACE", "REASON", "PODS", "CANNOT START", "RUNNING", "OLDEST"], columns);
+    paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
+    let groups = app.stray_groups();
+    let selected = groups.iter().position(|group| app.strays.group.as_ref() == Some(&GroupId::of(group)));
+    let first = text::window(selected, groups.len(), usize::from(area.height));
+    let rows = groups.iter().enumerate().skip(first).map(|(at, group)| {
+        let cells = [
+            format!("{}/{}", present::cluster_name(&seen.snapshot, &group.cluster), group.namespace),
+            group.reason.name().to_owned(),
+            group.count.to_string(),
+            group.cannot_start.to_string(),
+            group.running.to_string(),
+            group.oldest.map_or("-".to_owned(), |at| present::age(at, app.now)),
+        ];
+        let line = Line::from(group_line(cells.each_ref().map(String::as_str), columns));
+        selectable(app.theme, line, Some(at) == selected, focused)
+    });
+    paint(area, buffer, rows);
+}
+
+fn pod_line(cells: [&str; 6], columns: usize) -> String {
+    let [name, job, prowjob, state, age, finalizer] = cells;
+    let wide = columns >= 100;
+    let (name_room, state_room) = if wide { (38, 18) } else { (16, 18) };
+    let finalizer_room = if wide { 12 } else { 0 };
+    let room = columns.saturating_sub(2 + name_room + 1 + 10 + state_room + 6 + finalizer_room);
+    let mut line = format!(
+        "{} {}{}{}{}",
+        text::fit(name, name_room),
+        text::fit(job, room),
+        text::fit(prowjob, 10),
+        text::fit(state, state_room),
+        text::right(age, 6),
+    );
+    if wide {
+        line.push_str(&format!("  {}", text::cut(finalizer, finalizer_room - 2)));
+    }
+    line
+}
+
+fn paint_pods(app: &App, area: Rect, buffer: &mut Buffer) {
+    let mut area = area;
+    let columns = usize::from(area.width);
+    let focused = app.strays.pane == StraysPane::Pods;
+    let pods = app.stray_pods();
+    let title = format!("PODS of the group ({})", pods.len());
+    paint(take(&mut area, 1), buffer, [rule(app.theme, &title, focused, columns)]);
+    let head = pod_line(["POD", "JOB", "PROWJOB", "STATE", "AGE", "FINALIZER"], columns);
+    paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
+    let selected = pods.iter().position(|judged| app.strays.pod.as_deref() == Some(judged.pod.uid()));
+    let first = text::window(selected, pods.len(), usize::from(area.height));
+    let rows = pods.iter().enumerate().skip(first).take(usize::from(area.height)).map(|(at, judged)| {
+        let line = Line::from(pod_row(app, judged, columns));
+        selectable(app.theme, line, Some(at) == selected, focused)
+    });
+    paint(area, buffer, rows);
+}
+
+fn pod_row(app: &App, judged: &JudgedPod, columns: usize) -> String {
+    let pod = &judged.pod;
+    let age = pod.created.map_or("-".to_owned(), |at| present::age(at, app.now));
+    let finalizer = pod.finalizers.first().map_or("-", |name| name.rsplit('/').next().unwrap_or(name));
+    pod_line([&pod.object.name, &pod.job, prowjob(judged), &pod.state, &age, finalizer], columns)
+}
+
+fn prowjob(judged: &JudgedPod) -> &str {
+    match (&judged.job, judged.job_gone) {
+        (Some(_), true) => "gone",
+        (Some(job), false) => &job.state,
+        (None, _) => "-",
+    }
+}
+
+/// Why the selected pod cannot start, and who made it.
+fn why(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
+    let mut lines = vec![rule(app.theme, "WHY", false, columns)];
+    let Some(judged) = app.selected_stray() else {
+        let words = if app.stray_groups().is_empty() { "Nothing is astray." } else { "No pod is selected." };
+        return vec![Line::from(words)];
+    };
+    let pod = &judged.pod;
+    let trouble = judged.trouble.as_deref().unwrap_or("no warning was seen about it");
+    let made = if pod.plank_version.is_empty() { "" } else { &pod.plank_version };
+    let words = [
+        format!("{}  {trouble}", pod.object.name),
+        format!(
+            "made by prow-controller-manager {made}; {}; its ProwJob is {}",
+            present::place(&seen.snapshot, &judged.place),
+            prowjob(judged)
+        ),
+    ];
+    for (words, most) in words.iter().zip([2, 1]) {
+        let mut wrapped = text::wrap(words, columns, 2);
+        wrapped.truncate(most);
+        lines.extend(wrapped.into_iter().map(Line::from));
+    }
+    lines
+}

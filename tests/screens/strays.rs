@@ -1,0 +1,193 @@
+//! 2019-02-05 with keys: roll back, see the proof, delete; the gates check themselves.
+
+use crossterm::event::KeyCode;
+use prow_breakglass::model::{Alias, Outcome, RunEvent, RunSummary, Snapshot, Source};
+use prow_breakglass::repair::{RepairId, Request};
+use prow_breakglass::tui::Effect;
+use prow_breakglass::tui::app::{Planning, Screen, Verification};
+use prow_breakglass::tui::{Msg, astray::StraysPane};
+
+use crate::hands::{Hands, SMALL, WIDE};
+use crate::pictures::both;
+use crate::support::at;
+use crate::support::strays::{BAD_TAG, BUILD, GOOD_TAG, rolled_back, strays};
+
+fn incident() -> Snapshot {
+    strays(371, 44)
+}
+
+fn repaired() -> Snapshot {
+    rolled_back(strays(371, 44))
+}
+
+fn hands(snapshot: Snapshot) -> Hands {
+    let mut hands = Hands::new(snapshot, WIDE);
+    hands.tick("2019-02-05T17:27:42Z");
+    hands
+}
+
+fn later(hands: &mut Hands, keys: &str) {
+    hands.tick("2019-02-05T17:31:51Z");
+    hands.keys(keys);
+}
+
+#[test]
+fn screens() {
+    let now = |hands: &mut Hands, keys: &str| {
+        hands.tick("2019-02-05T17:27:42Z");
+        hands.keys(keys);
+    };
+    both("strays-overview", |hands| now(hands, ""), incident);
+    both("strays-incident", |hands| now(hands, "3"), incident);
+    both(
+        "strays-pods",
+        |hands| {
+            now(hands, "3");
+            hands.enter().keys("jj");
+        },
+        incident,
+    );
+    both("strays-refused", |hands| now(hands, "3p"), incident);
+    both("strays-repaired", |hands| later(hands, "3"), repaired);
+    both("strays-plan", |hands| later(hands, "3ip"), repaired);
+    both("rollback", |hands| now(hands, "4"), incident);
+    both("rollback-plan", |hands| now(hands, "4p"), incident);
+    both(
+        "rollback-other",
+        |hands| {
+            now(hands, "4");
+            hands.press(KeyCode::Up);
+        },
+        incident,
+    );
+}
+
+/// The run of the plan on the screen ends well.
+fn runs_well(hands: &mut Hands, run: &str, time: &str) {
+    let plan = hands.app.run.as_ref().expect("a run").plan.clone();
+    let (run, journal, at) = (run.to_owned(), "/journal".to_owned(), at(time));
+    let title = plan.title.clone();
+    hands.tell(Msg::Run(RunEvent::Started {
+        run: run.clone(),
+        title,
+        steps: plan.steps.len(),
+        at,
+        journal: journal.clone(),
+    }));
+    for step in &plan.steps {
+        let (n, object) = (step.n, step.write.object().clone());
+        hands.tell(Msg::Run(RunEvent::StepStarted { n, object: object.clone(), at }));
+        let status = "done".to_owned();
+        hands.tell(Msg::Run(RunEvent::StepEnded { n, object, outcome: Outcome::Done, status, at }));
+    }
+    let summary = RunSummary { run, journal, done: plan.steps.len(), ..RunSummary::default() };
+    hands.tell(Msg::Run(RunEvent::Ended { at, summary }));
+}
+
+#[test]
+fn the_whole_chain_takes_few_keys_and_only_typed_words_write() {
+    let mut hands = hands(incident());
+    assert!(hands.text().contains("NEXT plan rollback"), "{}", hands.text());
+    let mut keys = 0;
+    let mut press = |hands: &mut Hands, text: &str| {
+        keys += text.chars().count();
+        for c in text.chars() {
+            let code = if c == '\n' { KeyCode::Enter } else { KeyCode::Char(c) };
+            hands.press(code);
+        }
+    };
+    press(&mut hands, "Aprow-services\np");
+    assert!(hands.text().contains("roll 8 component(s) back to v20190129-1b2c"), "{}", hands.text());
+    assert_eq!(hands.writes(), 0);
+    press(&mut hands, "1b2c\n");
+    assert_eq!(hands.writes(), 1);
+    runs_well(&mut hands, "r-0001", "2019-02-05T17:30:00Z");
+    hands.tick("2019-02-05T17:31:51Z");
+    hands.see(repaired());
+    let seen = &hands.app.run.as_ref().expect("a run").verification;
+    assert!(
+        matches!(seen, Verification::Seen { state: prow_breakglass::diagnose::VerifyState::Holds, .. }),
+        "{seen:?}"
+    );
+    press(&mut hands, "3ip");
+    assert!(hands.text().contains("delete 415 stray pod(s): prow-build/default 371, prow-services/default 44"));
+    assert_eq!(hands.writes(), 1);
+    press(&mut hands, "415\n");
+    assert_eq!(hands.writes(), 2);
+    assert!(keys < 40, "{keys} keys");
+    let Some(Effect::Start { plan, .. }) = hands.last_effect() else { panic!("a run") };
+    assert_eq!(plan.plan().steps.len(), 415);
+}
+
+#[test]
+fn wrong_words_start_nothing() {
+    let mut hands = hands(incident());
+    hands.arm().keys("p").keys(GOOD_TAG).enter();
+    hands.keys("yes").enter().keys("8").enter();
+    assert_eq!(hands.writes(), 0);
+}
+
+#[test]
+fn before_the_rollback_p_on_strays_says_why_not() {
+    let mut hands = hands(incident());
+    hands.arm().keys("3p");
+    assert_eq!(hands.app.screen, Screen::Plan);
+    let Planning::Refused { failure, .. } = &hands.app.planning else { panic!("{:?}", hands.app.planning) };
+    assert!(failure.summary.contains("the cause is not gone"), "{failure}");
+    assert!(hands.text().contains("plan rollback"), "{}", hands.text());
+    assert_eq!(hands.writes(), 0);
+}
+
+fn last_request(hands: &Hands) -> Request {
+    let requests = hands.effects.iter().rev().filter_map(|effect| match effect {
+        Effect::Plan { request, .. } => Some(request.clone()),
+        _ => None,
+    });
+    requests.into_iter().next().expect("a request")
+}
+
+#[test]
+fn those_that_run_are_left_unless_asked_for() {
+    let mut hands = hands(repaired());
+    hands.keys("3p");
+    assert_eq!((last_request(&hands).repair, last_request(&hands).include_running), (RepairId::DeleteStrays, false));
+    assert!(hands.text().contains("delete 378 stray pod(s)"), "{}", hands.text());
+    hands.escape().keys("3ip");
+    assert!(last_request(&hands).include_running);
+    hands.escape().keys("3ip");
+    assert!(!last_request(&hands).include_running);
+    hands.keys("6").keys("i");
+    assert_eq!(hands.app.screen, Screen::Run, "elsewhere the key means nothing");
+}
+
+#[test]
+fn another_tag_can_be_chosen_and_is_named() {
+    let mut hands = hands(incident());
+    hands.keys("4");
+    assert_eq!(hands.app.rollback.tag.as_deref(), Some(GOOD_TAG), "the one of before is chosen at first");
+    hands.keys("p");
+    assert_eq!(last_request(&hands).to, None);
+    hands.keys("4").press(KeyCode::Up);
+    assert_eq!(hands.app.rollback.tag.as_deref(), Some(BAD_TAG));
+    assert!(hands.text().contains("REFUSED all of these components ask for"), "{}", hands.text());
+    hands.keys("p");
+    assert_eq!(last_request(&hands).to.as_deref(), Some(BAD_TAG));
+}
+
+#[test]
+fn a_selected_pod_that_goes_is_not_replaced() {
+    let mut hands = Hands::new(incident(), SMALL);
+    hands.keys("3").enter();
+    assert_eq!(hands.app.strays.pane, StraysPane::Pods);
+    hands.keys("j");
+    let second = hands.app.selected_stray().expect("a pod").pod.clone();
+    let mut fewer = incident();
+    let view = fewer.clusters.get_mut(&Alias(BUILD.to_owned())).expect("the build cluster");
+    let Source::Known { value: pods, .. } = &mut view.job_pods else { panic!("known pods") };
+    pods.retain(|pod| pod.uid() != second.uid());
+    hands.see(fewer);
+    assert!(hands.app.selected_stray().is_none());
+    assert!(hands.text().contains("the selected pod is gone"), "{}", hands.text());
+    hands.escape().escape();
+    assert_eq!(hands.app.screen, Screen::Overview);
+}
