@@ -5,7 +5,7 @@
 //! of sight is unknown, never foreign.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Alias, AliasPlace, ClusterView, EventGroup, Key, ProwJob, ProwPod, Snapshot, Source, Timestamp};
@@ -195,10 +195,15 @@ pub fn strays(snapshot: &Snapshot) -> Strays {
         aliases: &snapshot.aliases,
     };
     let mut pods = Vec::new();
+    // One cluster may be seen by two contexts.
+    let mut uids: BTreeSet<&str> = BTreeSet::new();
     for view in snapshot.views() {
         let troubles = troubles(view.pod_events.seen().map_or(&[], Vec::as_slice));
         let lost = !matches!(view.job_pods, Source::Known { .. });
         for pod in view.job_pods.seen().into_iter().flatten() {
+            if !pod.uid().is_empty() && !uids.insert(pod.uid()) {
+                continue;
+            }
             let mut judged = rule.judge(pod, view);
             if lost {
                 judged.place = PodPlace::Unknown { why: UnknownPlace::ClusterLost };
@@ -385,6 +390,9 @@ fn not_seen(snapshot: &Snapshot, rule: &Rule<'_>) -> Vec<String> {
     for view in snapshot.views().filter(|view| view.is_plannable()) {
         add(&format!("pods of jobs in {}", view.context), unseen(&view.job_pods));
         add(&format!("pods of the pod namespace in {}", view.context), unseen(&view.census));
+        for part in view.missing_job_pods() {
+            add(&format!("{} in {}", part.name, view.context), unseen(&part.source));
+        }
     }
     for (alias, place) in rule.aliases {
         match place {
@@ -402,7 +410,10 @@ fn not_seen(snapshot: &Snapshot, rule: &Rule<'_>) -> Vec<String> {
             Some(format!("no context is known for it; if you have one: --build-context {alias}=CONTEXT")),
         );
     }
-    for view in snapshot.views().filter(|view| !view.is_plannable() && !unplaced.is_empty()) {
+    // Of finished jobs as well: what was left of them may lie in a cluster that does not answer.
+    let all_placed = || snapshot.homes().all(|alias| rule.aliases.contains_key(&alias));
+    let may_be_missing = !unplaced.is_empty() || !all_placed();
+    for view in snapshot.views().filter(|view| !view.is_plannable() && may_be_missing) {
         add(&format!("context {}, which may be it", view.context), unseen(&view.job_pods));
     }
     words

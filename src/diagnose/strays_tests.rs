@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::diagnose::testing::{NEW, at, build, count, incident, job, pod, push, roll_back, set, snapshot, view_mut};
 use crate::diagnose::{Basis, ChangeKind, FindingKind, GateState, Health, NextStep, Severity, diagnose};
-use crate::model::{Failure, FailureKind};
+use crate::model::{ClusterStanding, Failure, FailureKind, SourceStatus};
 use crate::repair::RepairId;
 
 #[test]
@@ -69,6 +69,37 @@ fn a_lost_cluster_leaves_the_other_in_view() {
     let strays = strays(&snapshot);
     assert_eq!((strays.total(), strays.unknown().count()), (4, 36));
     assert!(strays.not_seen.iter().any(|what| what.contains("prow-build")), "{:?}", strays.not_seen);
+}
+
+#[test]
+fn namespaces_that_may_be_listed_are_not_the_whole_cluster() {
+    let mut snapshot = incident();
+    let source = Source::Denied { verb: "list pods in all namespaces but test-pods".to_owned() };
+    let name = "pods of jobs outside test-pods".to_owned();
+    view_mut(&mut snapshot, &build()).parts = vec![SourceStatus { name, source }];
+    let strays = strays(&snapshot);
+    assert_eq!((strays.total(), strays.is_complete()), (40, false));
+    assert!(strays.not_seen[0].contains("outside test-pods in prow-build: DENIED"), "{:?}", strays.not_seen);
+}
+
+#[test]
+fn a_pod_that_two_contexts_show_is_one_pod() {
+    let mut snapshot = incident();
+    let again = ClusterView { alias: Alias("tunnel".to_owned()), ..snapshot.clusters[&build()].clone() };
+    snapshot.clusters.insert(again.alias.clone(), again);
+    assert_eq!(strays(&snapshot).total(), 40);
+}
+
+#[test]
+fn what_finished_jobs_left_may_be_where_nobody_answers() {
+    let mut snapshot = snapshot();
+    set(&mut snapshot.prowjobs, vec![job(1, "default", true)]);
+    snapshot.aliases.remove(&Alias::service());
+    assert!(strays(&snapshot).is_complete(), "no context is left that could hold it");
+    let view = view_mut(&mut snapshot, &build());
+    view.standing = ClusterStanding::Unproven;
+    view.job_pods = Source::Lost { error: Failure::new(FailureKind::Unreachable, "no answer"), last: None };
+    assert!(!strays(&snapshot).is_complete());
 }
 
 #[test]

@@ -10,6 +10,9 @@ use super::{
     ProwJob, ProwPod, Rollout, Source, Timestamp,
 };
 
+/// Begins the name of a part (of [`ClusterView::parts`]) that pods of jobs are missing for: it may not be listed.
+pub const PODS_OF_JOBS: &str = "pods of jobs";
+
 /// The state of a Prow, as far as it could be seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -57,6 +60,11 @@ impl Snapshot {
             .map(|job| job.alias())
             .filter(|alias| !self.aliases.contains_key(alias))
             .collect()
+    }
+
+    /// The aliases of all ProwJobs that had a pod, finished ones as well; not each once.
+    pub fn homes(&self) -> impl Iterator<Item = Alias> {
+        self.prowjobs.known().into_iter().flatten().filter(|job| !job.pod_name.is_empty()).map(|job| job.alias())
     }
 
     /// Prow's name of a cluster, as ProwJobs spell it; where there are several, the one that is not `default`.
@@ -239,6 +247,11 @@ impl ClusterView {
         let list = format!("configmaps in {namespace}");
         self.config_maps.known().is_some()
             && self.parts.iter().any(|part| part.name == list && part.source.known().is_some())
+    }
+
+    /// Lists of job pods that are missing here, so that `job_pods` is less than all.
+    pub fn missing_job_pods(&self) -> impl Iterator<Item = &SourceStatus> {
+        self.parts.iter().filter(|part| part.name.starts_with(PODS_OF_JOBS) && part.source.known().is_none())
     }
 
     /// A component by role, first in name order.

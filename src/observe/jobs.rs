@@ -10,7 +10,8 @@ use std::sync::Arc;
 use crate::cluster::job_pods::EventRow;
 use crate::cluster::watch::Scope;
 use crate::model::{
-    Alias, AliasPlace, CensusRow, EventGroup, Failure, PodCensus, ProwJob, ProwPod, Source, SourceStatus, Timestamp,
+    Alias, AliasPlace, CensusRow, EventGroup, Failure, PODS_OF_JOBS, PodCensus, ProwJob, ProwPod, Source, SourceStatus,
+    Timestamp,
 };
 
 use super::raw::{ByNamespace, List, Raw, Standing};
@@ -70,6 +71,19 @@ impl JobRaw {
     pub fn is_counted(&self) -> bool {
         self.pods.values().all(|list| !list.standing.is_loading())
             && self.census.as_ref().is_some_and(|census| !census.standing.is_loading())
+    }
+
+    /// The labelled pods were counted everywhere in the cluster.
+    pub fn is_seen(&self) -> bool {
+        let known = |standing: &Standing| matches!(standing, Standing::Known);
+        self.census.as_ref().is_some_and(|census| known(&census.standing))
+            && self.pods.iter().any(|(scope, list)| matches!(scope, Scope::Without(_)) && known(&list.standing))
+    }
+
+    /// True where both hold the same pod: uids are unique.
+    pub fn shares_pods(&self, other: &JobRaw) -> bool {
+        let uids: BTreeSet<&str> = self.watched().map(|pod| pod.uid()).collect();
+        other.watched().any(|pod| uids.contains(pod.uid()))
     }
 
     /// Takes an answer of the census in.
@@ -244,16 +258,21 @@ pub fn secrets_in_use(raw: &Raw) -> Source<BTreeSet<String>> {
     }
 }
 
-/// The lists by name, with their standing; `job_pods` and `census` say theirs themselves.
+/// The lists by name, with their standing. `job_pods` and `census` say theirs themselves; but where the whole cluster may not
+/// be listed, the namespaces that may be are not all of it.
 pub fn parts(raw: &Raw) -> Vec<SourceStatus> {
-    raw.jobs
-        .events
-        .iter()
-        .map(|(namespace, list)| SourceStatus {
-            name: format!("events in {namespace}"),
+    let outside = raw.jobs.pods.iter().filter_map(|(scope, list)| match scope {
+        Scope::Without(namespace) if matches!(list.standing, Standing::Denied { .. }) => Some(SourceStatus {
+            name: format!("{PODS_OF_JOBS} outside {namespace}"),
             source: raw.source(&list.standing, ()),
-        })
-        .collect()
+        }),
+        Scope::Without(_) | Scope::Namespace(_) | Scope::Cluster => None,
+    });
+    let events = raw.jobs.events.iter().map(|(namespace, list)| SourceStatus {
+        name: format!("events in {namespace}"),
+        source: raw.source(&list.standing, ()),
+    });
+    outside.chain(events).collect()
 }
 
 #[cfg(test)]
@@ -377,5 +396,19 @@ mod tests {
             *list = List { rows: BTreeMap::new(), standing: Standing::Denied { verb: "list pods".to_owned() } };
         }
         assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "denied");
+    }
+
+    #[test]
+    fn namespaces_that_may_be_listed_are_not_the_whole_cluster() {
+        let mut raw = raw();
+        for list in raw.jobs.pods.values_mut() {
+            *list = List { rows: BTreeMap::new(), standing: Standing::Denied { verb: "list pods".to_owned() } };
+        }
+        let rows = BTreeMap::from([(Key::new("default", "a1"), pod("default", "a1", "Pending"))]);
+        let list = List { rows, standing: Standing::Known };
+        raw.jobs.pods.insert(Scope::Namespace("default".to_owned()), list);
+        assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "known", "what is seen is shown");
+        let parts = parts(&raw);
+        assert_eq!((parts[0].name.as_str(), parts[0].source.state()), ("pods of jobs outside test-pods", "denied"));
     }
 }
