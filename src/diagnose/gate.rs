@@ -108,8 +108,8 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     let rollouts = || snapshot.service.rollouts.seen().into_iter().flatten().filter(|rollout| rollout.role == MAKER);
     facts.tag = rollouts().find(|rollout| rollout.current).map(|rollout| rollout.tag.clone());
     let then = rollouts()
-        .filter(|rollout| rollout.created.is_some_and(|at| strays.oldest().is_some_and(|oldest| at <= oldest)))
-        .max_by_key(|rollout| rollout.created);
+        .filter(|rollout| rollout.began.is_some_and(|at| strays.oldest().is_some_and(|oldest| at <= oldest)))
+        .max_by_key(|rollout| rollout.began);
     facts.same_tag = then.is_some_and(|rollout| facts.tag.as_ref() == Some(&rollout.tag));
     facts.begun = makers.iter().flat_map(|maker| &maker.pods).filter_map(|pod| pod.created).min();
     // All of them, where there are several: one that is not ready may be the one that makes strays.
@@ -136,18 +136,28 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     facts.good_pods = good_pods(snapshot, turned);
     if !facts.is_cause_gone() || facts.is_overdue(snapshot.taken_at) {
         let newest = facts.newest_stray.unwrap_or(ready);
-        let age = (snapshot.taken_at.as_second() - newest.as_second()).max(0);
+        let age = ago(snapshot.taken_at.as_second() - newest.as_second());
         let tag = facts.tag.as_ref().map_or(String::new(), |tag| format!(" {tag}"));
         let why = if facts.is_cause_gone() {
             format!("{MAKER}{tag} is ready since {ready} and has made no good pod for the jobs that wait for one")
         } else {
-            format!("the cause is not gone: the newest stray was made {age} s ago, after {MAKER}{tag} became ready")
+            format!("the cause is not gone: the newest stray was made {age} ago, after {MAKER}{tag} became ready")
         };
         return closed(
             facts,
             why,
             "roll back first: prow-breakglass plan rollback; what is deleted now is made again, or its job is ended",
         );
+    }
+    let blind = unseen_places(snapshot);
+    if facts.good_pods < facts.wanted && !blind.is_empty() {
+        let why = format!(
+            "{} of {} good pods were seen since {MAKER} is ready ({ready}), and the pod namespace cannot be seen in {}",
+            facts.good_pods,
+            facts.wanted,
+            blind.join(", ")
+        );
+        return closed(facts, why, "regain sight of it: `prow-breakglass status` says what is DENIED or LOST");
     }
     if facts.good_pods < facts.wanted {
         let why = format!(
@@ -163,14 +173,42 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     GateState::Open(facts)
 }
 
-/// True where an unfinished ProwJob has its pod only among the strays.
+/// True where an unfinished ProwJob has its pod only among the strays, as far as it is seen where that pod belongs.
 fn owes_pods(snapshot: &Snapshot, strays: &Strays) -> bool {
-    let placed: BTreeSet<&str> = snapshot
+    let placed = placed(snapshot);
+    let is_seen = |job: &ProwJob| snapshot.place_of(&job.alias()).is_some_and(|view| view.census.known().is_some());
+    strays.strays().any(|judged| {
+        judged.has_unfinished_job()
+            && !placed.contains(judged.pod.object.name.as_str())
+            && judged.job.as_ref().is_some_and(|job| is_seen(job))
+    })
+}
+
+/// Names of the labelled pods that are where pods of jobs belong.
+pub(super) fn placed(snapshot: &Snapshot) -> BTreeSet<&str> {
+    snapshot
         .views()
         .filter_map(|view| view.census.seen())
         .flat_map(|census| census.pods.iter().map(|row| row.name.as_str()))
-        .collect();
-    strays.strays().any(|judged| judged.has_unfinished_job() && !placed.contains(judged.pod.object.name.as_str()))
+        .collect()
+}
+
+/// Where good pods would not be seen: the clusters whose pod namespace is not known now.
+fn unseen_places(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot
+        .views()
+        .filter(|view| view.is_plannable() && view.census.known().is_none())
+        .map(|view| view.context.as_str())
+        .collect()
+}
+
+/// `12 s`, `8 min`, `3 h`: how people say it.
+fn ago(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
 }
 
 /// Since when all its pods are ready; `None` while they are not, or while older ones are still there.

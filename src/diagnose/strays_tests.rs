@@ -4,9 +4,11 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::diagnose::testing::{NEW, at, build, count, incident, job, pod, push, roll_back, set, snapshot, view_mut};
+use crate::diagnose::testing::{
+    NEW, at, build, count, incident, job, maker, pod, push, roll_back, rollout, set, snapshot, view_mut,
+};
 use crate::diagnose::{Basis, ChangeKind, FindingKind, GateState, Health, NextStep, Severity, diagnose};
-use crate::model::{ClusterStanding, Failure, FailureKind, SourceStatus};
+use crate::model::{ClusterStanding, Failure, FailureKind, Rollout, SourceStatus};
 use crate::repair::RepairId;
 
 #[test]
@@ -195,6 +197,53 @@ fn the_handover_of_a_rollback_does_not_shut_the_gate_for_good() {
     }
     count(&mut snapshot, &build(), &[("id-0", Some(89)), ("id-1", Some(89)), ("id-2", Some(89))]);
     assert!(diagnose(&snapshot).gate.is_open());
+}
+
+#[test]
+fn good_pods_that_cannot_be_seen_are_not_missing() {
+    let mut snapshot = incident();
+    roll_back(&mut snapshot, 89, 89);
+    snapshot.taken_at = at(95);
+    for cluster in [build(), Alias::service()] {
+        view_mut(&mut snapshot, &cluster).census = Source::Denied { verb: "list pods".to_owned() };
+    }
+    let diagnosis = diagnose(&snapshot);
+    let GateState::Closed { why, .. } = &diagnosis.gate else { panic!("{:?}", diagnosis.gate) };
+    assert!(why.contains("cannot be seen in prow-services, prow-build"), "{why}");
+    assert!(matches!(diagnosis.verdict.next, NextStep::Wait { .. }), "{:?}", diagnosis.verdict.next);
+}
+
+#[test]
+fn what_began_just_before_is_neither_weeks_old_nor_the_day_its_replica_set_was_made() {
+    let mut snapshot = incident();
+    set(&mut snapshot.service.components, vec![maker(NEW, -9000, -9000)]);
+    set(&mut snapshot.service.rollouts, vec![rollout(NEW, -9000, true)]);
+    assert_eq!(diagnose(&snapshot).verdict.began, None);
+    // Rolled to a version of last week that was still there.
+    let again = Rollout { began: Some(at(47)), ..rollout("v-bad", -9000, true) };
+    set(&mut snapshot.service.rollouts, vec![again, rollout("v-good", -60, false)]);
+    let began = diagnose(&snapshot).verdict.began.map(|change| (change.at, change.what));
+    assert_eq!(began, Some((at(47), ChangeKind::Bumped { tag: "v-bad".to_owned(), components: 1 })));
+}
+
+#[test]
+fn a_pending_deploy_job_undoes_the_rollback_as_soon_as_jobs_start() {
+    let mut snapshot = incident();
+    let deploy =
+        |finished| ProwJob { job: "post-test-infra-deploy-prow".to_owned(), ..(*job(50, "trusted", finished)).clone() };
+    let said = |snapshot: &Snapshot| diagnose(snapshot).automation[0].when.clone();
+    set(&mut snapshot.prowjobs, vec![Arc::new(deploy(true))]);
+    assert!(!said(&snapshot).contains("at once"));
+    set(&mut snapshot.prowjobs, vec![Arc::new(deploy(false))]);
+    assert!(said(&snapshot).contains("at once when jobs start again"), "{}", said(&snapshot));
+}
+
+#[test]
+fn a_pod_that_went_astray_is_no_start() {
+    let mut snapshot = incident();
+    assert_eq!(diagnose(&snapshot).flow.start, None);
+    count(&mut snapshot, &build(), &[("id-0", Some(41))]);
+    assert_eq!(diagnose(&snapshot).flow.start, Some(at(40)));
 }
 
 #[test]
