@@ -9,9 +9,13 @@ use super::{Flow, Strays};
 
 pub(super) fn flow(snapshot: &Snapshot, strays: &Strays) -> Flow {
     let placed = placed(snapshot);
-    // A pod that went astray is no start, whatever its ProwJob says.
-    let astray: BTreeSet<&str> =
-        strays.strays().map(|judged| judged.pod.object.name.as_str()).filter(|name| !placed.contains(name)).collect();
+    // A pod that went astray is no start, whatever its ProwJob says; nor is one that nobody can judge.
+    let astray: BTreeSet<&str> = strays
+        .strays()
+        .chain(strays.unknown())
+        .map(|judged| judged.pod.object.name.as_str())
+        .filter(|name| !placed.contains(name))
+        .collect();
     let Some(jobs) = snapshot.prowjobs.seen() else { return Flow::default() };
     let newest = |of: fn(&ProwJob) -> Option<Timestamp>, types: &[&str]| {
         jobs.iter()

@@ -44,6 +44,18 @@ impl GateState {
     }
 }
 
+impl GateState {
+    /// Rolling back comes first: strays are still made, or what runs now makes no good pods.
+    pub fn asks_for_rollback(&self, now: Timestamp) -> bool {
+        match self {
+            GateState::Open(_) => false,
+            GateState::Closed { facts, .. } => {
+                facts.is_overdue(now) || facts.ready_at.is_some() && !facts.is_cause_gone()
+            }
+        }
+    }
+}
+
 /// What the gate looks at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GateFacts {

@@ -82,6 +82,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         total: strays.total(),
         places: places(snapshot, strays.strays()),
         pod_namespace: pod_namespace.clone(),
+        is_all: strays.is_complete(),
     };
     let mut evidence: Vec<String> = strays
         .groups
@@ -89,14 +90,17 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         .map(|group| {
             let newest = group.newest.map_or(String::new(), |at| format!(", newest made {at}"));
             format!(
-                "{}/{} ({}): {} pods, {} of unfinished ProwJobs, {} running, {} cannot start{newest}",
+                "{}/{} ({}): {} pods, {} of unfinished ProwJobs, {} running, {}{newest}",
                 context_of(snapshot, &group.cluster),
                 group.namespace,
                 group.reason.name(),
                 group.count,
                 group.unfinished,
                 group.running,
-                group.cannot_start,
+                match group.cannot_start {
+                    Some(count) => format!("{count} cannot start"),
+                    None => format!("{} wait and their events are not seen", group.waiting),
+                },
             )
         })
         .collect();
@@ -289,7 +293,10 @@ pub(super) fn find_foreign(context: &Context<'_>) -> Vec<Finding> {
             format!("such as {} (id {})", judged.pod.object, judged.pod.prowjob_id.as_deref().unwrap_or("none"))
         })
         .collect();
-    evidence.push("no ProwJob of this Prow has their name: they are in no plan".to_owned());
+    evidence.push(
+        "no ProwJob of this Prow has their name: another Prow's, copies, or their ProwJobs were deleted; they are in no plan"
+            .to_owned(),
+    );
     vec![Finding {
         id: id(&kind, "all"),
         severity: Severity::Info,

@@ -103,8 +103,10 @@ pub struct StrayGroup {
     pub count: usize,
     /// Their ProwJobs are not finished.
     pub unfinished: usize,
-    /// Pending, with a warning that says why they cannot start.
-    pub cannot_start: usize,
+    /// Pending.
+    pub waiting: usize,
+    /// Pending, with a warning that says why they cannot start; `None` while warnings cannot be seen there.
+    pub cannot_start: Option<usize>,
     pub running: usize,
     pub oldest: Option<Timestamp>,
     pub newest: Option<Timestamp>,
@@ -219,7 +221,7 @@ pub fn strays(snapshot: &Snapshot) -> Strays {
     }
     pods.sort_by(|a, b| a.pod.object.cmp(&b.pod.object));
     Strays {
-        groups: groups(&pods),
+        groups: groups(&pods, snapshot),
         is_judged: rule.jobs.is_some() && rule.pod_namespace.is_ok(),
         bystanders: rule.bystanders(snapshot),
         pods,
@@ -341,7 +343,7 @@ pub(super) fn troubles(groups: &[EventGroup]) -> BTreeMap<&str, &EventGroup> {
     troubles
 }
 
-fn groups(pods: &[JudgedPod]) -> Vec<StrayGroup> {
+fn groups(pods: &[JudgedPod], snapshot: &Snapshot) -> Vec<StrayGroup> {
     let mut groups: BTreeMap<(&Alias, &str, &StrayReason), StrayGroup> = BTreeMap::new();
     for judged in pods {
         let PodPlace::Stray { reason } = &judged.place else { continue };
@@ -352,7 +354,8 @@ fn groups(pods: &[JudgedPod]) -> Vec<StrayGroup> {
             reason: reason.clone(),
             count: 0,
             unfinished: 0,
-            cannot_start: 0,
+            waiting: 0,
+            cannot_start: snapshot.view(&pod.object.cluster).and_then(|view| view.pod_events.known()).map(|_| 0),
             running: 0,
             oldest: None,
             newest: None,
@@ -360,7 +363,10 @@ fn groups(pods: &[JudgedPod]) -> Vec<StrayGroup> {
         });
         group.count += 1;
         group.unfinished += usize::from(judged.has_unfinished_job());
-        group.cannot_start += usize::from(pod.is_waiting() && judged.trouble.is_some());
+        group.waiting += usize::from(pod.is_waiting());
+        if let Some(cannot_start) = &mut group.cannot_start {
+            *cannot_start += usize::from(pod.is_waiting() && judged.trouble.is_some());
+        }
         group.running += usize::from(pod.phase == "Running");
         group.oldest = [group.oldest, pod.created].into_iter().flatten().min();
         group.newest = group.newest.max(pod.created);

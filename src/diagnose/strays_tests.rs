@@ -283,7 +283,7 @@ fn what_keeps_strays_from_starting_is_told_by_cause() {
         })
         .collect();
     assert_eq!(causes, [(30, Some("gce-ssh"), Some("test-pods")), (5, None, None)]);
-    assert_eq!(diagnosis.strays.groups[0].cannot_start, 35);
+    assert_eq!(diagnosis.strays.groups[0].cannot_start, Some(35));
 }
 
 #[test]

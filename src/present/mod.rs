@@ -24,7 +24,7 @@ pub use status::{
     status_text, verdict,
 };
 
-pub use strays::{cluster_name, gate, place, strays_document, strays_text};
+pub use strays::{cluster_name, gate, or_unknown, place, strays_document, strays_text};
 
 use crate::diagnose::{Basis, Severity};
 use crate::model::{Failure, Outcome, Timestamp};

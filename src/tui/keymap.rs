@@ -392,6 +392,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
             }
             Planning::Making { .. } => Err("being made"),
         },
+        Screen::Strays if !seen.diagnosis.strays.is_judged() => Err("strays cannot be told now"),
         Screen::Strays if seen.diagnosis.strays.total() == 0 => Err("no strays"),
         Screen::Strays => Ok(app.request_for(RepairId::DeleteStrays)),
         Screen::Rollback => app.rollback_request(seen).ok_or("no tag to roll back to"),

@@ -1,7 +1,7 @@
 //! 2019-02-05 with keys: roll back, see the proof, delete; the gates check themselves.
 
 use crossterm::event::KeyCode;
-use prow_breakglass::model::{Alias, Outcome, RunEvent, RunSummary, Snapshot, Source};
+use prow_breakglass::model::{Alias, Failure, FailureKind, Outcome, RunEvent, RunSummary, Snapshot, Source};
 use prow_breakglass::repair::{RepairId, Request};
 use prow_breakglass::tui::Effect;
 use prow_breakglass::tui::app::{Planning, Screen, Verification};
@@ -190,4 +190,63 @@ fn a_selected_pod_that_goes_is_not_replaced() {
     assert!(hands.text().contains("the selected pod is gone"), "{}", hands.text());
     hands.escape().escape();
     assert_eq!(hands.app.screen, Screen::Overview);
+}
+
+#[test]
+fn the_strays_screen_never_shows_the_unknown_as_none_or_as_all() {
+    let shown = |snapshot: Snapshot| {
+        let mut hands = Hands::new(snapshot, SMALL);
+        hands.tick("2019-02-05T17:27:42Z");
+        let screen = hands.keys("3").text();
+        // Where the pods have the screen, too.
+        let pods = hands.enter().text();
+        (screen, pods)
+    };
+    let mut lost = incident();
+    if let Some(view) = lost.clusters.get_mut(&Alias(BUILD.to_owned())) {
+        view.job_pods = Source::Denied { verb: "list pods in all namespaces".to_owned() };
+    }
+    let (screen, pods) = shown(lost);
+    assert!(screen.contains("TOTAL at least 44 strays"), "{screen}");
+    assert!(pods.contains("NOT SEEN pods of jobs in prow-build: DENIED"), "{pods}");
+
+    let mut mute = incident();
+    if let Some(view) = mute.clusters.get_mut(&Alias(BUILD.to_owned())) {
+        view.pod_events = Source::Denied { verb: "list events".to_owned() };
+    }
+    let (screen, pods) = shown(mute);
+    assert!(screen.contains("378 wait (their events are not seen)"), "{screen}");
+    assert!(pods.contains("its events are not seen"), "{pods}");
+
+    let mut blind = incident();
+    blind.prowjobs = Source::Denied { verb: "list prowjobs".to_owned() };
+    let (screen, _) = shown(blind);
+    assert!(screen.contains("TOTAL unknown") && !screen.contains("astray."), "{screen}");
+    assert!(screen.contains("p plan (strays cannot be told now)"), "{screen}");
+}
+
+#[test]
+fn the_age_of_a_silent_cluster_is_never_cut_off() {
+    let mut silent = incident();
+    let view = silent.clusters.get_mut(&Alias(BUILD.to_owned())).expect("the build cluster");
+    let Source::Known { value, at: seen } = view.job_pods.clone() else { panic!("known") };
+    let error = Failure::new(FailureKind::Unreachable, "no answer");
+    view.job_pods = Source::Lost { error, last: Some((value, seen)) };
+    for size in [SMALL, WIDE] {
+        let mut hands = Hands::new(silent.clone(), size);
+        hands.tick("2019-02-05T17:28:22Z");
+        let text = hands.text();
+        assert!(text.contains("prow-build 41s LOST!"), "{text}");
+        assert!(text.contains("git origin/master@51e02aa"), "{text}");
+    }
+}
+
+#[test]
+fn a_run_of_ours_explains_what_is_not_ready() {
+    let mut hands = hands(incident());
+    hands.keys("Aprow-services").enter().keys("4p1b2c").enter();
+    let text = hands.keys("1").text();
+    assert!(text.contains("is under way (6): what it restarts is not ready for a while"), "{text}");
+    let strays = hands.keys("3").text();
+    assert!(strays.contains("A run of yours is under way (6)"), "{strays}");
 }

@@ -4,11 +4,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{App, Observation, OverviewPane};
+use super::super::app::{App, Observation, OverviewPane, Phase, Verification};
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, selectable, styled, take};
-use crate::diagnose::{Finding, Health, Severity};
+use crate::diagnose::{Finding, Health, Severity, VerifyState};
 use crate::model::{Component, Failure};
 use crate::present;
 
@@ -59,7 +59,9 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
         Health::Degraded | Health::Unknown => Role::Warn,
         Health::Broken => Role::Bad,
     };
-    let most = if is_wide(app.size) { 3 } else { 4 };
+    lines.extend(going(app, columns));
+    // The verdict is told in full: the findings below it scroll, it does not.
+    let most = 6;
     let said = present::verdict(&seen.diagnosis, app.now);
     lines.extend(wrapped(&said, columns, most).into_iter().map(|line| styled(app.theme, role, line)));
     let next = present::next(&seen.diagnosis);
@@ -67,6 +69,21 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     lines.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 3).into_iter().map(Line::from));
     lines.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 2).into_iter().map(Line::from));
     lines
+}
+
+/// While a run of ours restarts what it repairs, what is not ready is no news.
+fn going(app: &App, columns: usize) -> Vec<Line<'static>> {
+    let Some(run) = &app.run else { return Vec::new() };
+    let words = match (&run.phase, &run.verification) {
+        (Phase::Starting | Phase::Going | Phase::Stopping, _) => {
+            format!("RUN   {} is under way (6): what it restarts is not ready for a while", run.plan.title)
+        }
+        (Phase::Ended { .. }, Verification::Seen { state: VerifyState::NotYet { what }, .. }) => {
+            format!("RUN   {} has ended and is not verified yet (6): {what}", run.plan.title)
+        }
+        (Phase::Ended { .. }, Verification::NotBegun | Verification::Seen { .. }) => return Vec::new(),
+    };
+    wrapped(&words, columns, 2).into_iter().map(|line| styled(app.theme, Role::Warn, line)).collect()
 }
 
 /// A line each.
