@@ -64,7 +64,8 @@ pub struct GateFacts {
     /// Its tag.
     pub tag: Option<String>,
     pub newest_stray: Option<Timestamp>,
-    pub oldest_stray: Option<Timestamp>,
+    /// The first one of this outage.
+    pub first_stray: Option<Timestamp>,
     /// When the oldest pod of prow-controller-manager, as it is now, was made: something was changed or restarted then.
     pub begun: Option<Timestamp>,
     /// It has the tag that made the first strays.
@@ -84,7 +85,7 @@ impl GateFacts {
         let (Some(ready), Some(newest)) = (self.ready_at, self.newest_stray) else {
             return self.ready_at.is_some() && self.newest_stray.is_none();
         };
-        let changed = !self.same_tag && self.begun > self.oldest_stray;
+        let changed = !self.same_tag && self.begun > self.first_stray;
         let handover = if changed { HANDOVER_SECONDS } else { 0 };
         newest.as_second() <= ready.as_second() + handover
     }
@@ -100,7 +101,7 @@ impl GateFacts {
 pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     let mut facts = GateFacts {
         newest_stray: strays.newest(),
-        oldest_stray: strays.oldest(),
+        first_stray: strays.since(),
         owes_pods: owes_pods(snapshot, strays),
         wanted: GOOD_PODS,
         ..GateFacts::default()
@@ -120,7 +121,7 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     let rollouts = || snapshot.service.rollouts.seen().into_iter().flatten().filter(|rollout| rollout.role == MAKER);
     facts.tag = rollouts().find(|rollout| rollout.current).map(|rollout| rollout.tag.clone());
     let then = rollouts()
-        .filter(|rollout| rollout.began.is_some_and(|at| strays.oldest().is_some_and(|oldest| at <= oldest)))
+        .filter(|rollout| rollout.began.is_some_and(|at| facts.first_stray.is_some_and(|first| at <= first)))
         .max_by_key(|rollout| rollout.began);
     facts.same_tag = then.is_some_and(|rollout| facts.tag.as_ref() == Some(&rollout.tag));
     facts.begun = makers.iter().flat_map(|maker| &maker.pods).filter_map(|pod| pod.created).min();

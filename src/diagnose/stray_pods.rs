@@ -109,6 +109,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     if let GateState::Closed { why, next, .. } = &context.gate {
         evidence.push(format!("not to be deleted yet: {why}; {next}"));
     }
+    evidence.extend(written_since(context));
     evidence.extend(strays.not_seen.iter().map(|what| format!("not seen, so the count may be short: {what}")));
     let mut subjects: Vec<ObjectRef> = context
         .components()
@@ -123,10 +124,25 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         basis: Basis::Fact,
         kind,
         subjects,
-        since: strays.oldest(),
+        since: strays.since(),
         evidence,
         repairs: repairs(&context.gate),
     }]
+}
+
+/// Who changes `pod_namespace` makes strays of all that was there before: then they were right when they were made.
+fn written_since(context: &Context<'_>) -> Option<String> {
+    let snapshot = context.snapshot;
+    let from = &snapshot.prow.known()?.from;
+    let writer = snapshot.service.config_maps.seen()?.get(from)?.last_writer()?;
+    let (at, newest) = (writer.at?, context.strays.newest()?);
+    (at > newest).then(|| {
+        format!(
+            "GUESS: ConfigMap {from} was written {at} by {}, after the newest of them was made: if that changed pod_namespace, \
+             they were where they belonged",
+            writer.manager
+        )
+    })
 }
 
 /// One finding a cause, commonest first.
@@ -210,7 +226,7 @@ pub(super) fn find_still_appearing(context: &Context<'_>) -> Vec<Finding> {
         severity: Severity::Bad,
         basis: Basis::Fact,
         subjects: namespaces(context.strays.strays().filter(|judged| judged.pod.created == Some(newest))),
-        since: context.strays.oldest(),
+        since: context.strays.since(),
         evidence: vec![format!("the newest stray was made {newest}"), format!("{MAKER} {tag} is {ready}")],
         repairs: vec![RepairId::Rollback],
         kind,

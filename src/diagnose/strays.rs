@@ -11,6 +11,9 @@ use std::sync::Arc;
 use crate::model::{Alias, AliasPlace, ClusterView, EventGroup, Key, ProwJob, ProwPod, Snapshot, Source, Timestamp};
 use crate::prow::config::parse_config;
 
+/// When no stray was made for so long, the next one is of another outage.
+const BETWEEN_OUTAGES_SECONDS: i64 = 6 * 3600;
+
 /// Where a pod is, against where it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodPlace {
@@ -172,6 +175,21 @@ impl Strays {
 
     pub fn oldest(&self) -> Option<Timestamp> {
         self.groups.iter().filter_map(|group| group.oldest).min()
+    }
+
+    /// When pods began to go astray, this time: what an earlier outage left behind is not the beginning of this one.
+    pub fn since(&self) -> Option<Timestamp> {
+        let mut made: Vec<Timestamp> = self.strays().filter_map(|judged| judged.pod.created).collect();
+        made.sort_unstable();
+        let mut newest_first = made.into_iter().rev();
+        let mut since = newest_first.next()?;
+        for at in newest_first {
+            if since.as_second() - at.as_second() > BETWEEN_OUTAGES_SECONDS {
+                break;
+            }
+            since = at;
+        }
+        Some(since)
     }
 
     pub fn newest(&self) -> Option<Timestamp> {

@@ -239,6 +239,16 @@ fn a_pending_deploy_job_undoes_the_rollback_as_soon_as_jobs_start() {
 }
 
 #[test]
+fn what_an_earlier_outage_left_is_not_the_beginning_of_this_one() {
+    let mut snapshot = incident();
+    push(&mut snapshot, pod(&build(), "default", "id-99", Some("id-99"), -3000));
+    snapshot.gone_prowjobs = vec![job(99, "default", true)];
+    let diagnosis = diagnose(&snapshot);
+    assert_eq!((diagnosis.verdict.since, diagnosis.strays.oldest()), (Some(at(49)), Some(at(-3000))));
+    assert!(diagnosis.gate.facts().same_tag, "what runs now made the first strays of this outage");
+}
+
+#[test]
 fn a_pod_that_went_astray_is_no_start() {
     let mut snapshot = incident();
     assert_eq!(diagnose(&snapshot).flow.start, None);

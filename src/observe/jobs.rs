@@ -20,6 +20,8 @@ use super::raw::{ByNamespace, List, Raw, Standing};
 const YOUNGEST: usize = 8;
 /// So many pods of the wrong cluster are looked up at a time.
 const MOST_LOOKED_UP: usize = 2000;
+/// Values of labels are no longer.
+const LABEL: usize = 63;
 /// Namespaces whose warnings are watched: those with most pods of ours.
 const EVENT_NAMESPACES: usize = 6;
 
@@ -55,6 +57,8 @@ pub struct Looked {
     /// What is asked for now.
     pub asked: BTreeSet<String>,
     pub pods: Vec<Arc<ProwPod>>,
+    /// Why the last question was not answered.
+    pub error: Option<Failure>,
 }
 
 impl JobRaw {
@@ -147,7 +151,19 @@ impl JobRaw {
         let Some(census) = &self.census else { return BTreeSet::new() };
         let ours = || census.rows.iter().filter_map(|row| jobs.get(&row.name));
         let elsewhere = ours().filter(|job| is_elsewhere(job, key, aliases)).take(MOST_LOOKED_UP);
-        ours().take(YOUNGEST).chain(elsewhere).map(|job| job.name.clone()).collect()
+        // What is no value of a label would spoil the question about all others.
+        let can_be_asked = |job: &&Arc<ProwJob>| job.name.len() <= LABEL;
+        ours().take(YOUNGEST).chain(elsewhere).filter(can_be_asked).map(|job| job.name.clone()).collect()
+    }
+
+    /// Pods of another cluster's jobs are here, and what they are could not be read.
+    fn misses_elsewhere(&self, key: &Alias, jobs: &JobIndex, aliases: &BTreeMap<Alias, AliasPlace>) -> bool {
+        let told: BTreeSet<&str> = self.looked.pods.iter().map(|pod| pod.object.name.as_str()).collect();
+        self.census
+            .iter()
+            .flat_map(|census| census.rows.iter())
+            .filter_map(|row| jobs.get(&row.name))
+            .any(|job| is_elsewhere(job, key, aliases) && !told.contains(job.name.as_str()))
     }
 
     /// Namespaces whose warnings are worth a watch.
@@ -184,6 +200,9 @@ pub fn job_pods(
         Standing::Loading
     } else if let Some(lost) = found(|standing| matches!(standing, Standing::Lost { .. })) {
         lost.standing.clone()
+    } else if let (Some(error), true) = (&raw.jobs.looked.error, raw.jobs.misses_elsewhere(key, jobs, aliases)) {
+        // The census knows of them; where they are not told, they are not none.
+        Standing::Lost { error: error.clone(), last: raw.contact.at() }
     } else if let Some(known) = found(|standing| matches!(standing, Standing::Known)) {
         known.standing.clone()
     } else {
@@ -357,6 +376,15 @@ mod tests {
         let census = census(&raw);
         let times: Vec<_> = census.known().unwrap().pods.iter().map(|row| row.created.is_some()).collect();
         assert_eq!(times, [true, true, false]);
+    }
+
+    #[test]
+    fn pods_of_another_cluster_that_could_not_be_looked_up_are_not_none() {
+        let mut raw = raw();
+        raw.jobs.looked.error = Some(Failure::new(crate::model::FailureKind::Server, "500"));
+        assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "lost", "b1 is known to be here");
+        raw.jobs.looked.pods = vec![pod("test-pods", "b1", "Running")];
+        assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "known");
     }
 
     #[test]
