@@ -47,6 +47,7 @@ fn screens() {
         },
         incident,
     );
+    both("strays-causes", |hands| now(hands, "3t"), incident);
     both("strays-refused", |hands| now(hands, "3p"), incident);
     both("strays-repaired", |hands| later(hands, "3"), repaired);
     both("strays-plan", |hands| later(hands, "3ip"), repaired);
@@ -222,7 +223,7 @@ fn the_strays_screen_never_shows_the_unknown_as_none_or_as_all() {
     blind.prowjobs = Source::Denied { verb: "list prowjobs".to_owned() };
     let (screen, _) = shown(blind);
     assert!(screen.contains("TOTAL unknown") && !screen.contains("astray."), "{screen}");
-    assert!(screen.contains("p plan (strays cannot be told now)"), "{screen}");
+    assert!(screen.contains("p plan (unknown now)"), "{screen}");
 }
 
 #[test]
@@ -249,4 +250,43 @@ fn a_run_of_ours_explains_what_is_not_ready() {
     assert!(text.contains("is under way (6): what it restarts is not ready for a while"), "{text}");
     let strays = hands.keys("3").text();
     assert!(strays.contains("A run of yours is under way (6)"), "{strays}");
+}
+
+#[test]
+fn strays_are_grouped_and_filtered_without_changing_what_is_planned() {
+    let mut hands = hands(incident());
+    let causes = hands.keys("3t").text();
+    assert!(causes.contains("GROUPS by cause (t)"), "{causes}");
+    assert!(causes.contains("secret \"gce-ssh\" not found"), "{causes}");
+    let jobs = hands.keys("t").text();
+    assert!(jobs.contains("GROUPS by job") && jobs.contains("post-test-infra-deploy-prow"), "{jobs}");
+    let text = hands.keys("/DEPLOY-prow").enter().text();
+    assert!(text.contains("contain `DEPLOY-prow`; p plans all strays"), "{text}");
+    assert!(text.contains("PODS of the group (1)"), "{text}");
+    assert!(text.contains("TOTAL 415 strays"), "the filter hides, it does not count: {text}");
+    assert!(hands.keys("/zzz").text().contains("No stray contains that"));
+    let text = hands.escape().text();
+    assert!(text.contains("GROUPS by job (t)") && !text.contains("contain `"), "{text}");
+    assert_eq!(hands.app.screen, Screen::Strays);
+
+    // What a filter shows is not what is planned.
+    let mut hands = Hands::new(repaired(), WIDE);
+    later(&mut hands, "3/deploy-prow");
+    hands.enter().keys("ip");
+    assert!(hands.text().contains("delete 415 stray pod(s)"), "{}", hands.text());
+}
+
+#[test]
+fn pods_of_a_group_that_went_are_not_replaced_by_those_of_another() {
+    let mut hands = hands(incident());
+    hands.keys("3").enter();
+    let mut left = incident();
+    if let Some(view) = left.clusters.get_mut(&Alias(BUILD.to_owned()))
+        && let Source::Known { value, .. } = &mut view.job_pods
+    {
+        value.clear();
+    }
+    hands.see(left);
+    assert_eq!(hands.app.strays.pane, StraysPane::Groups);
+    assert!(hands.text().contains("the selected group is gone"), "{}", hands.text());
 }

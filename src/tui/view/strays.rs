@@ -5,11 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::app::{App, Observation};
-use super::super::astray::{GroupId, RunningOnes, StraysPane};
+use super::super::astray::{GroupBy, RunningOnes, StraysPane};
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, selectable, styled, take};
-use crate::diagnose::{GateState, JudgedPod, StrayGroup, Strays};
+use crate::diagnose::{GateState, JudgedPod, StrayGroup, Strays, context_of};
 use crate::present;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -25,11 +25,12 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let rest = usize::from(area.height).saturating_sub(why.len());
     let mut middle = take(&mut area, rest);
     paint(area, buffer, why);
-    if app.stray_groups().is_empty() {
+    let groups = app.stray_groups().len();
+    if groups == 0 && app.strays.filter.is_empty() {
         return;
     }
     if is_wide(app.size) {
-        let rows = (app.stray_groups().len() + 2).min(rest / 2);
+        let rows = (groups + 2).min(rest / 2);
         paint_groups(app, seen, take(&mut middle, rows), buffer);
         paint_pods(app, middle, buffer);
         return;
@@ -148,9 +149,19 @@ fn order(app: &App, seen: &Observation) -> String {
     format!("ORDER  {words}")
 }
 
-fn group_line(place: (&str, &str), cells: [&str; 5], columns: usize) -> String {
-    let [reason, pods, cannot, running, oldest] = cells;
-    let widths = if columns >= 100 { [17, 6, 14, 8, 7] } else { [10, 6, 7, 6, 7] };
+/// What groups have in common has a narrow column where it is one of a few words.
+fn of_width(by: GroupBy, columns: usize) -> usize {
+    match (by, columns >= 100) {
+        (GroupBy::Place, true) => 17,
+        (GroupBy::Place, false) => 10,
+        (GroupBy::Cause | GroupBy::Job | GroupBy::Node, true) => 44,
+        (GroupBy::Cause | GroupBy::Job | GroupBy::Node, false) => 28,
+    }
+}
+
+fn group_line(place: (&str, &str), cells: [&str; 5], of_width: usize, columns: usize) -> String {
+    let [of, pods, cannot, running, oldest] = cells;
+    let widths = if columns >= 100 { [of_width, 6, 14, 8, 7] } else { [of_width, 6, 7, 6, 7] };
     let room = columns.saturating_sub(2 + widths.iter().sum::<usize>());
     // The namespace is what a stray is about: where it is too long, the cluster's name is cut.
     let (cluster, namespace) = (place.0, format!("/{}", place.1));
@@ -158,7 +169,7 @@ fn group_line(place: (&str, &str), cells: [&str; 5], columns: usize) -> String {
     format!(
         "{}{}{}{}{}{}",
         text::fit(&format!("{cluster}{namespace}"), room),
-        text::fit(reason, widths[0]),
+        text::fit(&text::cut(of, widths[0] - 1), widths[0]),
         text::right(pods, widths[1]),
         text::right(cannot, widths[2]),
         text::right(running, widths[3]),
@@ -170,28 +181,52 @@ fn paint_groups(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) 
     let mut area = area;
     let columns = usize::from(area.width);
     let focused = app.strays.pane == StraysPane::Groups;
-    paint(take(&mut area, 1), buffer, [rule(app.theme, "GROUPS", focused, columns)]);
-    let titles = if columns >= 100 {
-        ["REASON", "PODS", "CANNOT START", "RUNNING", "OLDEST"]
-    } else {
-        ["WRONG", "PODS", "STUCK", "RUN", "OLDEST"]
+    let (by, filter) = (app.strays.by, &app.strays.filter);
+    let title = match filter.is_empty() {
+        true => format!("GROUPS by {} (t)", by.name()),
+        // What is hidden is still planned for.
+        false => format!("GROUPS by {} (t) of those that contain `{filter}`; p plans all strays", by.name()),
     };
-    let head = group_line(("CLUSTER", "NAMESPACE"), titles, columns);
+    paint(take(&mut area, 1), buffer, [rule(app.theme, &title, focused, columns)]);
+    let of = match (by, columns >= 100) {
+        (GroupBy::Place, true) => "REASON",
+        (GroupBy::Place, false) => "WRONG",
+        (GroupBy::Cause, _) => "CAUSE",
+        (GroupBy::Job, _) => "JOB",
+        (GroupBy::Node, _) => "NODE",
+    };
+    let titles = if columns >= 100 {
+        [of, "PODS", "CANNOT START", "RUNNING", "OLDEST"]
+    } else {
+        [of, "PODS", "STUCK", "RUN", "OLDEST"]
+    };
+    let of_width = of_width(by, columns);
+    let head = group_line(("CLUSTER", "NAMESPACE"), titles, of_width, columns);
     paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
     let groups = app.stray_groups();
-    let selected = groups.iter().position(|group| app.strays.group.as_ref() == Some(&GroupId::of(group)));
+    let selected = groups.iter().position(|row| app.strays.group.as_ref() == Some(&row.id));
     let first = text::window(selected, groups.len(), usize::from(area.height));
     let rows = groups.iter().enumerate().skip(first).map(|(at, group)| {
-        let reason = group.reason.name();
+        let of = match by {
+            GroupBy::Place if columns < 100 => group.id.of.trim_start_matches("wrong-"),
+            GroupBy::Place | GroupBy::Cause | GroupBy::Job | GroupBy::Node => &group.id.of,
+        };
         let cells = [
-            if columns >= 100 { reason } else { reason.trim_start_matches("wrong-") }.to_owned(),
+            of.to_owned(),
             group.count.to_string(),
             present::or_unknown(group.cannot_start),
             group.running.to_string(),
             group.oldest.map_or("-".to_owned(), |at| present::age(at, app.now)),
         ];
-        let cluster = present::cluster_name(&seen.snapshot, &group.cluster);
-        let line = group_line((&cluster, &group.namespace), cells.each_ref().map(String::as_str), columns);
+        let cluster = match by {
+            GroupBy::Cause | GroupBy::Job | GroupBy::Node if columns < 100 => {
+                context_of(&seen.snapshot, &group.id.cluster)
+            }
+            GroupBy::Place | GroupBy::Cause | GroupBy::Job | GroupBy::Node => {
+                present::cluster_name(&seen.snapshot, &group.id.cluster)
+            }
+        };
+        let line = group_line((&cluster, &group.id.namespace), cells.each_ref().map(String::as_str), of_width, columns);
         let line = Line::from(line);
         selectable(app.theme, line, Some(at) == selected, focused)
     });
@@ -257,6 +292,7 @@ fn why(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     let Some(judged) = app.selected_stray() else {
         let strays = &seen.diagnosis.strays;
         let words = match (strays.is_judged() && strays.is_complete(), strays.groups.is_empty()) {
+            (_, false) if app.stray_groups().is_empty() => "No stray contains that; Esc clears the filter.",
             (_, false) => "No pod is selected.",
             (true, true) => "Nothing is astray.",
             (false, true) => "What is astray cannot be told: see NOT SEEN. r reads everything again.",
