@@ -68,12 +68,22 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
     let cause = verdict.cause.as_deref().and_then(|id| diagnosis.finding(id));
     match (verdict.state, cause) {
         (Health::Unknown, _) => "Too little can be seen to say how Prow is; see what is DENIED or LOST".to_owned(),
-        (Health::Healthy, _)
-            if diagnosis.choice.is_none() || diagnosis.drift.iter().any(|map| map.state == DriftState::Unknown) =>
-        {
-            "All components are ready; their configuration could not be judged, see what is DENIED or LOST".to_owned()
+        (Health::Healthy, _) => {
+            let unread =
+                diagnosis.choice.is_none() || diagnosis.drift.iter().any(|map| map.state == DriftState::Unknown);
+            let configuration = if unread {
+                "; their configuration could not be judged, see what is DENIED or LOST"
+            } else {
+                " and nothing speaks against their configuration"
+            };
+            let strays = &diagnosis.strays;
+            let pods = if strays.is_judged() && strays.is_complete() {
+                ""
+            } else {
+                "; where all pods of jobs are could not be seen"
+            };
+            format!("All components are ready{configuration}{pods}")
         }
-        (Health::Healthy, _) => "All components are ready and nothing speaks against their configuration".to_owned(),
         (Health::Degraded | Health::Broken, Some(cause)) => match &cause.kind {
             FindingKind::ConfigLoadFailure { component, config_map, .. } => match (config_map, &verdict.next) {
                 // These come next only where what it refused is not what is there now.
