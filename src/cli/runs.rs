@@ -6,6 +6,7 @@ use crate::cluster::gate::Landed;
 use crate::journal::{Mode, RunRecord, RunState};
 use crate::model::{Failure, FailureKind};
 use crate::present;
+use crate::repair::still_allowed;
 use crate::run::{self, ResumeView, Standing};
 
 use super::args::{Global, WriteArgs};
@@ -63,6 +64,10 @@ pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
     if !fits {
         return Err(Failure::new(FailureKind::Refused, format!("{to_do} write(s) are left, another number was given"))
             .hint("read what is left above; if that is what you want, give that number"));
+    }
+    if to_do > 0 {
+        let now = apply::picture_for(global, &plan).await?;
+        still_allowed(&plan, now.as_ref())?;
     }
     let journal = session::journal_for_writing(global)?;
     let operator = apply::operator(&clusters, Mode::Flags).await;

@@ -262,21 +262,10 @@ impl Cluster {
 
     /// Says which server cannot be reached.
     pub(crate) fn at_server(&self, failure: Failure) -> Failure {
-        match failure.kind {
-            FailureKind::Unreachable => failure.cause(format!("server {} (context {})", self.server(), self.context())),
-            FailureKind::Usage
-            | FailureKind::Tool
-            | FailureKind::Refused
-            | FailureKind::Forbidden
-            | FailureKind::Unauthenticated
-            | FailureKind::NotFound
-            | FailureKind::Conflict
-            | FailureKind::Throttled
-            | FailureKind::Rejected
-            | FailureKind::Server
-            | FailureKind::Interrupted
-            | FailureKind::Partial => failure,
+        if failure.kind != FailureKind::Unreachable {
+            return failure;
         }
+        failure.cause(format!("server {} (context {})", self.server(), self.context()))
     }
 
     /// What makes this cluster itself: read from the server each time. Of kind `Forbidden` where this user may not

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose::{
     Diagnosis, GateFacts, GateState, JudgedPod, MAKER, PodPlace, Strays, UnknownPlace, context_of, finalizer_owner,
+    git_pod_namespace,
 };
 use crate::model::{Alias, ClusterIdentity, FailureKind, Kind, ObjectRef, SeenPod, Snapshot, Source, Write};
 
 use super::{
-    Confirmation, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required,
+    Confirmation, GateWas, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, StrayProof, Undo, Verify,
+    identity, required,
 };
 
 /// Grace periods and kubelets need a while.
@@ -45,7 +47,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         if !wanted || !clusters.iter().any(|cluster| cluster.alias == *alias) || pod.deleting {
             continue;
         }
-        if pod.phase == "Running" && !request.include_running {
+        if pod.may_run() && !request.include_running {
             *running.entry((alias, namespace)).or_default() += 1;
             continue;
         }
@@ -67,6 +69,11 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         }));
     }
     warnings.extend(held(&chosen));
+    if git_pod_namespace(snapshot).is_none() {
+        warnings.push(format!(
+            "only the live configuration says that pods belong into {pod_namespace}: no repository speaks for it or against it"
+        ));
+    }
     if !diagnosis.gate.is_open() {
         warnings.extend(prediction(&chosen, diagnosis.gate.facts()));
     }
@@ -91,13 +98,23 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             .collect(),
         basis: PlanBasis {
             taken_at: snapshot.taken_at,
-            revision: None,
             reason: Some(why_now(&diagnosis.gate)),
-            undoes: None,
+            overrides: request.overrides.clone(),
+            proof: Some(StrayProof {
+                gate: if diagnosis.gate.is_open() { GateWas::Open } else { GateWas::Overridden },
+                pod_namespace: pod_namespace.to_owned(),
+                maker_ready_at: diagnosis.gate.facts().ready_at,
+                newest_stray: strays.newest(),
+            }),
+            ..PlanBasis::default()
         },
         refusals,
         warnings,
-        verify: Verify::NoStrays { prowjobs: prowjobs.into_iter().collect(), within_seconds: GONE_WITHIN_SECONDS },
+        verify: Verify::NoStrays {
+            prowjobs: prowjobs.into_iter().collect(),
+            newest: strays.newest(),
+            within_seconds: GONE_WITHIN_SECONDS,
+        },
         afterwards: vec![
             "ProwJobs that ended in error meanwhile are not run again: presubmits need /retest, postsubmits are lost"
                 .to_owned(),
@@ -136,10 +153,48 @@ fn check_gate(request: &Request, diagnosis: &Diagnosis, warnings: &mut Vec<Strin
     }
 }
 
+/// The gate once more, right before the first delete. Open now, or shut only because part of the work is done: the same
+/// prow-controller-manager since, and no stray since.
+pub(super) fn still_allowed(plan: &Plan, now: Option<&Diagnosis>) -> Result<(), Refusal> {
+    let again = "make the plan anew: prow-breakglass plan delete-strays";
+    let Some(proof) = &plan.basis.proof else {
+        return Err(Refusal::new("the plan does not say what allowed it", again));
+    };
+    let Some(now) = now else {
+        return Err(Refusal::new("whether strays may still be deleted was not looked at", again));
+    };
+    match &now.strays.pod_namespace {
+        None => {
+            return Err(Refusal::new(
+                format!("where pods belong is not known now: {}", now.strays.not_seen.join("; ")),
+                "regain sight of the live configuration and of ProwJobs first",
+            ));
+        }
+        Some(namespace) if *namespace != proof.pod_namespace => {
+            return Err(Refusal::new(
+                format!("pods belong into {namespace} now; by the plan it was {}", proof.pod_namespace),
+                again,
+            ));
+        }
+        Some(_) => {}
+    }
+    let GateState::Closed { facts, why, next } = &now.gate else { return Ok(()) };
+    let as_it_was =
+        facts.ready_at.is_some() && facts.ready_at == proof.maker_ready_at && facts.newest_stray <= proof.newest_stray;
+    match proof.gate {
+        GateWas::Overridden => Ok(()),
+        GateWas::Open if as_it_was => Ok(()),
+        GateWas::Open => Err(Refusal::new(
+            format!("the gate was open when the plan was made and is closed now: {why}"),
+            format!("{next}; then make the plan anew"),
+        )),
+    }
+}
+
 /// What deleting does while the cause is there, as Prow's controller behaves.
 fn prediction(chosen: &[&JudgedPod], facts: &GateFacts) -> Vec<String> {
     let unfinished: Vec<&&JudgedPod> = chosen.iter().filter(|judged| judged.has_unfinished_job()).collect();
-    let lingers = |judged: &JudgedPod| judged.pod.phase == "Running" || !judged.pod.finalizers.is_empty();
+    let lingers = |judged: &JudgedPod| judged.pod.may_run() || !judged.pod.finalizers.is_empty();
     let lingering = unfinished.iter().filter(|judged| lingers(judged)).count();
     let at_once = unfinished.len() - lingering;
     let tag = facts.tag.as_deref().unwrap_or("as it is now");
@@ -321,7 +376,7 @@ fn step(n: usize, judged: &JudgedPod, pod_namespace: &str) -> Step {
         write: Write::DeletePod {
             object: pod.object.clone(),
             uid: pod.uid().to_owned(),
-            seen: Some(SeenPod { resource_version: pod.resource_version.clone(), running: pod.phase == "Running" }),
+            seen: Some(SeenPod { resource_version: pod.resource_version.clone(), running: pod.may_run() }),
         },
         why: format!("belongs into {pod_namespace}{trouble}"),
         undo: Undo::None,
