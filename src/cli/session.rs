@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use etcetera::AppStrategy as _;
 
+use crate::clock::Clock;
 use crate::cluster::{Cluster, ConnectOptions, connect};
 use crate::diagnose::{Diagnosis, diagnose};
 use crate::git::Repository;
@@ -93,6 +94,7 @@ pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
         // What is deployed, and which files it reads, is found out from the cluster.
         desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
         service_alias: Alias::service(),
+        clock: Clock::Wall,
         builds: BuildContexts { options: connect_options(global, None), given: global.build_context.clone() },
     };
     Observer::start(cluster, repository, options)

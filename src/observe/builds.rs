@@ -17,6 +17,7 @@ use super::owner::{Message, Place};
 use super::raw::{Contact, Raw};
 use super::wanted::{JobsWanted, wanted_of_jobs};
 use super::watched::Watched;
+use crate::clock::Clock;
 use crate::cluster::{Cluster, ConnectOptions, connect, other_contexts};
 use crate::model::{
     Alias, AliasPlace, AliasProof, ClusterStanding, ClusterView, Failure, FailureKind, ProwSettings, Source,
@@ -56,6 +57,7 @@ struct Context {
 pub struct Builds {
     with: BuildContexts,
     service: Names,
+    clock: Clock,
     contexts: BTreeMap<String, Context>,
     /// Aliases that a person said are the service cluster's.
     given_service: Vec<Alias>,
@@ -73,12 +75,14 @@ impl Builds {
     pub fn new(
         with: BuildContexts,
         service: Names,
+        clock: Clock,
         send: mpsc::UnboundedSender<Message>,
         refresh: Arc<Notify>,
     ) -> Builds {
         Builds {
             with,
             service,
+            clock,
             contexts: BTreeMap::new(),
             given_service: Vec::new(),
             has_begun: false,
@@ -125,9 +129,18 @@ impl Builds {
                     server: context.server.clone(),
                     asked: self.service.asked.clone(),
                 };
-                let beat = heartbeat::beat(cluster.clone(), place.clone(), self.send.clone(), self.refresh.clone());
+                let beat = heartbeat::beat(
+                    cluster.clone(),
+                    place.clone(),
+                    self.clock.clone(),
+                    self.send.clone(),
+                    self.refresh.clone(),
+                );
                 let beat = tasks.spawn(beat);
-                State::Watching(Box::new(Watched::new(place, cluster, names, self.send.clone())), beat)
+                State::Watching(
+                    Box::new(Watched::new(place, cluster, names, self.clock.clone(), self.send.clone())),
+                    beat,
+                )
             }
         };
     }
