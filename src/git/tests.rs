@@ -201,7 +201,8 @@ async fn told(git: &Repository) -> Vec<String> {
 
 #[tokio::test]
 async fn a_history_in_memory_tells_what_git_tells() {
-    let commits: [(&str, &[(&str, Option<&str>)]); 5] = [
+    type Files = &'static [(&'static str, Option<&'static str>)];
+    let commits: [(&str, Files); 5] = [
         ("one", &[("a/b.yaml", Some("1")), ("c", Some("2"))]),
         ("two", &[("ab", Some("3"))]),
         ("three", &[("a/b.yaml", Some("4")), ("a/x/y", Some(""))]),

@@ -65,7 +65,7 @@ fn ended() -> Record {
 
 fn journal() -> (TempDir, Journal) {
     let dir = TempDir::new().unwrap();
-    let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(epoch);
+    let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(Clock::stopped(epoch()));
     (dir, journal)
 }
 

@@ -94,7 +94,7 @@ impl Scene {
         let (service, build) = (FakeServer::new(), FakeServer::new());
         build.world().uid = "cluster-2".to_owned();
         let dir = TempDir::new().unwrap();
-        let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(now);
+        let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(crate::clock::Clock::stopped(now()));
         let plan = plan_of(RepairId::Kick, Vec::new(), Vec::new(), Undo::None);
         Scene { service, build, journal, plan, _dir: dir }
     }

@@ -66,7 +66,7 @@ impl Scene {
         }
         let plan = plan_of(RepairId::SyncConfig, &server, writes);
         let dir = TempDir::new().unwrap();
-        let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(now);
+        let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(crate::clock::Clock::stopped(now()));
         Scene { server, journal, plan, _dir: dir }
     }
 
