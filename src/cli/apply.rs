@@ -9,7 +9,7 @@ use crate::diagnose::{Diagnosis, NextStep, VerifyState, diagnose, verify};
 use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approve};
+use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approve, still_allowed};
 use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
@@ -29,10 +29,11 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
             output::document(global.output, || present::plan_document(&plan, Some(&preview)), String::new)?;
         }
         output::words("previewed only: --execute writes");
-        return match present::first_refusal(&preview) {
-            Some(failure) => Err(failure),
-            None => Ok(0),
-        };
+        if let Some(failure) = present::first_refusal(&preview) {
+            return Err(failure);
+        }
+        still_allowed(&plan, picture_for(global, &plan).await?.as_ref())?;
+        return Ok(0);
     }
     let (approval, mode) = approval(global, &args.write, &plan)?;
     let now = picture_for(global, &plan).await?;

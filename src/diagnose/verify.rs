@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ComponentPod, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp, Write, content_digest,
+    ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp, Write, content_digest,
 };
 use crate::prow::image;
 use crate::repair::{Plan, Verify};
@@ -125,9 +125,23 @@ fn not_rolled_out(snapshot: &Snapshot, components: &[ObjectRef], tag: &str) -> O
     (!waiting.is_empty()).then(|| waiting.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join("; "))
 }
 
-/// Why a pod does not come up, where its containers tell.
+/// Why a pod does not come up, where its containers tell; what the log of one that crashes says is the best of it.
 fn why_waiting(pod: &ComponentPod) -> Option<String> {
+    let said = |container: &Container| {
+        let line = container.last_fatal.as_ref().filter(|_| container.is_crash_looping())?;
+        Some(
+            [line.msg.trim_end_matches('.'), &line.error]
+                .iter()
+                .filter(|s| !s.is_empty())
+                .copied()
+                .collect::<Vec<_>>()
+                .join(": "),
+        )
+    };
     pod.containers.iter().find_map(|container| match &container.state {
+        ContainerState::Waiting { reason, .. } if said(container).is_some() => {
+            said(container).map(|said| format!("{reason}: {said}"))
+        }
         ContainerState::Waiting { reason, .. }
             if matches!(reason.as_str(), "ContainerCreating" | "PodInitializing" | "") =>
         {

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose::{
-    Diagnosis, GateFacts, GateState, JudgedPod, MAKER, PodPlace, Strays, UnknownPlace, context_of, finalizer_owner,
-    git_pod_namespace,
+    Diagnosis, GateFacts, GateState, JudgedPod, MAKER, PodPlace, StrayReason, Strays, UnknownPlace, context_of,
+    finalizer_owner, git_pod_namespace,
 };
-use crate::model::{Alias, ClusterIdentity, FailureKind, Kind, ObjectRef, SeenPod, Snapshot, Source, Write};
+use crate::model::{
+    Alias, AliasPlace, AliasProof, ClusterIdentity, FailureKind, Kind, ObjectRef, SeenPod, Snapshot, Source, Write,
+};
 
 use super::{
     Confirmation, GateWas, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, StrayProof, Undo, Verify,
@@ -40,11 +42,16 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     let asked = asked_for(request, snapshot)?;
     let mut chosen: Vec<&JudgedPod> = Vec::new();
     let mut running: BTreeMap<(&Alias, &str), usize> = BTreeMap::new();
+    let mut unsaid: BTreeMap<(Alias, &Alias), usize> = BTreeMap::new();
     for judged in strays.strays() {
         let pod = &judged.pod;
         let (alias, namespace) = (&pod.object.cluster, pod.object.namespace.as_str());
         let wanted = asked.is_empty() || asked.contains(alias);
         if !wanted || !clusters.iter().any(|cluster| cluster.alias == *alias) || pod.deleting {
+            continue;
+        }
+        if let Some(jobs_alias) = unsaid_alias(snapshot, judged) {
+            *unsaid.entry((jobs_alias, alias)).or_default() += 1;
             continue;
         }
         if pod.may_run() && !request.include_running {
@@ -57,6 +64,15 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         refusals.push(Refusal::new(
             format!("{count} stray(s) in {}/{namespace} run, and may do useful work", context_of(snapshot, alias)),
             "--include-running deletes them as well",
+        ));
+    }
+    for ((jobs_alias, cluster), count) in unsaid {
+        refusals.push(Refusal::new(
+            format!(
+                "{count} pod(s) in {} belong elsewhere only if {jobs_alias} leads elsewhere, which pods say and no person",
+                context_of(snapshot, cluster)
+            ),
+            format!("say where it leads: --build-context {jobs_alias}=CONTEXT"),
         ));
     }
     refusals.extend(not_touched(snapshot, strays));
@@ -122,6 +138,26 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         digest: String::new(),
     }
     .sealed())
+}
+
+/// The alias of the job of a pod that is in the wrong cluster by what other pods prove, and by no person's word: in an
+/// outage of that kind it is the good pods that are few, and the strays would prove the wrong cluster to be the right one.
+fn unsaid_alias(snapshot: &Snapshot, judged: &JudgedPod) -> Option<Alias> {
+    match &judged.place {
+        PodPlace::Stray { reason: StrayReason::WrongCluster { .. } } => {}
+        PodPlace::Stray { reason: StrayReason::WrongNamespace }
+        | PodPlace::Expected
+        | PodPlace::Foreign { .. }
+        | PodPlace::Orphaned
+        | PodPlace::Unknown { .. } => return None,
+    }
+    let alias = judged.job.as_ref()?.alias();
+    match snapshot.aliases.get(&alias) {
+        Some(AliasPlace::At { proof: AliasProof::Given, .. }) => None,
+        Some(AliasPlace::At { proof: AliasProof::Pods { .. }, .. } | AliasPlace::Ambiguous { .. }) | None => {
+            Some(alias)
+        }
+    }
 }
 
 fn why_now(gate: &GateState) -> String {

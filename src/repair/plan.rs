@@ -186,7 +186,7 @@ pub enum Verify {
     NoStrays {
         prowjobs: Vec<String>,
         /// When the newest stray was made that the plan knew of, by the server's clock: whatever is younger came since.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         newest: Option<Timestamp>,
         within_seconds: u32,
     },

@@ -96,7 +96,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     checks::paused(&members)?;
     checks::mixed(request, components, &members, &tag, &mut warnings)?;
     checks::loads(request, snapshot, components, &tag, &mut warnings)?;
-    checks::known_here(&snapshot.service.rollouts, &tag, &mut warnings);
+    checks::known_here(&snapshot.service.rollouts, &members, &tag, &mut warnings);
     checks::beside(snapshot, &members, &mut warnings);
     checks::left_alone(components, &members, &tag, &mut warnings);
     checks::automation(diagnosis, &mut warnings);

@@ -16,7 +16,8 @@ use crate::model::{
 };
 use crate::repair::undo::{self};
 use crate::repair::{
-    Approval, Confirmation, GateWas, Plan, PlanBasis, RepairId, Step, StrayProof, Undo, Verify, approve,
+    Approval, Confirmation, GateWas, Override, OverrideId, Plan, PlanBasis, RepairId, Step, StrayProof, Undo, Verify,
+    approve,
 };
 
 const BUILD: &str = "prow-build";
@@ -293,6 +294,19 @@ async fn whatever_a_plan_says_only_pods_that_prow_made_for_a_job_are_deleted() {
         .collect();
     assert_eq!(refused, [1, 2, 5], "a component, a helper, a delete that nothing but the uid guards");
     assert_eq!(preview.steps[3].answer, crate::repair::Answer::Gone, "it lost its label since");
+}
+
+#[tokio::test]
+async fn what_a_person_set_aside_stands_in_the_journal_with_the_reason() {
+    let mut scene = Scene::strays(2);
+    scene.plan.basis.overrides =
+        vec![Override { id: OverrideId::Gate, reason: "plank is off, and nobody answers".to_owned() }];
+    scene.plan = scene.plan.clone().sealed();
+    scene.run().await;
+    let run = scene.journal.run("r-0001").unwrap();
+    assert_eq!(run.begin.as_ref().unwrap().overrides, scene.plan.basis.overrides);
+    assert!(crate::present::run_text(&run).contains("override gate, reason: plank is off, and nobody answers"));
+    assert_eq!(crate::present::run_document(&run)["overrides"][0]["id"], "gate");
 }
 
 #[tokio::test]

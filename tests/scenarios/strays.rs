@@ -6,7 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use prow_breakglass::diagnose::{NextStep, VerifyState, diagnose, verify};
 use prow_breakglass::model::{
-    Alias, ClusterView, Component, Failure, FailureKind, ProwJob, ProwPod, Snapshot, Source, WorkloadState, Write,
+    Alias, AliasPlace, AliasProof, ClusterView, Component, Failure, FailureKind, ProwJob, ProwPod, Snapshot, Source,
+    WorkloadState, Write,
 };
 use prow_breakglass::repair::undo::{LiveObjects, UndoSource, UndoStep};
 use prow_breakglass::repair::{
@@ -317,6 +318,23 @@ fn a_rollback_is_proven_by_pods_and_says_what_hangs() {
         message: "Back-off pulling image".to_owned(),
     };
     assert!(not_yet(&done).contains("hook HANGS with 1/2") && not_yet(&done).contains("ImagePullBackOff"));
+    let container = &mut named(&mut done, "hook").pods[1].containers[0];
+    container.state = prow_breakglass::model::ContainerState::Waiting {
+        reason: "CrashLoopBackOff".to_owned(),
+        message: "back-off 40s restarting failed container".to_owned(),
+    };
+    container.last_fatal = Some(prow_breakglass::model::LogLine {
+        level: "fatal".to_owned(),
+        msg: "Error starting config agent.".to_owned(),
+        error: "duplicated preset label : preset-x".to_owned(),
+        component: "hook".to_owned(),
+        at: None,
+    });
+    assert!(
+        not_yet(&done).contains("CrashLoopBackOff: Error starting config agent: duplicated preset label"),
+        "{}",
+        not_yet(&done)
+    );
     let tide = named(&mut done, "tide");
     tide.pods.clear();
     tide.trouble = Some("pods \"tide-1\" is forbidden: exceeded quota".to_owned());
@@ -372,6 +390,26 @@ fn strays_are_not_deleted_before_the_cause_is_gone() {
     let said = plan.warnings.join("\n");
     assert!(said.contains("override gate") && said.contains("reason: the oncall knows better"), "{said}");
     assert!(said.contains("PREDICTION: 39 of these pods") && said.contains(BAD_TAG), "{said}");
+}
+
+#[test]
+fn what_only_pods_say_of_a_cluster_deletes_nothing_there() {
+    let mut snapshot = rolled_back(strays(4, 4));
+    let job = jobs(&mut snapshot).iter().find(|job| job.cluster == "test-infra-trusted").expect("a job").name.clone();
+    let mut elsewhere = pod(BUILD, "test-pods", &job, "ci-test-infra-bazel", at("2019-02-05T17:00:00Z"));
+    elsewhere.object.uid = Some("elsewhere".to_owned());
+    job_pods(build(&mut snapshot)).push(Arc::new(elsewhere));
+    assert!(
+        deleted(&delete(&snapshot, |_| {}).expect("a plan")).contains("elsewhere"),
+        "a person said where it belongs"
+    );
+    let proof = AliasProof::Pods { count: 4 };
+    let place = AliasPlace::At { cluster: Alias::service(), proof };
+    snapshot.aliases.insert(Alias("test-infra-trusted".to_owned()), place);
+    let plan = delete(&snapshot, |_| {}).expect("a plan");
+    assert!(!deleted(&plan).contains("elsewhere") && plan.steps.len() == 8, "those in the wrong namespace are");
+    let said = |refusal: &Refusal| refusal.hint.contains("--build-context test-infra-trusted=CONTEXT");
+    assert!(plan.refusals.iter().any(said), "{:?}", plan.refusals);
 }
 
 /// Whether a plan of before may still be run, with all servers willing.

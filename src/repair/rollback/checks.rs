@@ -113,12 +113,29 @@ pub(super) fn loads(
     }
 }
 
-pub(super) fn known_here(rollouts: &Source<Vec<Rollout>>, tag: &str, warnings: &mut Vec<String>) {
+/// Of which components history does not know that they ever had the tag: their images may not exist.
+pub(super) fn known_here(
+    rollouts: &Source<Vec<Rollout>>,
+    members: &[&Component],
+    tag: &str,
+    warnings: &mut Vec<String>,
+) {
     match rollouts.known() {
-        Some(rollouts) if rollouts.iter().any(|rollout| rollout.tag == tag) => {}
-        Some(_) => {
-            warnings
-                .push(format!("no ReplicaSet here ever had {tag}: its images may not exist; the server cannot tell"));
+        Some(rollouts) => {
+            let had_it = |component: &Component| {
+                rollouts.iter().any(|rollout| rollout.tag == tag && rollout.component.uid == component.object.uid)
+            };
+            let never: Vec<&str> = members
+                .iter()
+                .filter(|component| !had_it(component))
+                .map(|component| component.object.name.as_str())
+                .collect();
+            if !never.is_empty() {
+                warnings.push(format!(
+                    "no ReplicaSet here says that {} ever had {tag}: such images may not exist; the server cannot tell",
+                    never.join(", ")
+                ));
+            }
         }
         None => warnings.push(format!(
             "what ran before cannot be read: nobody knows whether images of {tag} exist, or lay in another repository"
