@@ -118,3 +118,24 @@ pub fn read_back(landed: &Landed) -> String {
         Landed::Gone => "read back: the object is gone".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing;
+    use crate::cluster::fake::FakeServer;
+    use crate::journal::Journal;
+    use crate::repair::{Override, OverrideId, Verify};
+
+    #[test]
+    fn what_was_set_aside_is_told_with_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path().join("state")).unwrap();
+        let mut plan = testing::plan(&FakeServer::new(), Verify::Written);
+        plan.basis.overrides = vec![Override { id: OverrideId::WrongTarget, reason: "it was renamed".to_owned() }];
+        drop(journal.begin(&plan.sealed(), "oncall", Mode::Flags).unwrap());
+        let run = journal.run("r-0001").unwrap();
+        assert!(present::run_text(&run).contains("override wrong-target, reason: it was renamed"));
+        assert_eq!(present::run_document(&run)["overrides"][0]["id"], "wrong-target");
+    }
+}
