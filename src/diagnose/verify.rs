@@ -206,9 +206,11 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
     let is_new = |judged: &&super::JudgedPod| {
         !planned.contains(judged.pod.uid()) && judged.pod.created.is_none_or(|at| at > newest)
     };
+    let in_plan =
+        |judged: &&super::JudgedPod| plan.clusters.iter().any(|cluster| cluster.alias == judged.pod.object.cluster);
     for (count, words) in [
         (strays.strays().filter(is_new).count(), "stray(s) were made again since: the cause is at work"),
-        (strays.unknown().filter(is_new).count(), "pod(s) made since could not be judged"),
+        (strays.unknown().filter(in_plan).filter(is_new).count(), "pod(s) made since could not be judged"),
         (left, "stray(s) of the plan are still there"),
     ] {
         if count > 0 {
