@@ -414,14 +414,3 @@ fn a_cluster_is_found_by_what_people_call_it() {
     assert_eq!(snapshot.cluster_named("prow-services"), Some(&Alias::service()));
     assert_eq!(snapshot.cluster_named("nowhere"), None);
 }
-
-#[test]
-fn healthy_says_what_it_could_not_see_of_jobs() {
-    let words = |snapshot: &Snapshot| crate::present::verdict(&diagnose(snapshot), at(90));
-    assert!(!words(&snapshot()).contains("could not be seen"));
-    let mut blind = snapshot();
-    blind.prowjobs = Source::Denied { verb: "list prowjobs".to_owned() };
-    let diagnosis = diagnose(&blind);
-    assert_eq!(diagnosis.verdict.state, Health::Healthy);
-    assert!(words(&blind).contains("pods of jobs"), "{}", words(&blind));
-}

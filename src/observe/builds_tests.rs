@@ -25,7 +25,7 @@ fn identity(uid: &str) -> Source<ClusterIdentity> {
 /// Contexts that answered with these uids of kube-system.
 fn builds(contexts: &[(&str, &str, &str)], tasks: &mut JoinSet<()>) -> Builds {
     let (send, _) = mpsc::unbounded_channel();
-    let mut builds = Builds::new(BuildContexts::default(), names(), send, Arc::new(Notify::new()));
+    let mut builds = Builds::new(BuildContexts::default(), names(), Clock::default(), send, Arc::new(Notify::new()));
     for (name, given, uid) in contexts {
         let given = if given.is_empty() { Vec::new() } else { vec![Alias((*given).to_owned())] };
         let context = Context {

@@ -298,7 +298,7 @@ fn is_about_strays(kind: &str) -> bool {
 mod tests {
     use super::*;
     use crate::diagnose::diagnose;
-    use crate::diagnose::testing::{at, incident};
+    use crate::diagnose::testing::{at, incident, snapshot as seen};
     use crate::model::Source;
 
     #[test]
@@ -331,5 +331,15 @@ mod tests {
         let diagnosis = diagnose(&blind);
         assert!(strays_text(&blind, &diagnosis).starts_with("TOTAL  unknown"));
         assert!(strays_document(&blind, &diagnosis)["total"].is_null());
+    }
+
+    #[test]
+    fn healthy_says_what_it_could_not_see_of_jobs() {
+        let words = |snapshot: &Snapshot| crate::present::verdict(&diagnose(snapshot), at(90));
+        assert!(words(&seen()).starts_with("HEALTHY"), "{}", words(&seen()));
+        assert!(!words(&seen()).contains("pods of jobs"));
+        let mut blind = seen();
+        blind.prowjobs = Source::Denied { verb: "list prowjobs".to_owned() };
+        assert!(words(&blind).contains("where all pods of jobs are could not be seen"), "{}", words(&blind));
     }
 }
