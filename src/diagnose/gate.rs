@@ -147,9 +147,10 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
         Some(_) | None => ready,
     };
     facts.good_pods = good_pods(snapshot, turned);
-    if !facts.is_cause_gone() || facts.is_overdue(snapshot.taken_at) {
+    let now = snapshot.taken_at_server();
+    if !facts.is_cause_gone() || facts.is_overdue(now) {
         let newest = facts.newest_stray.unwrap_or(ready);
-        let age = ago(snapshot.taken_at.as_second() - newest.as_second());
+        let age = ago(now.as_second() - newest.as_second());
         let tag = facts.tag.as_ref().map_or(String::new(), |tag| format!(" {tag}"));
         let why = if facts.is_cause_gone() {
             format!("{MAKER}{tag} is ready since {ready} and has made no good pod for the jobs that wait for one")

@@ -214,7 +214,7 @@ pub(super) fn find_cannot_start(context: &Context<'_>) -> Vec<Finding> {
 pub(super) fn find_still_appearing(context: &Context<'_>) -> Vec<Finding> {
     let facts = context.gate.facts();
     let Some(newest) = facts.newest_stray.filter(|_| !facts.is_cause_gone()) else { return Vec::new() };
-    let age = context.snapshot.taken_at.as_second() - newest.as_second();
+    let age = context.snapshot.taken_at_server().as_second() - newest.as_second();
     if age > YOUNG_SECONDS {
         return Vec::new();
     }

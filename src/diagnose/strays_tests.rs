@@ -188,6 +188,16 @@ fn a_rollback_that_brings_no_good_pods_is_not_waited_for() {
 }
 
 #[test]
+fn a_laptop_whose_clock_is_fast_does_not_ask_for_another_rollback() {
+    let mut snapshot = incident();
+    roll_back(&mut snapshot, 89, 89);
+    (snapshot.taken_at, snapshot.service.clock_ahead) = (at(95), Some(5 * 60));
+    assert!(matches!(diagnose(&snapshot).verdict.next, NextStep::Wait { .. }));
+    snapshot.service.clock_ahead = Some(0);
+    assert_eq!(diagnose(&snapshot).verdict.next, NextStep::Repair { repair: RepairId::Rollback, to: None });
+}
+
+#[test]
 fn the_handover_of_a_rollback_does_not_shut_the_gate_for_good() {
     let mut snapshot = incident();
     // The old leader made the newest stray at 17:28Z, half a minute after the repaired version was ready.

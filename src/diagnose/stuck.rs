@@ -29,7 +29,7 @@ fn stuck<'a>(snapshot: &'a Snapshot, strays: impl Iterator<Item = &'a JudgedPod>
         .collect();
     // Whoever has a pod where it belongs is not stuck, whatever is left of it elsewhere.
     let placed = placed(snapshot);
-    let now = snapshot.taken_at.as_second();
+    let now = snapshot.taken_at_server().as_second();
     snapshot
         .prowjobs
         .known()

@@ -219,7 +219,7 @@ fn next_of_strays(context: &Context<'_>) -> Option<NextStep> {
     }
     Some(match &context.gate {
         GateState::Open(_) => NextStep::Repair { repair: RepairId::DeleteStrays, to: None },
-        GateState::Closed { facts, .. } if facts.is_overdue(context.snapshot.taken_at) => {
+        GateState::Closed { facts, .. } if facts.is_overdue(context.snapshot.taken_at_server()) => {
             NextStep::Repair { repair: RepairId::Rollback, to: None }
         }
         GateState::Closed { facts, why, .. } if facts.is_cause_gone() => NextStep::Wait { what: why.clone() },

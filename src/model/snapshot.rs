@@ -45,6 +45,12 @@ impl Snapshot {
         std::iter::once(&self.service).chain(self.clusters.values())
     }
 
+    /// When it was taken, by the service cluster's clock: what is compared with times of its objects.
+    pub fn taken_at_server(&self) -> Timestamp {
+        let ahead = jiff::SignedDuration::from_secs(self.service.clock_ahead.unwrap_or(0));
+        self.taken_at.checked_sub(ahead).unwrap_or(self.taken_at)
+    }
+
     /// A cluster by its key.
     pub fn view(&self, key: &Alias) -> Option<&ClusterView> {
         self.views().find(|view| view.alias == *key)
@@ -173,6 +179,8 @@ pub struct ClusterView {
     pub identity: Source<ClusterIdentity>,
     /// Server version, such as `v1.34.4`.
     pub version: Option<String>,
+    /// Seconds that this machine's clock is ahead of the server's; `None` where the server does not tell.
+    pub clock_ahead: Option<i64>,
     /// Workloads joined with their pods. Denied or lost parts of it are said in `parts`.
     pub components: Source<Vec<Component>>,
     pub config_maps: Source<BTreeMap<Key, ConfigMapState>>,
@@ -205,6 +213,7 @@ impl ClusterView {
             server: server.to_owned(),
             identity: Source::Loading,
             version: None,
+            clock_ahead: None,
             components: Source::Loading,
             config_maps: Source::Loading,
             endpoints: Source::Loading,

@@ -467,6 +467,7 @@ impl Context {
                         .identity()
                         .map(|identity| crate::model::ClusterIdentity { alias: self.key.clone(), ..identity.clone() }),
                     version: raw.version.clone(),
+                    clock_ahead: raw.clock_ahead,
                     job_pods: jobs::job_pods(raw, &self.key, jobs, aliases),
                     census: jobs::census(raw),
                     pod_events: jobs::pod_events(raw),

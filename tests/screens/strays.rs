@@ -290,3 +290,14 @@ fn pods_of_a_group_that_went_are_not_replaced_by_those_of_another() {
     assert_eq!(hands.app.strays.pane, StraysPane::Groups);
     assert!(hands.text().contains("the selected group is gone"), "{}", hands.text());
 }
+
+#[test]
+fn a_clock_that_is_off_is_said_beside_the_ages() {
+    for size in [SMALL, WIDE] {
+        let mut snapshot = incident();
+        snapshot.service.clock_ahead = Some(-26 * 3600);
+        let mut hands = Hands::new(snapshot, size);
+        hands.tick("2019-02-05T17:27:42Z");
+        assert!(hands.text().contains("CLOCK 26h SLOW!"), "{}", hands.text());
+    }
+}

@@ -173,7 +173,8 @@ fn ages(app: &App) -> (String, bool) {
     words.sort_by_key(|(old, _)| !old);
     let any_old = words.iter().any(|(old, _)| *old);
     let words: Vec<String> = words.into_iter().map(|(_, word)| word).collect();
-    (format!("data: {}", words.join("  ")), any_old)
+    let clock = present::clock_note(&seen.snapshot).map_or(String::new(), |(words, _)| format!("{words}  "));
+    (format!("{clock}data: {}", words.join("  ")), any_old || !clock.is_empty())
 }
 
 fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {

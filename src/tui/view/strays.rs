@@ -133,7 +133,7 @@ fn order(app: &App, seen: &Observation) -> String {
         (GateState::Closed { .. }, _) if app.run_is_going() => {
             "A run of yours is under way (6): wait for its end and for good pods."
         }
-        (GateState::Closed { .. }, _) if gate.asks_for_rollback(seen.snapshot.taken_at) => {
+        (GateState::Closed { .. }, _) if gate.asks_for_rollback(seen.snapshot.taken_at_server()) => {
             "Rolling back comes first: 4, then p. Deleting now makes new pods in the same wrong place, or ends their jobs."
         }
         (GateState::Closed { next, .. }, _) => {
