@@ -12,6 +12,8 @@ use crate::diagnose::{Finding, Health, Severity, VerifyState};
 use crate::model::{Component, Failure};
 use crate::present;
 
+/// Rows that are kept for findings, with the rules around them.
+const FINDING_ROWS: usize = 6;
 /// Rows of sources that could not be read, before they are only counted.
 const SOURCE_ROWS: usize = 4;
 
@@ -22,7 +24,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         paint(area, buffer, [Line::from("Reading the clusters; nothing is known yet. Unknown is not healthy.")]);
         return;
     };
-    let top = head(app, seen, columns);
+    let top = head(app, seen, columns, usize::from(area.height));
     paint(take(&mut area, top.len()), buffer, top);
     let sources = sources(app, seen, columns);
     let wide = is_wide(app.size);
@@ -41,7 +43,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 /// What failed beside the matter, interrupted runs, verdict, next step, pulse.
-fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
+fn head(app: &App, seen: &Observation, columns: usize, height: usize) -> Vec<Line<'static>> {
     let mut lines = notes(app, columns);
     for run in seen.snapshot.own_runs() {
         let unknown =
@@ -60,14 +62,15 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
         Health::Broken => Role::Bad,
     };
     lines.extend(going(app, columns));
-    // The verdict is told in full: the findings below it scroll, it does not.
-    let most = 6;
+    let next = wrapped(&present::next(&seen.diagnosis), columns, 2);
+    let mut after: Vec<Line<'static>> = next.into_iter().map(|line| styled(app.theme, Role::Title, line)).collect();
+    after.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 3).into_iter().map(Line::from));
+    after.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 2).into_iter().map(Line::from));
+    // The verdict is told in full where there is room: the findings below it scroll, it does not.
+    let most = height.saturating_sub(lines.len() + after.len() + FINDING_ROWS).clamp(2, 6);
     let said = present::verdict(&seen.diagnosis, app.now);
     lines.extend(wrapped(&said, columns, most).into_iter().map(|line| styled(app.theme, role, line)));
-    let next = present::next(&seen.diagnosis);
-    lines.extend(wrapped(&next, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)));
-    lines.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 3).into_iter().map(Line::from));
-    lines.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 2).into_iter().map(Line::from));
+    lines.extend(after);
     lines
 }
 
