@@ -8,7 +8,7 @@ use crate::diagnose::testing::{
     NEW, at, build, count, incident, job, maker, pod, push, roll_back, rollout, set, snapshot, view_mut,
 };
 use crate::diagnose::{Basis, ChangeKind, FindingKind, GateState, Health, NextStep, Severity, diagnose};
-use crate::model::{ClusterStanding, Failure, FailureKind, Rollout, SourceStatus};
+use crate::model::{ClusterStanding, ConfigMapState, Failure, FailureKind, Rollout, SourceStatus, Writer};
 use crate::repair::RepairId;
 
 #[test]
@@ -256,6 +256,31 @@ fn what_an_earlier_outage_left_is_not_the_beginning_of_this_one() {
     let diagnosis = diagnose(&snapshot);
     assert_eq!((diagnosis.verdict.since, diagnosis.strays.oldest()), (Some(at(49)), Some(at(-3000))));
     assert!(diagnosis.gate.facts().same_tag, "what runs now made the first strays of this outage");
+}
+
+#[test]
+fn a_configuration_written_after_the_strays_may_have_made_them_strays() {
+    let evidence = |written: i64| {
+        let mut snapshot = incident();
+        let key = Key::new("default", "config");
+        let map = ConfigMapState {
+            cluster: Alias::service(),
+            key: key.clone(),
+            uid: "u".to_owned(),
+            resource_version: "1".to_owned(),
+            immutable: false,
+            values: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            writers: vec![Writer { manager: "hook".to_owned(), at: Some(at(written)) }],
+        };
+        set(&mut snapshot.service.config_maps, BTreeMap::from([(key, map)]));
+        let diagnosis = diagnose(&snapshot);
+        let finding = diagnosis.findings.iter().find(|finding| finding.kind.name() == "stray-pods").unwrap();
+        finding.evidence.iter().any(|words| words.starts_with("GUESS: ConfigMap default/config was written"))
+    };
+    assert!(evidence(89), "all of them are older");
+    assert!(!evidence(60), "the newest were made under it");
 }
 
 #[test]
