@@ -191,6 +191,18 @@ pub async fn conclude(
     if let Some(failure) = &summary.first_failure {
         output::words(&present::failure(failure).join("\n"));
     }
+    if summary.interrupted && summary.left > 0 {
+        let context = plan.clusters.first().map_or("NAME", |cluster| cluster.context.as_str());
+        output::words(&format!(
+            "interrupted: {} of {} done, {} left\nto go on:        prow-breakglass run resume {} --context {context} \
+             --execute --expect {}",
+            summary.done + summary.skipped,
+            plan.steps.len(),
+            summary.left,
+            summary.run,
+            summary.left + summary.failed
+        ));
+    }
     if let Some(words) = how_to_take_back(plan, summary) {
         output::words(&words);
     }

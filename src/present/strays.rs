@@ -314,6 +314,23 @@ mod tests {
     }
 
     #[test]
+    fn the_next_step_says_what_to_stop_before_it() {
+        let mut snapshot = incident();
+        if let Source::Known { value, .. } = &mut snapshot.prowjobs {
+            let deploy = crate::model::ProwJob { job: "post-test-infra-deploy-prow".to_owned(), ..(*value[0]).clone() };
+            value[0] = std::sync::Arc::new(deploy);
+        }
+        let diagnosis = diagnose(&snapshot);
+        let words = crate::present::next(&diagnosis);
+        let short = "NEXT  plan rollback, but first abort post-test-infra-deploy-prow (pending) in Deck";
+        assert!(words.starts_with(short), "{words}");
+        let how = "to stop it: abort it in Deck, or: kubectl --context prow-services -n default patch prowjob id-0";
+        let text = crate::present::automation_text(&snapshot, &diagnosis);
+        assert!(text.contains(how), "{text}");
+        assert!(crate::present::status_text(&snapshot, &diagnosis).contains("patch prowjob id-0"));
+    }
+
+    #[test]
     fn the_words_name_contexts_and_never_call_the_unknown_zero() {
         let snapshot = incident();
         let diagnosis = diagnose(&snapshot);

@@ -85,6 +85,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         }));
     }
     warnings.extend(held(&chosen));
+    warnings.extend(of_automation(&chosen, diagnosis));
     if git_pod_namespace(snapshot).is_none() {
         warnings.push(format!(
             "only the live configuration says that pods belong into {pod_namespace}: no repository speaks for it or against it"
@@ -182,6 +183,7 @@ fn check_gate(request: &Request, diagnosis: &Diagnosis, warnings: &mut Vec<Strin
             warnings.push(format!("override gate ({why}), reason: {}", over.reason));
             Ok(())
         }
+        None if next.contains("--override gate") => Err(Refusal::new(why.clone(), next.clone())),
         None => Err(Refusal::new(
             why.clone(),
             format!("{next}; if you know better: --override gate --reason TEXT (the plan then says what will happen)"),
@@ -351,6 +353,28 @@ fn not_touched(snapshot: &Snapshot, strays: &Strays) -> Vec<Refusal> {
         refusals.push(Refusal::new(format!("{count} pod(s) of {context} could not be judged: {why}"), hint));
     }
     refusals
+}
+
+/// A stray whose job would undo the repair: deleting its pod does not stop the job.
+fn of_automation(chosen: &[&JudgedPod], diagnosis: &Diagnosis) -> Vec<String> {
+    let actor = |judged: &&&JudgedPod| {
+        let job = judged.job.as_ref().filter(|_| judged.has_unfinished_job())?;
+        diagnosis
+            .automation
+            .iter()
+            .find(|actor| actor.kind.reverts_images() && actor.under_way.is_some() && actor.name == job.job)
+    };
+    chosen
+        .iter()
+        .filter_map(|judged| Some((judged, actor(&judged)?)))
+        .map(|(judged, actor)| {
+            format!(
+                "{} is of {}, which goes on and would undo the repair: deleting its pod does not stop it, and another may \
+                 be made for it; abort it in Deck, or as `automation` says",
+                judged.pod.object.name, actor.name
+            )
+        })
+        .collect()
 }
 
 fn held(chosen: &[&JudgedPod]) -> Vec<String> {
