@@ -194,6 +194,12 @@ pub struct UndoArgs {
     /// Save the plan in this file
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Set a guard aside; needs --reason
+    #[arg(long = "override", value_name = "GUARD", value_parser = one_of(&OverrideId::ALL, OverrideId::name), requires = "reason")]
+    pub overrides: Vec<OverrideId>,
+    /// Why; it is journalled
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
