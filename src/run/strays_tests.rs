@@ -247,6 +247,15 @@ async fn pods_that_moved_are_judged_again_and_others_left_alone() {
 }
 
 #[tokio::test]
+async fn what_goes_while_the_preview_asks_is_gone_and_no_refusal() {
+    let scene = Scene::strays(1);
+    // Identity, read, DELETE.
+    scene.fault(2, Fault::Status(404));
+    let preview = preview(&scene.plan, &scene.clusters(), now()).await.unwrap();
+    assert_eq!(preview.steps[0].answer, crate::repair::Answer::Gone);
+}
+
+#[tokio::test]
 async fn a_stray_that_keeps_changing_is_judged_once_more_and_then_left() {
     let scene = Scene::strays(1);
     let preview = preview(&scene.plan, &scene.clusters(), now()).await.unwrap();
