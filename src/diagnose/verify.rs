@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{ComponentPod, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Write, content_digest};
+use crate::model::{Alias, ComponentPod, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Write, content_digest};
 use crate::prow::image;
 use crate::repair::{Plan, Verify};
 
@@ -161,12 +161,15 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String]) -> Option
             Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => None,
         })
         .collect();
+    // The same name with another uid was made in its place; clocks, which differ, are asked only about others.
+    let names: BTreeSet<_> = plan.steps.iter().map(|step| step.write.object()).map(place).collect();
     let (mut held, mut left, mut again) = (0, 0, 0);
     for judged in strays.strays() {
         let is_planned = planned.contains(judged.pod.uid());
         match (is_planned, judged.pod.deleting) {
             (true, true) if !judged.pod.finalizers.is_empty() => held += 1,
             (true, _) => left += 1,
+            (false, _) if names.contains(&place(&judged.pod.object)) => again += 1,
             (false, _) if judged.pod.created.is_some_and(|at| at > plan.basis.taken_at) => again += 1,
             (false, _) => {}
         }
@@ -181,6 +184,11 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String]) -> Option
         }
     }
     (!what.is_empty()).then(|| what.join("; "))
+}
+
+/// Where a pod is, whichever it is.
+fn place(object: &ObjectRef) -> (&Alias, &str, &str) {
+    (&object.cluster, &object.namespace, &object.name)
 }
 
 /// What of the plan's ConfigMaps is not (or no longer) as written.
