@@ -145,11 +145,16 @@ fn prediction(chosen: &[&JudgedPod], facts: &GateFacts) -> Vec<String> {
     let at_once = unfinished.len() - lingering;
     let tag = facts.tag.as_deref().unwrap_or("as it is now");
     let mut lines = Vec::new();
-    let place = if facts.is_cause_gone() { "where they belong, if it is repaired" } else { "in the same wrong place" };
+    let place = match (facts.is_cause_gone(), facts.same_tag) {
+        (false, _) => "in the same wrong place",
+        // It was only restarted.
+        (true, true) => "in the same wrong place, unless the restart mended it",
+        (true, false) => "where they belong, if it is repaired",
+    };
     if at_once > 0 {
         lines.push(format!(
             "PREDICTION: {at_once} wait for a node and are gone at once; their ProwJobs go on: {MAKER} {tag} makes new ones, \
-             {place}"
+             {place}, or ends them as error where it sees the old ones go"
         ));
     }
     if lingering > 0 {

@@ -333,6 +333,18 @@ fn strays_are_not_deleted_before_the_cause_is_gone() {
     let said = plan.warnings.join("\n");
     assert!(said.contains("PREDICTION: 12 wait for a node") && said.contains("in the same wrong place"), "{said}");
     assert!(said.contains("PREDICTION: 27 are on a node"), "{said}");
+
+    // A restart alone changes nothing; another version may.
+    let predicted = |snapshot: &Snapshot| {
+        delete(snapshot, |request| overriding(request, OverrideId::Gate)).expect("a plan").warnings.join("\n")
+    };
+    let mut restarted = waiting;
+    let ready = at("2019-02-05T17:31:00Z");
+    for pod in &mut named(&mut restarted, "prow-controller-manager").pods {
+        (pod.created, pod.ready_changed) = (Some(ready), Some(ready));
+    }
+    let said = predicted(&restarted);
+    assert!(said.contains("in the same wrong place, unless the restart mended it"), "{said}");
 }
 
 #[test]
