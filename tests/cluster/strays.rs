@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::bed::Bed;
 use crate::preview::{Versions, assert_same, previewed_writes};
 use crate::strays_support::{
-    ALIASES, DEFAULT, Job, NAMESPACE, TEST_PODS, TRUSTED, Truth, accounts_for_all, at_tag, deletes, everybody,
-    list_pods, marks, no_job_is_worse_off, number, only_these_went, plan, planned, pods, prowjobs, roll_back, strays,
-    text_of, told_strays, until, written,
+    ALIASES, DEFAULT, NAMESPACE, TEST_PODS, TRUSTED, Truth, accounts_for_all, at_tag, deletes, everybody, marks,
+    no_job_is_worse_off, number, only_these_went, plan, planned, pods, prowjobs, roll_back, strays, text_of,
+    told_strays, until, written,
 };
-use crate::support::{Admin, Tool, block_on, findings};
+use crate::support::{Admin, Ran, Tool, block_on, findings};
 
 #[test]
 fn all_strays_are_told_rolled_back_and_deleted_and_nothing_else() {
@@ -199,87 +199,16 @@ fn who_deletes_too_early_gets_what_the_plan_predicted() {
     let tool = Tool::on(&bed);
     previews_write_nothing(&mut bed, &tool);
 
-    // Jobs whose pods find no node: these are gone at once, those on a node linger.
-    let stuck = bed.number(&format!("/strays/{TRUSTED}"));
-    cordon(&bed, true);
-    let waiting = add_jobs(&bed, 4);
-    until("pods that wait for a node", || {
-        let there = list_pods(&bed, TRUSTED, Some(NAMESPACE));
-        let without = there.iter().filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_none()));
-        without.filter(|pod| pod.metadata.name.as_ref().is_some_and(|name| waiting.contains(name))).count() == 4
-    });
-    until("the jobs to be pending", || waiting.iter().all(|name| prowjobs(&bed)[name].state == "pending"));
-    let count = stuck + waiting.len();
-    until("all strays to be seen", || in_cluster(&strays(&tool), TRUSTED).len() == count);
-
-    let (file, made) = plan(&tool, "early.json", &EARLY);
-    let made = made.ended(0);
-    let maker = format!("prow-controller-manager {}", bed.fact("newTag"));
-    for said in [
-        "override gate (the cause is not gone",
-        "PREDICTION: 4 wait for a node and are gone at once",
-        &format!("{maker} makes new ones, in the same wrong place"),
-        &format!("PREDICTION: {stuck} are on a node"),
-        &format!("{maker} ends their ProwJobs as error (\"Pod got deleted unexpectedly\")"),
-    ] {
-        assert!(made.out.contains(said), "no {said:?} in {}", made.out);
-    }
-    let doomed = planned(&file);
-    assert_eq!(doomed.len(), count);
-    let before = marks(&bed);
-    let fallen: BTreeMap<String, String> =
-        pods(&bed, TRUSTED, NAMESPACE).into_iter().filter(|(uid, _)| doomed.contains(uid)).collect();
-    let jobs_before = prowjobs(&bed);
-    let number_of = count.to_string();
-    let mut args = tool.apply_args(&file, &number_of);
-    args.extend(["--wait", "40s"]);
-    let ran = tool.run(&args).ended(4);
-
-    // What became of each, from the API server.
-    assert!(deletes(&bed, &before).values().all(|codes| codes.contains(&200)));
-    let (mut again, mut ended) = (BTreeSet::new(), BTreeSet::new());
-    until("the end or the new pod of each job", || {
-        let (there, jobs) = (pods(&bed, TRUSTED, NAMESPACE), prowjobs(&bed));
-        let made_anew = |name: &str| there.iter().any(|(uid, one)| one == name && !doomed.contains(uid));
-        fallen.values().all(|name| jobs[name].state == "error" || made_anew(name))
-    });
-    let (there, jobs) = (pods(&bed, TRUSTED, NAMESPACE), prowjobs(&bed));
-    for name in fallen.values() {
-        if there.iter().any(|(uid, one)| one == name && !doomed.contains(uid)) {
-            again.insert(name.clone());
-        }
-        let Job { state, description, .. } = &jobs[name];
-        if state == "error" {
-            assert_ne!(jobs_before[name].state, "error");
-            assert!(description.contains("Pod got deleted unexpectedly"), "{name}: {description}");
-            ended.insert(name.clone());
-        }
-    }
-    assert!(waiting.is_subset(&again) && waiting.is_disjoint(&ended), "as predicted: {again:?} {ended:?}");
-    assert_eq!(again.union(&ended).count(), count, "{again:?} {ended:?}");
-    // And the tool says so, in the same figures; in words, in JSON and in the journal.
-    let mut said = vec![format!("{} stray(s) were made again since: the cause is at work", again.len())];
-    if !ended.is_empty() {
-        said.push(format!("{} ProwJob(s) of these pods ended in error meanwhile", ended.len()));
-    }
-    let detail = ran.lines().last().expect("lines")["detail"].as_str().unwrap_or_default().to_owned();
-    let journalled = tool.run_document("r-0001").to_string();
-    for said in &said {
-        assert!([&ran.err, &detail, &journalled].iter().all(|text| text.contains(said)), "no {said:?}: {}", ran.err);
-    }
-    let told = in_cluster(&strays(&tool), TRUSTED);
-    let told: BTreeSet<&str> = there.iter().filter(|(uid, _)| told.contains(*uid)).map(|(_, name)| &**name).collect();
-    assert_eq!(told, again.iter().map(String::as_str).collect());
-    // The override lies in the journal, with its reason.
-    let folder = std::path::PathBuf::from(tool.file("journal")).join("runs/r-0001");
-    let journal: String = std::fs::read_dir(folder)
-        .expect("the run's folder")
-        .filter_map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).ok())
-        .collect();
-    assert!(journal.contains("override gate") && journal.contains("reason: a drill"));
+    // prow-controller-manager sees them go, and ends their jobs.
+    let fallen = drill(&bed, &tool, TRUSTED, "r-0001", |_| {});
+    assert!(!fallen.ended.is_empty(), "{fallen:?}");
+    // It is away while they go, and misses them when it is back.
+    let killed = bed.command("kill-containers prow-controller-manager");
+    assert_eq!(killed["killed"], 1, "{killed}");
+    let fallen = drill(&bed, &tool, DEFAULT, "r-0002", hand_over);
+    assert!(!fallen.again.is_empty(), "{fallen:?}");
 
     // Whatever it cost, the right order still works.
-    cordon(&bed, false);
     roll_back(&bed, &tool);
     let (before, jobs) = (everybody(&bed), prowjobs(&bed));
     let (file, made) = plan(&tool, "late.json", &["delete-strays", "--include-running"]);
@@ -291,14 +220,106 @@ fn who_deletes_too_early_gets_what_the_plan_predicted() {
 }
 
 /// Too early, and in one cluster alone.
-const EARLY: [&str; 8] =
-    ["delete-strays", "--include-running", "--cluster", TRUSTED, "--override", "gate", "--reason", "a drill"];
+fn early(alias: &str) -> [&str; 8] {
+    ["delete-strays", "--include-running", "--cluster", alias, "--override", "gate", "--reason", "a drill"]
+}
+
+/// What became of the ProwJobs whose strays were deleted too early.
+#[derive(Debug)]
+struct Fallen {
+    /// They have another pod under the same name, in the same wrong place.
+    again: BTreeSet<String>,
+    /// They ended in error.
+    ended: BTreeSet<String>,
+}
+
+/// Deletes the strays of one cluster too early; what the plan predicted happens to each, and the tool tells it in the figures
+/// of the API server. `once_gone` is called when the old pods are gone.
+fn drill(bed: &Bed, tool: &Tool, alias: &str, run: &str, once_gone: fn(&Bed)) -> Fallen {
+    let (file, made) = plan(tool, &format!("early-{alias}.json"), &early(alias));
+    let (made, doomed) = (made.ended(0), planned(&file));
+    let count = doomed.len();
+    assert_eq!(count, bed.number(&format!("/strays/{alias}")));
+    let maker = format!("prow-controller-manager {}", bed.fact("newTag"));
+    for said in [
+        "override gate (".to_owned(),
+        format!("PREDICTION: {count} are on a node"),
+        format!("{maker} ends their ProwJobs as error (\"Pod got deleted unexpectedly\")"),
+        "it makes new ones, in the same wrong place".to_owned(),
+    ] {
+        assert!(made.out.contains(&said), "no {said:?} in {}", made.out);
+    }
+    let (before, jobs_before) = (marks(bed), prowjobs(bed));
+    let there = pods(bed, alias, NAMESPACE);
+    let names: BTreeSet<&str> =
+        there.iter().filter(|(uid, _)| doomed.contains(*uid)).map(|(_, name)| name.as_str()).collect();
+    let number_of = count.to_string();
+    let mut args = tool.apply_args(&file, &number_of);
+    args.extend(["--wait", "40s"]);
+    let child = tool.command(&args).spawn().expect("start the program");
+    until("the end of the strays", || pods(bed, alias, NAMESPACE).keys().all(|uid| !doomed.contains(uid)));
+    once_gone(bed);
+    let ran = Ran::of(&args, child.wait_with_output().expect("wait for the program")).ended(4);
+    let answers = deletes(bed, &before);
+    assert_eq!(answers.keys().cloned().collect::<BTreeSet<_>>(), doomed);
+
+    // What became of each, from the API servers.
+    let (there, jobs) = (pods(bed, alias, NAMESPACE), prowjobs(bed));
+    let again: BTreeMap<&str, &str> = there
+        .iter()
+        .filter(|(uid, name)| names.contains(name.as_str()) && !doomed.contains(*uid))
+        .map(|(uid, name)| (name.as_str(), uid.as_str()))
+        .collect();
+    let is_ended = |name: &&&str| jobs[**name].state == "error" && jobs_before[**name].state != "error";
+    let ended: BTreeSet<&str> = names.iter().filter(is_ended).copied().collect();
+    for name in &ended {
+        assert!(jobs[*name].description.contains("Pod got deleted unexpectedly"), "{name}: {:?}", jobs[*name]);
+    }
+    for name in &names {
+        assert!(again.contains_key(name) != ended.contains(name), "{name} was predicted to come again or to end");
+    }
+    // And the tool says so: in words, in JSON, in the journal, and in what it calls a stray now.
+    let figures = [
+        (again.len(), "stray(s) were made again since: the cause is at work"),
+        (ended.len(), "ProwJob(s) of these pods ended in error meanwhile"),
+    ];
+    let detail = ran.lines().last().expect("lines")["detail"].as_str().unwrap_or_default().to_owned();
+    let journalled = tool.run(&["run", "show", run]).ended(0).out;
+    for text in [&ran.err, &detail, &journalled] {
+        for (figure, words) in figures {
+            let said = format!("{figure} {words}");
+            assert_eq!(text.contains(&said), figure > 0, "{said:?} in {text}");
+            assert_eq!(text.contains(words), figure > 0, "{words:?} in {text}");
+        }
+    }
+    let told = strays(tool);
+    let told = told["pods"].as_array().expect("pods").iter();
+    let told = told.filter(|pod| pod["place"] == "stray" && pod["cluster"] == alias).map(|pod| pod["uid"].as_str());
+    assert_eq!(told.flatten().collect::<BTreeSet<_>>(), again.values().copied().collect());
+    // The override lies in the journal, with its reason.
+    let folder = std::path::PathBuf::from(tool.file("journal")).join("runs").join(run);
+    let files = std::fs::read_dir(folder).expect("the run's folder");
+    let journal: String =
+        files.filter_map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).ok()).collect();
+    assert!(journal.contains("override gate") && journal.contains("reason: a drill"));
+    let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+    Fallen { again: owned(again.into_keys().collect()), ended: owned(ended.into_iter().collect()) }
+}
+
+/// Ends the lease of the prow-controller-manager that is gone, so that the next one need not wait for its end.
+fn hand_over(bed: &Bed) {
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/prow-controller-manager-leader-lock";
+    let patch = json!({ "spec": { "holderIdentity": "" } });
+    block_on(Admin::in_cluster(bed, TRUSTED).patch(lease, &patch));
+}
 
 /// Everything that can be looked at and previewed in this incident leaves both clusters as they were.
 fn previews_write_nothing(bed: &mut Bed, tool: &Tool) {
     bed.pause_controllers();
     let versions =
         |bed: &Bed| -> Vec<Versions> { ALIASES.iter().map(|alias| Admin::in_cluster(bed, alias).versions()).collect() };
+    // prow-controller-manager is not stopped, and notes what it has seen of the last pods.
+    until("both clusters to be at rest", || versions(bed) == versions(bed));
     let untouched = versions(bed);
     assert!(untouched.iter().all(|all| all.len() > 60), "{:?} objects", untouched.iter().map(Versions::len));
     for looked in [&["status"][..], &["status", "-o", "json"], &["strays"], &["strays", "-o", "json"]] {
@@ -307,7 +328,7 @@ fn previews_write_nothing(bed: &mut Bed, tool: &Tool) {
     tool.run(&["history"]).ended(0);
     tool.run(&["automation"]);
     tool.run(&["plan", "delete-strays"]).ended(3);
-    for (name, args) in [("roll", &["rollback"][..]), ("drill", &EARLY[..])] {
+    for (name, args) in [("roll", &["rollback"][..]), ("drill", &early(TRUSTED)[..])] {
         tool.run(&[&["plan"], args].concat()).ended(0);
         let (file, made) = plan(tool, name, args);
         made.ended(0);
@@ -322,52 +343,4 @@ fn previews_write_nothing(bed: &mut Bed, tool: &Tool) {
         assert!(*alias == DEFAULT || entries.iter().any(|entry| entry.verb == "delete"), "it did ask under dry run");
     }
     bed.resume_controllers();
-}
-
-/// The uids of a cluster's strays, as the program tells them.
-fn in_cluster(told: &Value, alias: &str) -> BTreeSet<String> {
-    let pods = told["pods"].as_array().expect("pods").iter();
-    let strays = pods.filter(|pod| pod["place"] == "stray" && pod["cluster"] == alias);
-    strays.filter_map(|pod| pod["uid"].as_str().map(str::to_owned)).collect()
-}
-
-/// The service cluster's nodes take no new pods, or do again.
-fn cordon(bed: &Bed, closed: bool) {
-    let admin = Admin::in_cluster(bed, TRUSTED);
-    block_on(async {
-        for node in admin.list("/api/v1/nodes").await {
-            let name = node["metadata"]["name"].as_str().expect("a name");
-            admin.patch(&format!("/api/v1/nodes/{name}"), &json!({ "spec": { "unschedulable": closed } })).await;
-        }
-    });
-}
-
-/// More jobs for the service cluster, as hook would make them: copies of one that is there.
-fn add_jobs(bed: &Bed, count: usize) -> BTreeSet<String> {
-    let path = format!("/apis/prow.k8s.io/v1/namespaces/{NAMESPACE}/prowjobs");
-    let admin = Admin::in_cluster(bed, TRUSTED);
-    block_on(async {
-        let jobs = admin.list(&path).await;
-        let is_like_it =
-            |job: &&Value| job["spec"]["cluster"] == TRUSTED && job["spec"]["job"] == "post-test-infra-push-bootstrap";
-        let model = jobs.iter().find(is_like_it).expect("a job to copy");
-        let mut names = BTreeSet::new();
-        for n in 0..count {
-            let name = format!("5c0000{n:02}-2966-11e9-8d1c-0a580a6c0e00");
-            let mut labels = model["metadata"]["labels"].clone();
-            labels["prow.k8s.io/id"] = json!(name);
-            let job = json!({
-                "apiVersion": "prow.k8s.io/v1", "kind": "ProwJob",
-                "metadata": {
-                    "namespace": NAMESPACE, "name": name, "labels": labels,
-                    "annotations": model["metadata"]["annotations"],
-                },
-                "spec": model["spec"],
-                "status": { "state": "triggered", "startTime": jiff::Timestamp::now().to_string() },
-            });
-            admin.post(&path, &job).await;
-            names.insert(name);
-        }
-        names
-    })
 }
