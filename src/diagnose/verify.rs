@@ -153,6 +153,14 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String]) -> Option
             what.push(format!("{count} ProwJob(s) of these pods {words} meanwhile"));
         }
     }
+    // Who goes on has a pod, or gets one: until that is seen nobody knows where it comes.
+    let pods = snapshot.views().filter_map(|view| view.job_pods.seen()).flatten().map(|pod| pod.object.name.as_str());
+    let placed = snapshot.views().filter_map(|view| view.census.seen()).flat_map(|census| census.pods.iter());
+    let with_pods: BTreeSet<&str> = pods.chain(placed.map(|row| row.name.as_str())).collect();
+    let waits = |name: &&String| {
+        !with_pods.contains(name.as_str()) && matches!(jobs.get(name.as_str()), Some(&("pending" | "triggered")))
+    };
+    let waiting = prowjobs.iter().filter(waits).count();
     let planned: BTreeSet<&str> = plan
         .steps
         .iter()
@@ -178,6 +186,7 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String]) -> Option
         (again, "stray(s) were made again since: the cause is at work"),
         (left, "stray(s) of the plan are still there"),
         (held, "stray(s) are held in Terminating by a finalizer"),
+        (waiting, "ProwJob(s) of these pods have no pod now: where the next one comes is not seen yet"),
     ] {
         if count > 0 {
             what.push(format!("{count} {words}"));

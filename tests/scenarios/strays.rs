@@ -448,6 +448,10 @@ fn deleting_clears_the_findings_and_is_proven() {
     assert!(matches!(verify(&plan, &snapshot), VerifyState::NotYet { what } if what.contains("42 stray(s)")));
     let mut clean = without(&plan, snapshot);
     assert_eq!(verify(&plan, &clean), VerifyState::Holds);
+    // Without a pod anywhere, nobody knows yet where the next one comes.
+    let mut bare = clean.clone();
+    build(&mut bare).census = seen(crate::support::strays::census(&[]));
+    assert!(matches!(verify(&plan, &bare), VerifyState::NotYet { what } if what.contains("30 ProwJob(s)")));
     let kinds: Vec<&str> = diagnose(&clean).findings.iter().map(|finding| finding.kind.name()).collect();
     assert!(!kinds.iter().any(|kind| kind.contains("stray") || kind.contains("stuck")), "{kinds:?}");
     assert_eq!(delete(&clean, |_| {}).unwrap_err().kind, FailureKind::Refused, "nothing is left");
