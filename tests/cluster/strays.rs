@@ -255,7 +255,7 @@ fn drill(bed: &Bed, tool: &Tool, alias: &str, run: &str, once_gone: fn(&Bed)) ->
         there.iter().filter(|(uid, _)| doomed.contains(*uid)).map(|(_, name)| name.as_str()).collect();
     let number_of = count.to_string();
     let mut args = tool.apply_args(&file, &number_of);
-    args.extend(["--wait", "40s"]);
+    args.extend(["--wait", "30s"]);
     let child = tool.command(&args).spawn().expect("start the program");
     until("the end of the strays", || pods(bed, alias, NAMESPACE).keys().all(|uid| !doomed.contains(uid)));
     once_gone(bed);

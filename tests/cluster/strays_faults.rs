@@ -201,9 +201,13 @@ fn kill_and_resume(bed: &Bed, tool: &Tool, templates: &Templates, random: &mut R
     assert_eq!(answers.keys().cloned().collect::<BTreeSet<_>>(), uids, "{how}");
     let twice: Vec<_> = answers.values().filter(|codes| codes.len() > 1).collect();
     assert!(twice.len() <= AT_ONCE && twice.iter().all(|codes| codes.len() == 2), "{how}: {twice:?}");
-    let deleted = |codes: &Vec<u64>| codes.iter().filter(|code| **code == 200).count();
-    assert!(answers.values().all(|codes| deleted(codes) <= 1), "{how}: {answers:?}");
-    assert!(answers.values().all(|codes| deleted(codes) == 1 || codes.len() > 1), "{how}: {answers:?}");
+    // Of a request whose sender died the server may say that it failed, and have done it.
+    let times = |codes: &[u64]| codes.iter().filter(|code| **code == 200).count();
+    let is_once = |codes: &Vec<u64>| match times(codes) {
+        0 => codes.iter().any(|code| *code >= 500),
+        n => n == 1,
+    };
+    assert!(answers.values().all(is_once), "{how}: {answers:?}");
 }
 
 /// Between our look at a pod and our delete, another one comes under its name: it survives, every time. Gives back how often.
