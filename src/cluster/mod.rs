@@ -14,6 +14,7 @@
 //! `objects`, an `impl Listed` in `watch`.
 
 pub mod connect;
+mod contexts;
 pub mod errors;
 mod exec;
 pub mod gate;
@@ -29,7 +30,8 @@ mod runs;
 mod token;
 pub mod watch;
 
-pub use connect::{Cluster, ConnectOptions, connect, other_contexts};
+pub use connect::{Cluster, ConnectOptions, Made};
+pub use contexts::Contexts;
 pub use runs::JobRow;
 
 #[cfg(test)]
