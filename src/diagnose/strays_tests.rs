@@ -393,6 +393,20 @@ fn a_configuration_written_after_the_strays_may_have_made_them_strays() {
 }
 
 #[test]
+fn nobody_is_called_healthy_whose_jobs_cannot_be_seen_at_all() {
+    let mut blind = snapshot();
+    assert_eq!(diagnose(&blind).verdict.state, Health::Healthy);
+    for cluster in [build(), Alias::service()] {
+        let view = view_mut(&mut blind, &cluster);
+        view.job_pods = Source::Denied { verb: "list pods".to_owned() };
+        view.census = Source::Denied { verb: "list pods".to_owned() };
+    }
+    let verdict = diagnose(&blind).verdict;
+    assert_eq!(verdict.state, Health::Unknown);
+    assert!(matches!(verdict.next, NextStep::RegainSight { .. }), "{:?}", verdict.next);
+}
+
+#[test]
 fn a_pod_that_went_astray_is_no_start() {
     let mut snapshot = incident();
     assert_eq!(diagnose(&snapshot).flow.start, None);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{InterruptedRun, Key, ObjectRef, Source, Timestamp};
+use crate::model::{InterruptedRun, Key, ObjectRef, Snapshot, Source, Timestamp};
 use crate::repair::RepairId;
 
 use super::automation::about_to_revert;
@@ -62,8 +62,22 @@ fn state(context: &Context<'_>, findings: &[Finding]) -> Health {
     match worst {
         Some(Severity::Bad) => Health::Broken,
         Some(Severity::Warn) => Health::Degraded,
+        // Components that are up start no job by that.
+        Some(Severity::Info) | None if sees_no_job(context.snapshot) => Health::Unknown,
         Some(Severity::Info) | None => Health::Healthy,
     }
+}
+
+/// True where no pod of a job can be seen anywhere: denied or lost, and not merely awaited.
+fn sees_no_job(snapshot: &Snapshot) -> bool {
+    let dark = |source: &Source<_>| match source {
+        Source::Known { .. } | Source::Loading => false,
+        Source::Denied { .. } | Source::Lost { .. } => true,
+    };
+    snapshot
+        .views()
+        .filter(|view| view.is_plannable())
+        .all(|view| dark(&view.job_pods) && view.census.known().is_none())
 }
 
 /// True for what Prow's users feel now; the rest is a trap for later or a limit of our sight, and Prow works.
@@ -226,6 +240,7 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
         None if findings.iter().any(|finding| is_felt(&finding.kind) && finding.severity < Severity::Info) => {
             look_at_worst(findings)
         }
+        None if sees_no_job(snapshot) => NextStep::RegainSight { source: "pods of jobs".to_owned() },
         None => NextStep::Nothing,
     }
 }
