@@ -1,6 +1,7 @@
 //! Where things are printed: data on stdout, words on stderr. A closed pipe ends the printing, not the program.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -8,8 +9,16 @@ use crate::model::{Failure, FailureKind};
 
 use super::args::Format;
 
+/// Something went to stdout: a failure after that adds no document of its own.
+static WRITTEN: AtomicBool = AtomicBool::new(false);
+
+pub fn has_written() -> bool {
+    WRITTEN.load(Ordering::Relaxed)
+}
+
 /// A line of data.
 pub fn data(text: &str) {
+    WRITTEN.store(true, Ordering::Relaxed);
     let mut out = std::io::stdout().lock();
     // Nobody reads on: not an error of ours.
     let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
