@@ -55,9 +55,10 @@ pub async fn preview_and_save(global: &Global, clusters: &run::Clusters, plan: P
     if let Some(file) = file {
         let context = plan.clusters.first().map_or("NAME", |cluster| cluster.context.as_str());
         output::words(&format!(
-            "saved in {file}. To run it: prow-breakglass apply {file} --execute --context {context} --expect {}",
+            "saved in {file}. To run it: prow-breakglass apply {file} --execute --context {context}{again} --expect {}",
             plan.objects(),
-            file = file.display()
+            file = file.display(),
+            again = global.again()
         ));
     } else if global.output == Format::Text {
         output::words("to save it for `apply`: -f FILE");

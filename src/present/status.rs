@@ -122,6 +122,11 @@ pub fn next(diagnosis: &Diagnosis) -> String {
             RepairId::Rollback => {
                 format!("plan rollback{first}: all components that moved together; only then may the strays be deleted")
             }
+            RepairId::DeleteStrays if only_running(diagnosis) > 0 => format!(
+                "{} stray(s) still run{first}: wait for them, or 3 then i (plan delete-strays --include-running) deletes them \
+                 too",
+                only_running(diagnosis)
+            ),
             RepairId::DeleteStrays => {
                 format!("plan delete-strays{first}: the cause is gone, and good pods come again")
             }
@@ -149,6 +154,12 @@ pub fn next(diagnosis: &Diagnosis) -> String {
         NextStep::RegainSight { source } => format!("regain sight of {source}: see its error and hint below"),
     };
     format!("NEXT  {text}")
+}
+
+/// How many strays are left, where all that are left run: then a plan without them has no steps.
+fn only_running(diagnosis: &Diagnosis) -> usize {
+    let left = || diagnosis.strays.strays().filter(|judged| !judged.pod.deleting);
+    if left().all(|judged| judged.pod.may_run()) { left().count() } else { 0 }
 }
 
 /// What must be stopped before a step of the chain, or it undoes it: short, for the command is in its finding.

@@ -331,6 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn where_only_running_strays_are_left_it_says_how_to_take_them() {
+        use crate::diagnose::testing::{build, count, roll_back, view_mut};
+        let mut snapshot = incident();
+        roll_back(&mut snapshot, 89, 89);
+        count(&mut snapshot, &build(), &[("id-0", Some(90)), ("id-1", Some(90)), ("id-2", Some(90))]);
+        for cluster in [build(), Alias::service()] {
+            if let Source::Known { value, .. } = &mut view_mut(&mut snapshot, &cluster).job_pods {
+                value.truncate(2);
+                for pod in value {
+                    std::sync::Arc::make_mut(pod).phase = "Running".to_owned();
+                }
+            }
+        }
+        let words = crate::present::next(&diagnose(&snapshot));
+        let said = "NEXT  4 stray(s) still run: wait for them, or 3 then i (plan delete-strays --include-running)";
+        assert!(words.starts_with(said), "{words}");
+    }
+
+    #[test]
     fn the_words_name_contexts_and_never_call_the_unknown_zero() {
         let snapshot = incident();
         let diagnosis = diagnose(&snapshot);

@@ -63,7 +63,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     for ((alias, namespace), count) in running {
         refusals.push(Refusal::new(
             format!("{count} stray(s) in {}/{namespace} run, and may do useful work", context_of(snapshot, alias)),
-            "--include-running deletes them as well",
+            "wait for them; or i on Strays, or --include-running, deletes them as well",
         ));
     }
     for ((jobs_alias, cluster), count) in unsaid {
@@ -238,7 +238,8 @@ fn prediction(chosen: &[&JudgedPod], facts: &GateFacts) -> Vec<String> {
     let at_once = unfinished.len() - lingering;
     let tag = facts.tag.as_deref().unwrap_or("as it is now");
     let mut lines = Vec::new();
-    let place = match (facts.is_cause_gone(), facts.same_tag) {
+    let is_quiet = facts.newest_stray <= facts.ready_at;
+    let place = match (facts.is_cause_gone() || facts.runs_again() && is_quiet, facts.same_tag) {
         (false, _) => "in the same wrong place",
         // It was only restarted.
         (true, true) => "in the same wrong place, unless the restart mended it",

@@ -159,7 +159,11 @@ pub fn judged(
         let Some(over) = overrides.iter().find(|over| over.id == OverrideId::MixedTags) else {
             return Err(Refusal::new(
                 format!("components would be of different versions: {left}, the others at {to}"),
-                "undo what brought those there as well, or plan rollback --to TAG for all; else --override mixed-tags --reason TEXT",
+                format!(
+                    "undo what brought those there as well, or plan rollback --to TAG for all; else prow-breakglass undo {} \
+                     --override mixed-tags --reason TEXT",
+                    plan.basis.undoes.as_deref().unwrap_or("RUN")
+                ),
             ));
         };
         plan.warnings.insert(0, format!("override mixed-tags ({left}), reason: {}", over.reason));
