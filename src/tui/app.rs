@@ -208,9 +208,14 @@ pub enum Leaving {
     AfterRun(Exit),
 }
 
+/// The smallest screen, columns and rows, that everything fits on, confirmations included.
+pub const SMALLEST: (u16, u16) = (80, 24);
+
 /// Where the focus is, which decides what keys mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
+    /// Nothing is shown but that the terminal is too small: no key may do what nobody sees.
+    TooSmall,
     Screen(Screen),
     /// A pop-up to read.
     Reading,
@@ -262,13 +267,19 @@ impl App {
 
     pub fn place(&self) -> Place {
         match self.modals.last() {
-            Some(Modal::Help { .. } | Modal::Detail { .. } | Modal::Log { .. }) => Place::Reading,
+            // Questions are short enough for any screen, and a run can be stopped on one.
             Some(Modal::AskQuit | Modal::AskStop) => Place::Asking,
+            _ if self.is_too_small() => Place::TooSmall,
+            Some(Modal::Help { .. } | Modal::Detail { .. } | Modal::Log { .. }) => Place::Reading,
             Some(Modal::Arm { .. }) => Place::Typing(Field::Arm),
             Some(Modal::Filter) => Place::Typing(Field::Filter),
             None if self.screen == Screen::Plan && self.confirmable().is_some() => Place::Typing(Field::Confirm),
             None => Place::Screen(self.screen),
         }
+    }
+
+    pub fn is_too_small(&self) -> bool {
+        self.size.0 < SMALLEST.0 || self.size.1 < SMALLEST.1
     }
 
     /// The plan that typed words would start now: previewed, armed, and no other run going on.

@@ -37,7 +37,12 @@ pub enum Hint {
 /// Where a key works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Places {
+    /// Whatever is shown, be it only that the terminal is too small.
+    Always,
+    /// Wherever the keys' effect can be seen.
     Everywhere,
+    /// Screens and pop-ups, and where the terminal is too small for them.
+    Leaving,
     /// All screens, pop-ups closed.
     Screens,
     ScreensAndReading,
@@ -52,16 +57,29 @@ enum Places {
 impl Places {
     fn contain(self, place: Place) -> bool {
         match (self, place) {
-            (Places::Everywhere, _)
+            (Places::Always, _)
+            | (Places::Everywhere, Place::Screen(_) | Place::Reading | Place::Asking | Place::Typing(_))
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Screen(_))
             | (Places::ScreensAndReading | Places::Lists, Place::Reading)
-            | (Places::Asking, Place::Asking) => true,
+            | (Places::Asking, Place::Asking)
+            | (Places::Leaving, Place::Screen(_) | Place::Reading | Place::TooSmall) => true,
             (Places::Only(screen), Place::Screen(now)) => screen == now,
             (Places::Panes, Place::Screen(now)) => match now {
                 Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
                 Screen::Rollback | Screen::Run => false,
             },
-            (Places::Screens, Place::Reading)
+            (
+                Places::Everywhere
+                | Places::Screens
+                | Places::ScreensAndReading
+                | Places::Lists
+                | Places::Panes
+                | Places::Only(_)
+                | Places::Asking,
+                Place::TooSmall,
+            )
+            | (Places::Leaving, Place::Asking | Place::Typing(_))
+            | (Places::Screens, Place::Reading)
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
             | (Places::Only(_) | Places::Panes, Place::Reading | Place::Asking | Place::Typing(_))
             | (Places::Asking, Place::Screen(_) | Place::Reading | Place::Typing(_)) => false,
@@ -196,8 +214,8 @@ pub static KEYS: &[Binding] = &[
     key!("G", [Char('G'), KeyCode::End], Places::Lists, Command::Bottom, "bottom", "to the end", HelpOnly),
     key!("?", [Char('?')], Places::ScreensAndReading, Command::Help, "help", "this help", Shown),
     key!("Esc", [KeyCode::Esc], Places::Everywhere, Command::Back, "back", "back; never quits", HelpOnly),
-    key!("q", [Char('q')], Places::ScreensAndReading, Command::Quit, "quit", "quit; asks while a run goes on", Shown),
-    control!("Ctrl-C", 'c', Places::Everywhere, Command::Interrupt, "stop", "stop the run (asks), else quit", HelpOnly),
+    key!("q", [Char('q')], Places::Leaving, Command::Quit, "quit", "quit; asks while a run goes on", Shown),
+    control!("Ctrl-C", 'c', Places::Always, Command::Interrupt, "stop", "stop the run (asks), else quit", HelpOnly),
     control!("Ctrl-Z", 'z', Places::Everywhere, Command::Suspend, "suspend", "to the shell, until fg", HelpOnly),
 ];
 

@@ -71,7 +71,7 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         Msg::Resized(width, height) => {
-            app.size = (width, height);
+            resized(app, (width, height));
             Vec::new()
         }
         Msg::Run(event) => running::event(app, event),
@@ -82,6 +82,19 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         Msg::Signal(signal) => leave(app, signal.into(), "a signal asked the program to end"),
+    }
+}
+
+/// Words that nobody could see being typed are not taken for read.
+fn resized(app: &mut App, size: (u16, u16)) {
+    app.size = size;
+    if !app.is_too_small() {
+        return;
+    }
+    planning::forget_typed(app);
+    if let Some(Modal::Arm { typed, reply }) = app.modals.last_mut() {
+        typed.clear();
+        *reply = None;
     }
 }
 
@@ -304,7 +317,7 @@ fn paste(app: &mut App, text: &str) {
         Place::Typing(Field::Arm | Field::Confirm) => {
             app.notice = Some("paste is ignored here: read it, then type it".to_owned());
         }
-        Place::Screen(_) | Place::Reading | Place::Asking => {}
+        Place::Screen(_) | Place::Reading | Place::Asking | Place::TooSmall => {}
     }
 }
 

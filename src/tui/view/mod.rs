@@ -17,13 +17,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::app::{App, ConfigPane, Modal, Screen};
+use super::app::{App, ConfigPane, Modal, SMALLEST, Screen};
 use super::text;
 use super::theme::{Role, Theme};
 use crate::present::{self, DiffLine, DiffTag};
 
-/// The smallest screen that everything fits on, confirmations included.
-pub const SMALLEST: (u16, u16) = (80, 24);
 /// From here on panes stand together.
 pub const WIDE: (u16, u16) = (100, 30);
 
@@ -32,7 +30,7 @@ pub fn view(app: &App, frame: &mut Frame<'_>) {
     let area = frame.area();
     let buffer = frame.buffer_mut();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        too_small(area, buffer);
+        too_small(app, area, buffer);
     } else {
         let body = frame::draw(app, area, buffer);
         match app.screen {
@@ -50,13 +48,17 @@ pub fn view(app: &App, frame: &mut Frame<'_>) {
     app.theme.finish(buffer);
 }
 
-fn too_small(area: Rect, buffer: &mut Buffer) {
-    let lines = [
-        format!("too small: {}x{}, need {}x{}", area.width, area.height, SMALLEST.0, SMALLEST.1),
-        "make it larger, or leave (Ctrl-C) and use:".to_owned(),
-        "  prow-breakglass --plain".to_owned(),
-        "  prow-breakglass status".to_owned(),
-    ];
+/// Fits 40 columns. No key does anything here but leave, and stop a run.
+fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
+    let size = format!("too small: {}x{}, need {}x{}", area.width, area.height, SMALLEST.0, SMALLEST.1);
+    let rest: &[&str] = match app.modals.last() {
+        Some(Modal::AskQuit) => &["Stop the run, then quit?", "  y  yes      Esc  no, go on"],
+        Some(Modal::AskStop) => &["Stop the run?", "  y  yes      Esc  no, go on"],
+        _ if app.run_is_going() => &["A run goes on. Make it larger to see it.", "  Ctrl-C  stop it (asks)"],
+        _ => &["Make it larger, or leave (q) and use:", "  prow-breakglass --plain", "  prow-breakglass status"],
+    };
+    let lines = std::iter::once(size.as_str()).chain(rest.iter().copied());
+    let lines = lines.flat_map(|line| text::wrap(line, usize::from(area.width), 2));
     paint(area, buffer, lines.map(Line::from));
 }
 
