@@ -4,7 +4,7 @@ mod planning;
 mod running;
 
 pub use planning::{DryRun, PlanPane, PlanSheet, Planning};
-pub use running::{Outage, Phase, RunView, StepState, StepView, Undoable, Verification};
+pub use running::{Outage, Phase, RunView, StepState, StepView, Verification};
 
 use std::sync::Arc;
 
@@ -39,8 +39,6 @@ pub struct App {
     pub rollback: RollbackState,
     pub planning: Planning,
     pub run: Option<RunView>,
-    /// The newest run of this session that put something in the place of something else.
-    pub undo: Option<Undoable>,
     /// The newest outage that this session saw.
     pub outage: Option<Outage>,
     /// What the last key came to, until the next one.
@@ -255,7 +253,6 @@ impl App {
             rollback: RollbackState { tag: None, outlook: None },
             planning: Planning::Empty,
             run: None,
-            undo: None,
             outage: None,
             notice: None,
             attention: Attention::None,

@@ -6,7 +6,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::app::{
-    App, ConfigPane, DryRun, Field, Modal, Mode, OverviewPane, Picture, Place, Planning, Screen, Undoable,
+    App, ConfigPane, DryRun, Field, Modal, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
@@ -150,7 +150,7 @@ pub static KEYS: &[Binding] = &[
         Places::Only(Screen::Run),
         Command::Undo,
         "undo plan",
-        "plan that undoes the newest run that can be undone",
+        "plan that takes back the run shown here",
         Shown
     ),
     key!(
@@ -361,16 +361,13 @@ fn openable(app: &App) -> Result<(), &'static str> {
     }
 }
 
-/// The run that `u` would undo.
+/// The run that `u` would undo: the one that is shown, and no other.
 ///
 /// # Errors
-/// Why there is none.
-pub fn undoable(app: &App) -> Result<&Undoable, &'static str> {
-    match &app.run {
-        None => Err("no run yet"),
-        Some(run) if run.is_going() => Err("the run goes on"),
-        Some(_) => app.undo.as_ref().ok_or("nothing to put back"),
-    }
+/// Why it cannot be undone.
+pub fn undoable(app: &App) -> Result<&RunView, &'static str> {
+    let run = app.run.as_ref().ok_or("no run yet")?;
+    run.undoable().map(|()| run)
 }
 
 /// What `p` would plan here.

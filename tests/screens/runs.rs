@@ -59,6 +59,8 @@ fn undo_is_a_plan() {
     hands.keys("u");
     assert_eq!(hands.app.screen, Screen::Run, "not while it goes on");
     hands.run_ends();
+    let text = hands.text();
+    assert!(text.contains("UNDO  u plans to take back r-0001 (that was: write job-config as of"), "{text}");
     hands.keys("u");
     assert!(matches!(hands.last_effect(), Some(Effect::PlanUndo { run, .. }) if run == "r-0001"));
     assert_eq!(hands.writes(), 1, "only the first run wrote");

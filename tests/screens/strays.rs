@@ -118,6 +118,11 @@ fn the_whole_chain_takes_few_keys_and_only_typed_words_write() {
     assert!(keys < 40, "{keys} keys");
     let Some(Effect::Start { plan, .. }) = hands.last_effect() else { panic!("a run") };
     assert_eq!(plan.plan().steps.len(), 415);
+    runs_well(&mut hands, "r-0002", "2019-02-05T17:33:00Z");
+    assert!(hands.text().contains("UNDO  a deletion cannot be undone"), "{}", hands.text());
+    hands.keys("u");
+    assert!(!hands.effects.iter().any(|effect| matches!(effect, Effect::PlanUndo { .. })), "not of the run before it");
+    assert_eq!(hands.app.notice.as_deref(), Some("a deletion cannot be undone"));
 }
 
 #[test]

@@ -204,10 +204,11 @@ fn foot(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
         if let Some(outage) = super::outage(app) {
             lines.extend(text::wrap(&outage, columns, 6).into_iter().map(Line::from));
         }
-        if let Ok(undo) = super::super::keymap::undoable(app) {
-            let words = format!("UNDO  u makes the plan that undoes {}: {}", undo.run, undo.title);
-            lines.push(Line::from(text::cut(&words, columns)));
-        }
+        let words = match run.undoable() {
+            Ok(()) => format!("UNDO  u plans to take back {} (that was: {})", run.run, run.plan.title),
+            Err(why) => format!("UNDO  {why}"),
+        };
+        lines.push(Line::from(text::cut(&words, columns)));
     }
     lines.push(rule(app.theme, "", false, columns));
     let journal = if run.journal.is_empty() { "not begun" } else { run.journal.as_str() };
