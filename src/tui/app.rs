@@ -250,7 +250,7 @@ impl App {
                 scroll: 0,
             },
             strays: StraysState::default(),
-            rollback: RollbackState { tag: None, outlook: None },
+            rollback: RollbackState::default(),
             planning: Planning::Empty,
             run: None,
             outage: None,

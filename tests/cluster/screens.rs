@@ -57,7 +57,11 @@ fn the_whole_repair_with_keys() {
     assert_eq!(written_since(&bed, 0), ["update configmaps job-config"]);
 
     // The next step is proposed where the run is shown.
-    terminal.see_all(&["done: written", "NEXT plan kick", "UNDO u plans to take back r-0001 (that was: write job-config"]);
+    terminal.see_all(&[
+        "done: written",
+        "NEXT plan kick",
+        "UNDO u plans to take back r-0001 (that was: write job-config",
+    ]);
     terminal.press("u").see_all(&["[5 Plan]", "UNDOES run r-0001", "accepted", "To run it, type"]);
     terminal.press(ESC).see("[1 Overview]");
     terminal.press("6").see("NEXT plan kick");

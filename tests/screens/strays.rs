@@ -10,7 +10,7 @@ use prow_breakglass::tui::{Msg, astray::StraysPane};
 use crate::hands::{Hands, SMALL, WIDE};
 use crate::pictures::both;
 use crate::support::at;
-use crate::support::strays::{BAD_TAG, BUILD, GOOD_TAG, rolled_back, strays};
+use crate::support::strays::{BAD_TAG, BUILD, GOOD_TAG, rolled_back, seen, strays};
 
 fn incident() -> Snapshot {
     strays(371, 44)
@@ -178,6 +178,37 @@ fn another_tag_can_be_chosen_and_is_named() {
     assert!(hands.text().contains("REFUSED all of these components ask for"), "{}", hands.text());
     hands.keys("p");
     assert_eq!(last_request(&hands).to.as_deref(), Some(BAD_TAG));
+}
+
+#[test]
+fn a_target_looked_at_before_the_rollback_is_not_planned_after_it() {
+    let mut hands = hands(incident());
+    hands.keys("4").press(KeyCode::Up);
+    assert_eq!(hands.app.rollback.tag.as_deref(), Some(BAD_TAG));
+    assert!(unwrapped(&hands).contains("asked for now by 8; the version that the strays began with"));
+    hands.see(incident());
+    assert_eq!(hands.app.rollback.tag.as_deref(), Some(BAD_TAG), "the same versions, the same choice");
+
+    // The rollback is done, and the strays are deleted.
+    let mut after = repaired();
+    for view in after.clusters.values_mut() {
+        view.job_pods = seen(Vec::new());
+    }
+    after.service.job_pods = seen(Vec::new());
+    hands.tick("2019-02-05T17:31:51Z");
+    hands.see(after);
+    assert_eq!(hands.app.rollback.tag, None, "what was rolled back from is no default");
+    let text = unwrapped(&hands);
+    assert!(text.contains("ran earlier; the version that the strays began with"), "{text}");
+    assert!(text.contains("Nothing is chosen for you"), "{text}");
+    let before = hands.effects.len();
+    hands.keys("p");
+    assert_eq!(hands.effects.len(), before);
+}
+
+/// The screen in one line.
+fn unwrapped(hands: &Hands) -> String {
+    hands.text().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]

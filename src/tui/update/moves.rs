@@ -30,6 +30,7 @@ pub fn observed(app: &mut App, newest: Observation) {
         Picture::Waiting | Picture::Live(_) => Picture::Live(newest),
         Picture::Frozen { shown, since, newest: _ } => Picture::Frozen { shown, newest, since },
     };
+    astray::remember_origin(app);
     settle(app);
 }
 

@@ -102,6 +102,50 @@ fn paint<'a>(area: Rect, buffer: &mut Buffer, lines: impl IntoIterator<Item = Li
     }
 }
 
+/// A row of a list: its lines.
+type Item = Vec<Line<'static>>;
+
+/// Paints the rows around the selected one. Where not all fit, the last line counts the others.
+fn paint_list(theme: Theme, area: Rect, buffer: &mut Buffer, items: Vec<Item>, selected: Option<usize>) {
+    let height = usize::from(area.height);
+    if items.iter().map(Vec::len).sum::<usize>() <= height {
+        paint(area, buffer, items.into_iter().flatten());
+        return;
+    }
+    let all = items.len();
+    let room = height.saturating_sub(1);
+    let first = first_shown(&items, selected, room);
+    let mut lines = Vec::new();
+    let mut shown = 0;
+    for item in items.into_iter().skip(first) {
+        // One that is too long for all of the room is shown as far as it goes.
+        if !lines.is_empty() && lines.len() + item.len() > room {
+            break;
+        }
+        lines.extend(item);
+        shown += 1;
+    }
+    lines.truncate(room);
+    let above = if first > 0 { format!(" ({first} above)") } else { String::new() };
+    lines.push(styled(theme, Role::Dim, format!("  and {} more{above}", all - shown)));
+    paint(area, buffer, lines);
+}
+
+/// The first row such that the selected one fits into the room: in its middle, but for the ends of the list.
+fn first_shown(items: &[Item], selected: Option<usize>, room: usize) -> usize {
+    let Some(selected) = selected.filter(|at| *at < items.len()) else { return 0 };
+    let lines = |from: usize, to: usize| items[from..to].iter().map(Vec::len).sum::<usize>();
+    let mut first = selected;
+    while first > 0 && lines(first - 1, selected) <= room / 2 && lines(first - 1, selected + 1) <= room {
+        first -= 1;
+    }
+    // No empty lines below the last row.
+    while first > 0 && lines(first - 1, items.len()) <= room {
+        first -= 1;
+    }
+    first
+}
+
 /// Splits rows off the top of a rectangle.
 fn take(area: &mut Rect, rows: usize) -> Rect {
     let rows = u16::try_from(rows).unwrap_or(u16::MAX).min(area.height);
