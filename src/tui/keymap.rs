@@ -262,6 +262,9 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
     }
 }
 
+/// Of a plan that only deletes: there the key is not even offered.
+pub const NO_DIFF: &str = "it changes nothing, it deletes";
+
 /// The lines of the table that mean something at this place.
 pub fn at(place: Place) -> impl Iterator<Item = &'static Binding> {
     KEYS.iter().filter(move |binding| binding.places.contain(place))
@@ -286,7 +289,8 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         },
         Command::Diff => match app.screen {
             Screen::Config => app.config.key.as_ref().map(|_| ()).ok_or("no key selected"),
-            Screen::Plan => match app.planning {
+            Screen::Plan => match &app.planning {
+                Planning::Ready(sheet) if sheet.diff.is_empty() => Err(NO_DIFF),
                 Planning::Ready(_) => Ok(()),
                 Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => Err("no plan"),
             },

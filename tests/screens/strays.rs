@@ -181,6 +181,43 @@ fn another_tag_can_be_chosen_and_is_named() {
 }
 
 #[test]
+fn the_warnings_of_a_plan_are_read_before_its_steps() {
+    for size in [SMALL, WIDE] {
+        let mut hands = Hands::new(incident(), size);
+        hands.tick("2019-02-05T17:27:42Z");
+        let text = hands.keys("4p").text();
+        let warning = text.find("WARN post-test-infra-deploy-prow will undo this").expect("in sight, unscrolled");
+        assert!(warning < text.find("STEP VERB").expect("the steps"), "{text}");
+    }
+    // All rows that the confirmation does not need are the plan's.
+    let mut hands = Hands::new(incident(), WIDE);
+    let text = hands.keys("4p").text();
+    assert!(!text.contains("more lines"), "{text}");
+    assert!(text.contains("8 patch    prow/deployment/tide"), "{text}");
+}
+
+#[test]
+fn the_diff_of_a_rollback_is_its_images_and_a_deletion_has_none() {
+    let mut hands = hands(incident());
+    let text = hands.keys("4pd").text();
+    for line in [
+        "prow/deployment/hook",
+        "- hook: gcr.io/k8s-prow/hook:v20190205-6dda9",
+        "+ hook: gcr.io/k8s-prow/hook:v20190129-1b2c",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let mut hands = Hands::new(repaired(), WIDE);
+    later(&mut hands, "3ip");
+    let text = hands.text();
+    assert!(!text.contains("d diff") && !text.contains("Diff"), "{text}");
+    let by_hand = hands.press(KeyCode::Tab).text();
+    assert!(by_hand.contains("[By hand]"), "{by_hand}");
+    assert!(hands.keys("d").text().contains("it changes nothing, it deletes"));
+    assert!(hands.press(KeyCode::BackTab).text().contains("[Summary]"));
+}
+
+#[test]
 fn a_target_looked_at_before_the_rollback_is_not_planned_after_it() {
     let mut hands = hands(incident());
     hands.keys("4").press(KeyCode::Up);

@@ -122,12 +122,21 @@ pub fn previewed(app: &mut App, digest: &str, preview: Result<Preview, Failure>)
     }
 }
 
-/// Key by key, what the plan would change against what is live.
+/// Key by key and image by image, what the plan would change against what is live. Empty where it only deletes.
 fn plan_diff(plan: &Plan, snapshot: &Snapshot) -> Vec<DiffLine> {
     let mut lines = Vec::new();
     for step in &plan.steps {
-        let (Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body }) = &step.write else {
-            continue;
+        let (object, body) = match &step.write {
+            Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body } => (object, body),
+            Write::PatchImage { object, images, .. } => {
+                lines.push(DiffLine { tag: DiffTag::Hunk, text: object.to_string() });
+                for change in images {
+                    let line = |tag, image| DiffLine { tag, text: format!("{}: {image}", change.container) };
+                    lines.extend([line(DiffTag::Removed, &change.from), line(DiffTag::Added, &change.to)]);
+                }
+                continue;
+            }
+            Write::DeletePod { .. } => continue,
         };
         let live = live_map(snapshot, object).map(|map| map.values.clone()).unwrap_or_default();
         let keys: std::collections::BTreeSet<&String> = live.keys().chain(body.values.keys()).collect();

@@ -241,6 +241,7 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
         let hint = format!("{} {label}", binding.shown);
         match keymap::available(app, binding.command) {
             Ok(()) => works.push((hint, Role::Text)),
+            Err(keymap::NO_DIFF) => {}
             Err(reason) => greyed.push((format!("{hint} ({reason})"), Role::Dim)),
         }
     }

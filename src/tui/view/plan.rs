@@ -8,21 +8,18 @@ use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning};
 use super::super::text;
 use super::super::theme::Role;
 use super::{diff_line, is_wide, paint, rule, styled, take};
+use crate::model::Write;
 use crate::present;
 use crate::repair::Answer;
 
 /// Columns of a uid's beginning and a resourceVersion.
 const GUARD: usize = 27;
 const UNDO: usize = 15;
-/// With more steps, the notes come before them.
-const FEW_STEPS: usize = 9;
-/// Rows of the confirmation, its rule included.
-const CONFIRM_ROWS: u16 = 6;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let columns = usize::from(area.width);
     match &app.planning {
-        Planning::Empty => paint(area, buffer, empty(app)),
+        Planning::Empty => paint(area, buffer, empty(app, columns)),
         Planning::Making { title, .. } => {
             paint(area, buffer, [Line::from(format!("Making the plan `{title}` from the newest picture."))]);
         }
@@ -38,8 +35,8 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         }
         Planning::Ready(sheet) => {
             let mut area = area;
-            let upper = area.height.saturating_sub(CONFIRM_ROWS);
-            let mut above = take(&mut area, usize::from(upper));
+            let rows = upper_rows(app, sheet, area);
+            let mut above = take(&mut area, rows);
             paint(take(&mut above, 1), buffer, [panes(app, sheet, columns)]);
             let lines = lines(app, sheet, columns);
             let most = lines.len().saturating_sub(usize::from(above.height));
@@ -50,41 +47,49 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
+/// Rows of the open pane and its title: all that the confirmation leaves.
+fn upper_rows(app: &App, sheet: &PlanSheet, area: Rect) -> usize {
+    usize::from(area.height).saturating_sub(confirmation(app, sheet, usize::from(area.width), 0).len())
+}
+
 /// Lines of the open pane and the rows it has.
 pub fn extent(app: &App, body: Rect) -> (usize, u16) {
     match &app.planning {
         Planning::Ready(sheet) => {
-            (lines(app, sheet, usize::from(body.width)).len(), body.height.saturating_sub(CONFIRM_ROWS + 1))
+            let rows = upper_rows(app, sheet, body).saturating_sub(1);
+            (lines(app, sheet, usize::from(body.width)).len(), u16::try_from(rows).unwrap_or(u16::MAX))
         }
         Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => (0, body.height),
     }
 }
 
-fn empty(app: &App) -> Vec<Line<'static>> {
+fn empty(app: &App, columns: usize) -> Vec<Line<'static>> {
     let words = if app.run_is_going() {
         "The plan is being run: 6 shows it."
     } else {
         "No plan. p makes one: for the selected finding on 1 Overview, for the selected map on 2 Config, on 3 Strays, on 4 Rollback."
     };
-    vec![Line::from(words), Line::from("A plan is only shown and previewed; it runs once its words are typed here.")]
+    let then = "A plan is only shown and previewed; it runs once its words are typed here.";
+    [words, then].iter().flat_map(|words| text::wrap(words, columns, 2)).map(Line::from).collect()
 }
 
 fn panes(app: &App, sheet: &PlanSheet, columns: usize) -> Line<'static> {
-    let tab = |pane: PlanPane, name: &str| if sheet.pane == pane { format!("[{name}]") } else { format!(" {name} ") };
-    let title = format!(
-        "PLAN {}  {}{}{} Tab",
-        sheet.plan.id,
-        tab(PlanPane::Summary, "Summary"),
-        tab(PlanPane::Diff, "Diff"),
-        tab(PlanPane::ByHand, "By hand"),
-    );
+    let name = |pane: PlanPane| match pane {
+        PlanPane::Summary => "Summary",
+        PlanPane::Diff => "Diff",
+        PlanPane::ByHand => "By hand",
+    };
+    let tab = |pane: &PlanPane| {
+        if sheet.pane == *pane { format!("[{}]", name(*pane)) } else { format!(" {} ", name(*pane)) }
+    };
+    let tabs: String = sheet.panes().iter().map(tab).collect();
+    let title = format!("PLAN {}  {tabs} Tab", sheet.plan.id);
     rule(app.theme, &title, true, columns)
 }
 
 fn lines(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     match sheet.pane {
         PlanPane::Summary => summary(app, sheet, columns),
-        PlanPane::Diff if sheet.diff.is_empty() => vec![Line::from("No ConfigMap changes in this plan.")],
         PlanPane::Diff => sheet.diff.iter().map(|line| diff_line(app.theme, line)).collect(),
         PlanPane::ByHand => {
             let mut lines =
@@ -112,22 +117,21 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
         let target = format!("TARGET  {}: context {}, {}", cluster.alias, cluster.context, cluster.server);
         lines.extend(text::wrap(&target, columns, 8).into_iter().map(Line::from));
     }
-    let mut notes = Vec::new();
-    for note in present::plan_notes(plan) {
-        let role = if note.starts_with("WARN") { Role::Warn } else { Role::Text };
-        notes.extend(text::wrap(&note, columns, 6).into_iter().map(|line| styled(app.theme, role, line)));
-    }
-    let steps = steps(app, sheet, columns);
-    // Nobody looks for a warning below hundreds of steps.
-    let (first, then) = if plan.steps.len() > FEW_STEPS { (notes, steps) } else { (steps, notes) };
-    lines.extend(first);
-    lines.extend(then);
     if let DryRun::Failed(failure) = &sheet.dry_run {
         for line in present::failure(failure) {
             lines.extend(text::wrap(&line, columns, 2).into_iter().map(|line| styled(app.theme, Role::Bad, line)));
         }
     }
-    if !sheet.diff.is_empty() {
+    // Nobody looks for a warning below the steps.
+    let (warnings, others): (Vec<String>, Vec<String>) =
+        present::plan_notes(plan).into_iter().partition(|note| note.starts_with("WARN"));
+    for (notes, role) in [(warnings, Role::Warn), (others, Role::Text)] {
+        let lines_of = notes.iter().flat_map(|note| text::wrap(note, columns, 6));
+        lines.extend(lines_of.map(|line| styled(app.theme, role, line)));
+    }
+    lines.extend(steps(app, sheet, columns));
+    // Images are told by their steps already.
+    if plan.steps.iter().any(|step| !matches!(step.write, Write::PatchImage { .. } | Write::DeletePod { .. })) {
         lines.push(rule(app.theme, "CHANGES  - what is live  + what would be written", false, columns));
         lines.extend(sheet.diff.iter().map(|line| diff_line(app.theme, line)));
     }
