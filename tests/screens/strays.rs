@@ -218,6 +218,25 @@ fn the_diff_of_a_rollback_is_its_images_and_a_deletion_has_none() {
 }
 
 #[test]
+fn steps_in_two_clusters_say_which() {
+    let mut hands = Hands::new(rolled_back(strays(3, 2)), (120, 60));
+    later(&mut hands, "3i");
+    let text = hands.arm().keys("p").text();
+    for line in [
+        "TARGET prow-services (test-infra-trusted), https://35.1.2.3",
+        "TARGET prow-build (default), https://35.4.5.6",
+        "     in prow-services (test-infra-trusted)\n   1 delete   default/pod/",
+        "     in prow-build (default)\n   3 delete   default/pod/",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("default: context"), "{text}");
+    let run = hands.confirm().text();
+    assert!(run.contains("context prow-services, prow-build"), "{run}");
+    assert!(run.contains("     in prow-build (default)\n   3 default/pod/"), "{run}");
+}
+
+#[test]
 fn a_target_looked_at_before_the_rollback_is_not_planned_after_it() {
     let mut hands = hands(incident());
     hands.keys("4").press(KeyCode::Up);

@@ -20,7 +20,9 @@ use ratatui::text::{Line, Span};
 use super::app::{App, ConfigPane, Modal, SMALLEST, Screen};
 use super::text;
 use super::theme::{Role, Theme};
+use crate::model::Alias;
 use crate::present::{self, DiffLine, DiffTag};
+use crate::repair::Plan;
 
 /// From here on panes stand together.
 pub const WIDE: (u16, u16) = (100, 30);
@@ -100,6 +102,23 @@ fn paint<'a>(area: Rect, buffer: &mut Buffer, lines: impl IntoIterator<Item = Li
             buffer.set_style(Rect::new(area.x, row, area.width, 1), line.style);
         }
     }
+}
+
+/// A plan's cluster as people know it: its context, then Prow's name of it where that is another one.
+fn cluster_name(app: &App, alias: &Alias, plan: &Plan) -> String {
+    let context = plan.clusters.iter().find(|cluster| cluster.alias == *alias).map(|cluster| cluster.context.as_str());
+    match (app.picture.newest(), context) {
+        (Some(seen), Some(context)) if seen.snapshot.view(alias).is_some_and(|view| view.context == context) => {
+            present::cluster_name(&seen.snapshot, alias)
+        }
+        (_, context) => context.unwrap_or(alias.0.as_str()).to_owned(),
+    }
+}
+
+/// The line above a step in another cluster than the one before it; none where the plan has but one cluster.
+fn cluster_line(app: &App, plan: &Plan, before: Option<&Alias>, alias: &Alias) -> Option<Line<'static>> {
+    (plan.clusters.len() > 1 && before != Some(alias))
+        .then(|| styled(app.theme, Role::Title, format!("     in {}", cluster_name(app, alias, plan))))
 }
 
 /// A row of a list: its lines.

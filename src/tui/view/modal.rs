@@ -150,7 +150,8 @@ fn detail(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     }
     rest.push(format!("id {}", finding.id));
     for subject in &finding.subjects {
-        rest.push(format!("about {subject} (cluster {})", subject.cluster));
+        let cluster = app.picture.shown().map(|seen| present::cluster_name(&seen.snapshot, &subject.cluster));
+        rest.push(format!("about {subject} in {}", cluster.unwrap_or_else(|| subject.cluster.to_string())));
     }
     rest.push(String::new());
     rest.push("EVIDENCE".to_owned());

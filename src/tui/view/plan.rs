@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning};
 use super::super::text;
 use super::super::theme::Role;
-use super::{diff_line, is_wide, paint, rule, styled, take};
+use super::{cluster_line, cluster_name, diff_line, is_wide, paint, rule, styled, take};
 use crate::model::Write;
 use crate::present;
 use crate::repair::Answer;
@@ -114,7 +114,7 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     let head = format!("{} | made {made} | {state}", plan.title);
     lines.extend(text::wrap(&head, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)));
     for cluster in &plan.clusters {
-        let target = format!("TARGET  {}: context {}, {}", cluster.alias, cluster.context, cluster.server);
+        let target = format!("TARGET  {}, {}", cluster_name(app, &cluster.alias, plan), cluster.server);
         lines.extend(text::wrap(&target, columns, 8).into_iter().map(Line::from));
     }
     if let DryRun::Failed(failure) = &sheet.dry_run {
@@ -154,7 +154,10 @@ fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
         format!("STEP {} {} SERVER DRY RUN", text::fit("VERB", 8), text::fit("OBJECT", object_room))
     };
     let mut lines = vec![styled(app.theme, Role::Dim, head)];
+    let mut cluster = None;
     for step in &sheet.plan.steps {
+        lines.extend(cluster_line(app, &sheet.plan, cluster, step.write.cluster()));
+        cluster = Some(step.write.cluster());
         let words = present::step(step);
         let (answer, role) = answer(sheet, step.n);
         let start = format!(

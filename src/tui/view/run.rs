@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use super::super::app::{App, Phase, RunView, StepState, StepView, Verification};
 use super::super::text;
 use super::super::theme::Role;
-use super::{is_wide, paint, rule, styled, take};
+use super::{cluster_line, is_wide, paint, rule, styled, take};
 use crate::diagnose::VerifyState;
 use crate::model::{Outcome, RunSummary, Timestamp};
 use crate::present;
@@ -80,7 +80,8 @@ fn phase(run: &RunView) -> (&'static str, Role) {
 
 fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
     let (word, role) = phase(run);
-    let context = run.plan.clusters.first().map_or("", |cluster| cluster.context.as_str());
+    let contexts: Vec<&str> = run.plan.clusters.iter().map(|cluster| cluster.context.as_str()).collect();
+    let contexts = contexts.join(", ");
     let took = run.started.map(|started| {
         let until = match &run.phase {
             Phase::Ended { at, .. } => *at,
@@ -90,7 +91,7 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
     });
     let id = if run.run.is_empty() { "RUN" } else { run.run.as_str() };
     // What is cut where it is too long is the end of what the plan says of itself.
-    let title = format!("{id}{}  context {context}  {}", took.unwrap_or_default(), run.plan.title);
+    let title = format!("{id}{}  context {contexts}  {}", took.unwrap_or_default(), run.plan.title);
     let mut lines = vec![
         styled(app.theme, Role::Title, text::cut(&title, columns)),
         Line::from(vec![Span::styled(format!("{word}  "), app.theme.style(role)), Span::raw(bar(run, columns))]),
@@ -140,7 +141,10 @@ fn step_lines(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
         text::right("AT", 6)
     );
     let mut lines = vec![styled(app.theme, Role::Dim, head)];
+    let mut cluster = None;
     for step in &run.steps {
+        lines.extend(cluster_line(app, &run.plan, cluster, &step.object.cluster));
+        cluster = Some(&step.object.cluster);
         lines.extend(step_line(app, step, object_room, result_room));
     }
     lines
