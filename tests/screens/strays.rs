@@ -211,6 +211,7 @@ fn the_diff_of_a_rollback_is_its_images_and_a_deletion_has_none() {
     later(&mut hands, "3ip");
     let text = hands.text();
     assert!(!text.contains("d diff") && !text.contains("Diff"), "{text}");
+    assert!(!text.contains('…'), "names of pods are not cut: {text}");
     let by_hand = hands.press(KeyCode::Tab).text();
     assert!(by_hand.contains("[By hand]"), "{by_hand}");
     assert!(hands.keys("d").text().contains("it changes nothing, it deletes"));
@@ -234,6 +235,23 @@ fn steps_in_two_clusters_say_which() {
     let run = hands.confirm().text();
     assert!(run.contains("context prow-services, prow-build"), "{run}");
     assert!(run.contains("     in prow-build (default)\n   3 default/pod/"), "{run}");
+}
+
+#[test]
+fn groups_say_how_many_are_not_shown() {
+    let mut many = incident();
+    let view = many.clusters.get_mut(&Alias(BUILD.to_owned())).expect("the build cluster");
+    let Source::Known { value: pods, .. } = &mut view.job_pods else { panic!("known pods") };
+    for (n, pod) in pods.iter_mut().enumerate().take(8) {
+        std::sync::Arc::make_mut(pod).job = format!("job-{n}");
+    }
+    let mut hands = Hands::new(many, SMALL);
+    hands.tick("2019-02-05T17:27:42Z");
+    let text = hands.keys("3tt").text();
+    let (all, shown) = (hands.app.stray_groups().len(), text.matches("/default ").count());
+    assert!(all > shown && shown > 0, "{text}");
+    assert!(text.contains(&format!("{all} GROUPS by job (t)")), "{text}");
+    assert!(text.contains(&format!("  and {} more", all - shown)), "{text}");
 }
 
 #[test]

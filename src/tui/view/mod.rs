@@ -94,10 +94,15 @@ pub fn scroll_limit(app: &App) -> usize {
     lines.saturating_sub(usize::from(height))
 }
 
-/// Paints lines from the top of a rectangle; what does not fit is left out.
+/// Paints lines from the top of a rectangle; what does not fit is left out, and a line that is too long says so.
 fn paint<'a>(area: Rect, buffer: &mut Buffer, lines: impl IntoIterator<Item = Line<'a>>) {
     for (row, line) in (area.top()..area.bottom()).zip(lines) {
         buffer.set_line(area.x, row, &line, area.width);
+        if line.width() > usize::from(area.width)
+            && let Some(last) = area.right().checked_sub(1).and_then(|column| buffer.cell_mut((column, row)))
+        {
+            last.set_symbol("…");
+        }
         if line.style != ratatui::style::Style::default() {
             buffer.set_style(Rect::new(area.x, row, area.width, 1), line.style);
         }
@@ -132,7 +137,8 @@ fn paint_list(theme: Theme, area: Rect, buffer: &mut Buffer, items: Vec<Item>, s
         return;
     }
     let all = items.len();
-    let room = height.saturating_sub(1);
+    // Of a single row, the title has to tell.
+    let room = if height > 1 { height - 1 } else { height };
     let first = first_shown(&items, selected, room);
     let mut lines = Vec::new();
     let mut shown = 0;
@@ -145,9 +151,63 @@ fn paint_list(theme: Theme, area: Rect, buffer: &mut Buffer, items: Vec<Item>, s
         shown += 1;
     }
     lines.truncate(room);
-    let above = if first > 0 { format!(" ({first} above)") } else { String::new() };
-    lines.push(styled(theme, Role::Dim, format!("  and {} more{above}", all - shown)));
+    lines.extend((room < height && shown < all).then(|| more(theme, all - shown, first)));
     paint(area, buffer, lines);
+}
+
+/// The same of rows of one line each, of which only those are made that are shown.
+fn paint_rows(
+    theme: Theme,
+    area: Rect,
+    buffer: &mut Buffer,
+    count: usize,
+    selected: Option<usize>,
+    row: impl Fn(usize) -> Line<'static>,
+) {
+    let height = usize::from(area.height);
+    // Of a single row, the title has to tell.
+    let room = if count > height && height > 1 { height - 1 } else { height };
+    let first = text::window(selected, count, room);
+    let shown = first..count.min(first + room);
+    let more = (room < height).then(|| more(theme, count - shown.len(), first));
+    paint(area, buffer, shown.map(row).chain(more));
+}
+
+fn more(theme: Theme, hidden: usize, above: usize) -> Line<'static> {
+    let above = if above > 0 { format!(" ({above} above)") } else { String::new() };
+    styled(theme, Role::Dim, format!("  and {hidden} more{above}"))
+}
+
+/// At most so many lines; the last one says when more was cut.
+fn wrapped(words: &str, columns: usize, indent: usize, most: usize) -> Vec<String> {
+    if words.is_empty() || most == 0 {
+        return Vec::new();
+    }
+    let mut lines = text::wrap(words, columns, indent);
+    if lines.len() > most {
+        let rest: Vec<String> = lines.split_off(most - 1);
+        let rest = rest.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let indent = if lines.is_empty() { 0 } else { indent };
+        lines.push(text::cut(&format!("{}{rest}", " ".repeat(indent)), columns));
+    }
+    lines
+}
+
+/// How many lines each of some texts gets: one each, in their order, as far as there is room; then one more to each that needs
+/// it, and so on.
+fn shares(needs: &[usize], room: usize) -> Vec<usize> {
+    let mut shares = vec![0; needs.len()];
+    let mut left = room;
+    let most = needs.iter().copied().max().unwrap_or_default();
+    for round in 0..most {
+        for (share, need) in shares.iter_mut().zip(needs) {
+            if *need > round && left > 0 {
+                *share += 1;
+                left -= 1;
+            }
+        }
+    }
+    shares
 }
 
 /// The first row such that the selected one fits into the room: in its middle, but for the ends of the list.

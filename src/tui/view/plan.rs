@@ -15,6 +15,8 @@ use crate::repair::Answer;
 /// Columns of a uid's beginning and a resourceVersion.
 const GUARD: usize = 27;
 const UNDO: usize = 15;
+/// Of the server's answer to the dry run; what is longer has its own line.
+const ANSWER: usize = 15;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let columns = usize::from(area.width);
@@ -141,14 +143,14 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
 /// The steps: a row each, and below it what is too long for a column.
 fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     let wide = is_wide(app.size);
-    let object_room = columns.saturating_sub(if wide { 5 + 9 + GUARD + 18 + UNDO } else { 5 + 9 + 16 });
+    let object_room = columns.saturating_sub(if wide { 5 + 9 + GUARD + ANSWER + UNDO } else { 5 + 9 + ANSWER + 1 });
     let head = if wide {
         format!(
             "STEP {} {} {} {} UNDO",
             text::fit("VERB", 8),
             text::fit("OBJECT", object_room),
             text::fit("GUARD", GUARD - 1),
-            text::fit("SERVER DRY RUN", 17)
+            text::fit("SERVER DRY RUN", ANSWER - 1)
         )
     } else {
         format!("STEP {} {} SERVER DRY RUN", text::fit("VERB", 8), text::fit("OBJECT", object_room))
@@ -166,20 +168,20 @@ fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
             text::fit(words.verb, 8),
             text::fit(&words.object, object_room)
         );
-        let cell = |room| Span::styled(text::fit(&answer, room), app.theme.style(role));
+        let cell = Span::styled(text::fit(&answer, ANSWER - 1) + " ", app.theme.style(role));
         let mut below = Vec::new();
         if wide {
             lines.push(Line::from(vec![
                 Span::raw(start),
                 Span::raw(text::fit(&words.guard, GUARD)),
-                cell(18),
+                cell,
                 Span::raw(text::cut(words.undo, UNDO)),
             ]));
         } else {
-            lines.push(Line::from(vec![Span::raw(start), cell(15)]));
+            lines.push(Line::from(vec![Span::raw(start), cell]));
             below.push(format!("guard {}; undo {}", words.guard, words.undo));
         }
-        if text::width(&answer) > if wide { 18 } else { 15 } {
+        if text::width(&answer) > ANSWER - 1 {
             below.push(answer.clone());
         }
         below.insert(0, words.effect);
