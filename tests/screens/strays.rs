@@ -51,6 +51,7 @@ fn screens() {
     both("strays-refused", |hands| now(hands, "3p"), incident);
     both("strays-repaired", |hands| later(hands, "3"), repaired);
     both("strays-plan", |hands| later(hands, "3ip"), repaired);
+    both("strays-run", |hands| ran(hands, "4"), incident);
     both("rollback", |hands| now(hands, "4"), incident);
     both("rollback-plan", |hands| now(hands, "4p"), incident);
     both(
@@ -63,8 +64,22 @@ fn screens() {
     );
 }
 
+/// Rolled back, and seen to be.
+fn ran(hands: &mut Hands, screen: &str) {
+    hands.tick("2019-02-05T17:27:42Z");
+    hands.arm().keys(screen).keys("p").confirm();
+    runs(hands, "r-0001", "2019-02-05T17:30:00Z", 1);
+    hands.tick("2019-02-05T17:31:51Z");
+    hands.see(repaired());
+}
+
 /// The run of the plan on the screen ends well.
 fn runs_well(hands: &mut Hands, run: &str, time: &str) {
+    runs(hands, run, time, 0);
+}
+
+/// The run of the plan on the screen ends, with so many steps skipped.
+fn runs(hands: &mut Hands, run: &str, time: &str, skipped: usize) {
     let plan = hands.app.run.as_ref().expect("a run").plan.clone();
     let (run, journal, at) = (run.to_owned(), "/journal".to_owned(), at(time));
     let title = plan.title.clone();
@@ -79,9 +94,10 @@ fn runs_well(hands: &mut Hands, run: &str, time: &str) {
         let (n, object) = (step.n, step.write.object().clone());
         hands.tell(Msg::Run(RunEvent::StepStarted { n, object: object.clone(), at }));
         let status = "done".to_owned();
-        hands.tell(Msg::Run(RunEvent::StepEnded { n, object, outcome: Outcome::Done, status, at }));
+        let outcome = if n > skipped { Outcome::Done } else { Outcome::Skipped };
+        hands.tell(Msg::Run(RunEvent::StepEnded { n, object, outcome, status, at }));
     }
-    let summary = RunSummary { run, journal, done: plan.steps.len(), ..RunSummary::default() };
+    let summary = RunSummary { run, journal, done: plan.steps.len() - skipped, skipped, ..RunSummary::default() };
     hands.tell(Msg::Run(RunEvent::Ended { at, summary }));
 }
 
@@ -119,10 +135,27 @@ fn the_whole_chain_takes_few_keys_and_only_typed_words_write() {
     let Some(Effect::Start { plan, .. }) = hands.last_effect() else { panic!("a run") };
     assert_eq!(plan.plan().steps.len(), 415);
     runs_well(&mut hands, "r-0002", "2019-02-05T17:33:00Z");
-    assert!(hands.text().contains("UNDO  a deletion cannot be undone"), "{}", hands.text());
+    assert!(hands.text().contains("UNDO a deletion cannot be undone"), "{}", hands.text());
     hands.keys("u");
     assert!(!hands.effects.iter().any(|effect| matches!(effect, Effect::PlanUndo { .. })), "not of the run before it");
     assert_eq!(hands.app.notice.as_deref(), Some("a deletion cannot be undone"));
+}
+
+#[test]
+fn steps_keep_their_rows_beside_what_comes_afterwards() {
+    let mut hands = Hands::new(incident(), SMALL);
+    hands.tick("2019-02-05T17:27:42Z");
+    hands.arm().keys("4p").confirm();
+    runs(&mut hands, "r-0001", "2019-02-05T17:30:00Z", 2);
+    let text = hands.text();
+    assert!(text.contains("DONE, 2 skipped"), "{text}");
+    let steps = text.lines().filter(|line| line.contains("prow/deployment/")).count();
+    assert!(steps >= 6, "{steps}\n{text}");
+    for words in ["waiting for a picture newer", "NEXT", "UNDO", "more lines: Down"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let text = hands.keys("G").text();
+    assert!(text.contains("8 prow/deployment/tide"), "{text}");
 }
 
 #[test]

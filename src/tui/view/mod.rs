@@ -283,7 +283,8 @@ fn outage(app: &App) -> Option<String> {
     } else {
         ""
     };
-    Some(format!("WAS BROKEN {since} to {}: {}{lost}", present::clock(until, app.now), outage.loss.join("; ")))
+    let loss = if outage.loss.is_empty() { String::new() } else { format!(": {}", outage.loss.join("; ")) };
+    Some(format!("WAS BROKEN {since} to {}{loss}{lost}", present::clock(until, app.now)))
 }
 
 /// A diff as text, for the clipboard.
