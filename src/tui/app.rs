@@ -44,6 +44,7 @@ pub struct App {
     /// What the last key came to, until the next one.
     pub notice: Option<String>,
     pub attention: Attention,
+    pub hearing: Hearing,
     /// What failed beside the matter (the journal), each once.
     pub notes: Vec<Failure>,
     pub leaving: Leaving,
@@ -199,6 +200,15 @@ pub enum Attention {
     Paid,
 }
 
+/// Whether keys are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    Keys,
+    /// A run was just confirmed. What was typed beyond its words was meant for the field, and is no command on a screen that
+    /// nobody has seen yet.
+    NotUntilDrawn,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
     No,
@@ -256,6 +266,7 @@ impl App {
             outage: None,
             notice: None,
             attention: Attention::None,
+            hearing: Hearing::Keys,
             notes: Vec::new(),
             leaving: Leaving::No,
             ticket: 0,

@@ -6,7 +6,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::app::{
-    App, ConfigPane, DryRun, Field, Modal, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
+    App, ConfigPane, DryRun, Field, Hearing, Modal, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
@@ -234,6 +234,7 @@ pub fn message(app: &App, key: KeyEvent) -> Option<Msg> {
         return Some(msg);
     }
     KEYS.iter()
+        .filter(|binding| app.hearing == Hearing::Keys || binding.places == Places::Always)
         .find(|binding| binding.places.contain(place) && binding.keys.contains(&(key.code, modifiers)))
         .map(|binding| Msg::Command(binding.command))
 }

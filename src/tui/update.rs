@@ -7,8 +7,8 @@ mod running;
 use crate::model::text::sanitize_line;
 
 use super::app::{
-    ARMED_IDLE_SECONDS, App, Attention, ConfigPane, Field, Leaving, Modal, Mode, Observation, OverviewPane, Picture,
-    Place, PlanPane, Planning, Screen,
+    ARMED_IDLE_SECONDS, App, Attention, ConfigPane, Field, Hearing, Leaving, Modal, Mode, Observation, OverviewPane,
+    Picture, Place, PlanPane, Planning, Screen,
 };
 use super::astray::{self, RunningOnes, StraysPane};
 use super::keymap;
@@ -72,6 +72,10 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
         }
         Msg::Resized(width, height) => {
             resized(app, (width, height));
+            Vec::new()
+        }
+        Msg::Drawn => {
+            app.hearing = Hearing::Keys;
             Vec::new()
         }
         Msg::Run(event) => running::event(app, event),
@@ -157,11 +161,11 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Open => open(app),
         Command::Back => back(app),
         Command::Filter => app.modals.push(Modal::Filter),
-        Command::Help => {
-            if !matches!(app.modals.last(), Some(Modal::Help { .. })) {
-                app.modals.push(Modal::Help { scroll: 0 });
-            }
-        }
+        // The key that opens it closes it.
+        Command::Help => match app.modals.last() {
+            Some(Modal::Help { .. }) => drop(app.modals.pop()),
+            Some(_) | None => app.modals.push(Modal::Help { scroll: 0 }),
+        },
         Command::Log => {
             if let Some(component) = app.component_of_selection().map(|component| component.object.clone()) {
                 app.modals.push(Modal::Log { component, scroll: 0 });

@@ -143,6 +143,50 @@ fn a_screen_too_small_is_left_or_its_run_stopped() {
 }
 
 #[test]
+fn what_was_typed_beyond_the_words_is_no_command() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.arm().keys("p");
+    let word = hands.app.confirmable().expect("armed and previewed").plan.confirmation.word();
+    hands.keys(&word);
+    for code in [KeyCode::Enter, KeyCode::Char('3'), KeyCode::Char('f'), KeyCode::Char('q'), KeyCode::Esc] {
+        hands.unseen(KeyEvent::new(code, KeyModifiers::NONE));
+    }
+    assert_eq!(hands.writes(), 1);
+    assert_eq!((hands.app.screen, hands.app.modals.len()), (Screen::Run, 0));
+    // A run can be stopped at once all the same.
+    hands.unseen(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
+    assert_eq!(hands.app.modals, [Modal::AskStop]);
+    hands.tell(Msg::Drawn);
+    hands.escape().keys("3");
+    assert_eq!(hands.app.screen, Screen::Strays, "once it was seen, keys mean what they mean");
+}
+
+#[test]
+fn help_and_quit_are_always_told() {
+    for size in [SMALL, WIDE] {
+        for keys in ["1", "2", "3", "4", "5", "6", "p", "1?"] {
+            let mut hands = Hands::on_incident(size);
+            hands.keys(keys);
+            hands.app.notice = Some("something to say".to_owned());
+            let text = hands.text();
+            assert!(text.contains("something to say"), "{text}");
+            assert!(text.contains("? help  q quit"), "{keys} at {size:?}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_key_that_opens_the_help_closes_it() {
+    let mut hands = Hands::on_incident(SMALL);
+    hands.keys("?");
+    assert!(matches!(hands.app.modals.as_slice(), [Modal::Help { .. }]));
+    hands.keys("?");
+    assert!(hands.app.modals.is_empty());
+    hands.enter().keys("??");
+    assert!(matches!(hands.app.modals.as_slice(), [Modal::Detail { .. }]), "what was below it stays");
+}
+
+#[test]
 fn a_key_held_down_is_no_second_answer() {
     let mut hands = Hands::on_incident(WIDE);
     hands.arm().keys("p");

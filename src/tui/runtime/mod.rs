@@ -191,6 +191,7 @@ impl Runtime {
             // No terminal any more: as if it had hung up.
             let _ = self.sender.send(Input::Msg(Msg::Signal(Signal::HangUp)));
         }
+        update(app, Msg::Drawn);
     }
 
     fn take(&mut self, app: &mut App, input: Input) -> Turn {

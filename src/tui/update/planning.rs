@@ -6,7 +6,9 @@ use crate::model::{Failure, Snapshot, Write};
 use crate::present::{DiffLine, DiffTag};
 use crate::repair::{Approval, Plan, Preview, Request};
 
-use super::super::app::{App, DIFF_CONTEXT, DryRun, Observation, PlanPane, PlanSheet, Planning, Screen, live_map};
+use super::super::app::{
+    App, DIFF_CONTEXT, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, live_map,
+};
 use super::super::keymap;
 use super::super::msg::Effect;
 use super::{freeze, running};
@@ -34,6 +36,7 @@ pub fn confirm(app: &mut App) -> Vec<Effect> {
     match crate::repair::approve(&sheet.plan, preview, now, &Approval::Typed(sheet.typed.clone())) {
         Ok(approved) => {
             running::begin(app, approved.plan().clone());
+            app.hearing = Hearing::NotUntilDrawn;
             // Where the server does not tell who we are, the journal says just that.
             let who = app.picture.newest().and_then(|seen| seen.snapshot.user.clone()).unwrap_or("unknown".to_owned());
             vec![Effect::Start { plan: Box::new(approved), who }]
