@@ -3,6 +3,8 @@
 //! Small letters never write. Capitals change modes. To add a key: a line in the table, its [`Command`]'s arm in
 //! `update`, and in [`available`] the reason why it may not work now.
 
+mod flags;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::app::{
@@ -12,6 +14,8 @@ use super::astray::StraysPane;
 use super::msg::{Command, Msg};
 use crate::diagnose::{DriftState, NextStep};
 use crate::repair::{RepairId, Request};
+
+pub use flags::{next, with_keys};
 
 /// A line of the table.
 pub struct Binding {

@@ -200,6 +200,25 @@ fn those_that_run_are_left_unless_asked_for() {
 }
 
 #[test]
+fn what_names_a_flag_names_the_key_too() {
+    let mut hands = hands(incident());
+    assert!(hands.text().contains("NEXT plan rollback (p): "), "{}", hands.text());
+    hands.see(repaired());
+    assert!(hands.text().contains("NEXT plan delete-strays (p): "), "{}", hands.text());
+    // `p` is told only where it plans the next step, not what the selected finding asks for.
+    for n in 0..7 {
+        let mut hands = Hands::new(incident(), WIDE);
+        hands.keys(&"j".repeat(n));
+        let told = hands.text().contains("NEXT plan rollback (p): ");
+        hands.keys("p");
+        assert_eq!(told, last_request(&hands).repair == RepairId::Rollback, "finding {n}");
+    }
+    hands.keys("3p");
+    let text = unwrapped(&hands);
+    assert!(text.contains("--include-running deletes them as well); here: i on 3 Strays"), "{text}");
+}
+
+#[test]
 fn another_tag_can_be_chosen_and_is_named() {
     let mut hands = hands(incident());
     hands.keys("4");

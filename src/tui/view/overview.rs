@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::super::app::{App, Observation, OverviewPane, Phase, Verification};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
 use super::{Item, is_wide, paint, paint_list, paint_rows, rule, selectable, shares, styled, take, wrapped};
@@ -62,7 +63,7 @@ fn head(app: &App, seen: &Observation, columns: usize, height: usize) -> Vec<Lin
         Health::Broken => Role::Bad,
     };
     lines.extend(going(app, columns));
-    let next = wrapped(&present::next(&seen.diagnosis), columns, 6, 2);
+    let next = wrapped(&keymap::next(app, &seen.diagnosis), columns, 6, 3);
     let mut after: Vec<Line<'static>> = next.into_iter().map(|line| styled(app.theme, Role::Title, line)).collect();
     after.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 6, 3).into_iter().map(Line::from));
     after.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 6, 2).into_iter().map(Line::from));

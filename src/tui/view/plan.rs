@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
 use super::{cluster_line, cluster_name, diff_line, is_wide, paint, rule, styled, take};
@@ -28,7 +29,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         Planning::Refused { title, failure, again } => {
             let mut lines = vec![styled(app.theme, Role::Bad, format!("NO PLAN  {title}"))];
             for line in present::failure(failure) {
-                lines.extend(text::wrap(&line, columns, 2).into_iter().map(Line::from));
+                lines.extend(text::wrap(&keymap::with_keys(&line), columns, 2).into_iter().map(Line::from));
             }
             lines.push(Line::default());
             let key = if again.is_some() { "p" } else { "u on 6 Run" };
@@ -128,7 +129,7 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     let (warnings, others): (Vec<String>, Vec<String>) =
         present::plan_notes(plan).into_iter().partition(|note| note.starts_with("WARN"));
     for (notes, role) in [(warnings, Role::Warn), (others, Role::Text)] {
-        let lines_of = notes.iter().flat_map(|note| text::wrap(note, columns, 6));
+        let lines_of = notes.iter().flat_map(|note| text::wrap(&keymap::with_keys(note), columns, 6));
         lines.extend(lines_of.map(|line| styled(app.theme, role, line)));
     }
     lines.extend(steps(app, sheet, columns));

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::app::{App, Observation};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
 use super::{Item, is_wide, paint, paint_list, rule, selectable, styled, take};
@@ -161,13 +162,13 @@ fn checks(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
         }
         Some(Err(refusal)) => {
             add(&format!("REFUSED {}", refusal.reason), Role::Bad);
-            add(&format!("        {}", refusal.hint), Role::Text);
+            add(&format!("        {}", keymap::with_keys(&refusal.hint)), Role::Text);
         }
         Some(Ok(plan)) => {
             let reason = plan.basis.reason.as_deref().unwrap_or_default();
             add(&format!("ok      {reason}"), Role::Ok);
             for warning in &plan.warnings {
-                add(&format!("WARN    {warning}"), Role::Warn);
+                add(&format!("WARN    {}", keymap::with_keys(warning)), Role::Warn);
             }
             add("p makes the plan and previews it on the server; nothing is written by that.", Role::Text);
         }

@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::super::app::{App, Phase, RunView, StepState, StepView, Verification};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
 use super::{cluster_line, is_wide, paint, rule, shares, styled, take, wrapped};
@@ -230,7 +231,7 @@ fn foot(app: &App, run: &RunView, columns: usize, rows: usize) -> Vec<Line<'stat
     let (verified, role) = verification(app, run, *at, summary);
     let mut texts = vec![(verified, role, 2)];
     if let Some(seen) = app.picture.newest() {
-        texts.push((present::next(&seen.diagnosis), Role::Title, 6));
+        texts.push((keymap::next(app, &seen.diagnosis), Role::Title, 6));
     }
     let undo = match run.undoable() {
         Ok(()) => format!("UNDO  u plans to take back {} (that was: {})", run.run, run.plan.title),

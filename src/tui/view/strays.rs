@@ -6,6 +6,7 @@ use ratatui::text::Line;
 
 use super::super::app::{App, Observation};
 use super::super::astray::{GroupBy, RunningOnes, StraysPane};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, paint_rows, rule, selectable, styled, take, wrapped};
@@ -135,6 +136,7 @@ fn order(app: &App, seen: &Observation) -> String {
             "Rolling back comes first: 4, then p. Deleting now makes new pods in the same wrong place, or ends their jobs."
         }
         (GateState::Closed { next, .. }, _) => {
+            let next = keymap::with_keys(next);
             return format!("ORDER  The gate opens by itself, then p plans the deletion. Until then: {next}");
         }
         (GateState::Open(_), RunningOnes::Left) => {
