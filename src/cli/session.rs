@@ -72,6 +72,7 @@ fn connect_options(global: &Global, context: Option<&str>) -> ConnectOptions {
         impersonate_user: global.as_user.clone(),
         impersonate_groups: global.as_group.clone(),
         request_timeout: global.request_timeout,
+        provided: None,
     }
 }
 

@@ -20,6 +20,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 
 use super::token::{SignIn, Token};
+use super::provided::Provided;
 use super::{errors, exec, kubeconfig, objects, proxy};
 use crate::model::text::sanitize_line;
 use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, sha256_hex};
@@ -40,6 +41,8 @@ pub struct ConnectOptions {
     pub impersonate_groups: Vec<String>,
     /// For each call that is no watch.
     pub request_timeout: Duration,
+    /// In place of a kubeconfig.
+    pub provided: Option<Provided>,
 }
 
 impl Default for ConnectOptions {
@@ -50,6 +53,7 @@ impl Default for ConnectOptions {
             impersonate_user: None,
             impersonate_groups: Vec::new(),
             request_timeout: Duration::from_secs(10),
+            provided: None,
         }
     }
 }
@@ -80,6 +84,18 @@ impl std::fmt::Debug for Cluster {
 ///
 /// Errors are of kind `Usage` (kubeconfig), `Refused` (a redirecting environment) or `Unauthenticated` (exec plugin).
 pub async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure> {
+    if let Some(provided) = &options.provided {
+        let chosen = provided.choose(options.context.as_deref())?;
+        let inner = Inner {
+            context: chosen.context.clone(),
+            server: chosen.server.clone(),
+            ca: String::new(),
+            namespace: chosen.namespace.clone(),
+            client: chosen.client.clone(),
+            timeout: options.request_timeout,
+        };
+        return Ok(Cluster { alias: Alias::service(), inner: Arc::new(inner) });
+    }
     kubeconfig::refuse_redirects(|name| std::env::var_os(name))?;
     let loaded = kubeconfig::load(options.kubeconfig.as_deref(), |name| std::env::var_os(name))?;
     let context = kubeconfig::choose(&loaded, options.context.as_deref())?;
@@ -129,6 +145,9 @@ pub struct OtherContext {
 /// # Errors
 /// As of [`connect`]: the kubeconfig cannot be used.
 pub fn other_contexts(options: &ConnectOptions, server: &str) -> Result<Vec<OtherContext>, Failure> {
+    if let Some(provided) = &options.provided {
+        return Ok(provided.others(server));
+    }
     let loaded = kubeconfig::load(options.kubeconfig.as_deref(), |name| std::env::var_os(name))?;
     let mut found: Vec<OtherContext> = Vec::new();
     for named in &loaded.config.contexts {
