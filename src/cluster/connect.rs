@@ -20,7 +20,6 @@ use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 
 use super::token::{SignIn, Token};
-use super::provided::Provided;
 use super::{errors, exec, kubeconfig, objects, proxy};
 use crate::model::text::sanitize_line;
 use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, sha256_hex};
@@ -41,8 +40,6 @@ pub struct ConnectOptions {
     pub impersonate_groups: Vec<String>,
     /// For each call that is no watch.
     pub request_timeout: Duration,
-    /// In place of a kubeconfig.
-    pub provided: Option<Provided>,
 }
 
 impl Default for ConnectOptions {
@@ -53,7 +50,6 @@ impl Default for ConnectOptions {
             impersonate_user: None,
             impersonate_groups: Vec::new(),
             request_timeout: Duration::from_secs(10),
-            provided: None,
         }
     }
 }
@@ -83,19 +79,7 @@ impl std::fmt::Debug for Cluster {
 /// Makes a client for the context; nothing is sent yet (but an exec plugin runs here).
 ///
 /// Errors are of kind `Usage` (kubeconfig), `Refused` (a redirecting environment) or `Unauthenticated` (exec plugin).
-pub async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure> {
-    if let Some(provided) = &options.provided {
-        let chosen = provided.choose(options.context.as_deref())?;
-        let inner = Inner {
-            context: chosen.context.clone(),
-            server: chosen.server.clone(),
-            ca: String::new(),
-            namespace: chosen.namespace.clone(),
-            client: chosen.client.clone(),
-            timeout: options.request_timeout,
-        };
-        return Ok(Cluster { alias: Alias::service(), inner: Arc::new(inner) });
-    }
+pub(super) async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure> {
     kubeconfig::refuse_redirects(|name| std::env::var_os(name))?;
     let loaded = kubeconfig::load(options.kubeconfig.as_deref(), |name| std::env::var_os(name))?;
     let context = kubeconfig::choose(&loaded, options.context.as_deref())?;
@@ -144,10 +128,7 @@ pub struct OtherContext {
 ///
 /// # Errors
 /// As of [`connect`]: the kubeconfig cannot be used.
-pub fn other_contexts(options: &ConnectOptions, server: &str) -> Result<Vec<OtherContext>, Failure> {
-    if let Some(provided) = &options.provided {
-        return Ok(provided.others(server));
-    }
+pub(super) fn other_contexts(options: &ConnectOptions, server: &str) -> Result<Vec<OtherContext>, Failure> {
     let loaded = kubeconfig::load(options.kubeconfig.as_deref(), |name| std::env::var_os(name))?;
     let mut found: Vec<OtherContext> = Vec::new();
     for named in &loaded.config.contexts {
@@ -210,18 +191,25 @@ async fn sign_in(config: &mut Config) -> Result<Option<Arc<Token>>, Failure> {
     }
 }
 
-#[cfg(test)]
-impl Cluster {
-    /// A cluster behind a client of the test's own making.
-    pub(super) fn over(client: Client, server: &str, timeout: Duration) -> Cluster {
-        let (context, namespace) = ("test".to_owned(), "default".to_owned());
-        let (server, ca) = (server.to_owned(), String::new());
-        let inner = Arc::new(Inner { context, server, ca, namespace, client, timeout });
-        Cluster { alias: Alias::service(), inner }
-    }
+/// How a cluster that no kubeconfig names is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pub context: String,
+    /// URL, which nothing connects to.
+    pub server: String,
+    pub namespace: String,
+    /// For each call that is no watch.
+    pub request_timeout: Duration,
 }
 
 impl Cluster {
+    /// A cluster behind a client that was made elsewhere, such as one of a simulated server.
+    pub fn over(client: Client, made: Made) -> Cluster {
+        let Made { context, server, namespace, request_timeout: timeout } = made;
+        let inner = Arc::new(Inner { context, server, ca: String::new(), namespace, client, timeout });
+        Cluster { alias: Alias::service(), inner }
+    }
+
     /// Its key in snapshots: Prow's name of this cluster, or the context's.
     pub fn alias(&self) -> &Alias {
         &self.alias
@@ -281,21 +269,10 @@ impl Cluster {
 
     /// Says which server cannot be reached.
     pub(crate) fn at_server(&self, failure: Failure) -> Failure {
-        match failure.kind {
-            FailureKind::Unreachable => failure.cause(format!("server {} (context {})", self.server(), self.context())),
-            FailureKind::Usage
-            | FailureKind::Tool
-            | FailureKind::Refused
-            | FailureKind::Forbidden
-            | FailureKind::Unauthenticated
-            | FailureKind::NotFound
-            | FailureKind::Conflict
-            | FailureKind::Throttled
-            | FailureKind::Rejected
-            | FailureKind::Server
-            | FailureKind::Interrupted
-            | FailureKind::Partial => failure,
+        if failure.kind != FailureKind::Unreachable {
+            return failure;
         }
+        failure.cause(format!("server {} (context {})", self.server(), self.context()))
     }
 
     /// What makes this cluster itself: read from the server each time. Of kind `Forbidden` where this user may not

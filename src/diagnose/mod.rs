@@ -36,7 +36,8 @@ pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use stray_pods::{context_of, finalizer_owner};
 pub use strays::{
-    Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, strays,
+    Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, git_pod_namespace,
+    strays,
 };
 pub use verify::{VerifyState, verify};
 pub use versions::{role_image, role_tag};

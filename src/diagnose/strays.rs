@@ -302,7 +302,7 @@ fn pod_namespace(snapshot: &Snapshot) -> Result<&str, UnknownPlace> {
 }
 
 /// `pod_namespace` as git's head asks for it, where that can be read.
-pub(super) fn git_pod_namespace(snapshot: &Snapshot) -> Option<String> {
+pub fn git_pod_namespace(snapshot: &Snapshot) -> Option<String> {
     let from: &Key = &snapshot.prow.seen()?.from;
     let key = snapshot
         .service

@@ -17,7 +17,8 @@ use super::owner::{Message, Place};
 use super::raw::{Contact, Raw};
 use super::wanted::{JobsWanted, wanted_of_jobs};
 use super::watched::Watched;
-use crate::cluster::{Cluster, ConnectOptions, connect, other_contexts};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, Contexts};
 use crate::model::{
     Alias, AliasPlace, AliasProof, ClusterStanding, ClusterView, Failure, FailureKind, ProwSettings, Source,
 };
@@ -30,8 +31,8 @@ const AT_ONCE: usize = 4;
 /// How to reach other clusters.
 #[derive(Debug, Clone, Default)]
 pub struct BuildContexts {
-    /// As for the service cluster; the context is set for each.
-    pub options: ConnectOptions,
+    /// Where the service cluster is, too.
+    pub contexts: Contexts,
     /// `--build-context`. Where there are any, no other context is looked into.
     pub given: Vec<(Alias, String)>,
 }
@@ -56,6 +57,7 @@ struct Context {
 pub struct Builds {
     with: BuildContexts,
     service: Names,
+    clock: Clock,
     contexts: BTreeMap<String, Context>,
     /// Aliases that a person said are the service cluster's.
     given_service: Vec<Alias>,
@@ -73,12 +75,14 @@ impl Builds {
     pub fn new(
         with: BuildContexts,
         service: Names,
+        clock: Clock,
         send: mpsc::UnboundedSender<Message>,
         refresh: Arc<Notify>,
     ) -> Builds {
         Builds {
             with,
             service,
+            clock,
             contexts: BTreeMap::new(),
             given_service: Vec::new(),
             has_begun: false,
@@ -125,9 +129,18 @@ impl Builds {
                     server: context.server.clone(),
                     asked: self.service.asked.clone(),
                 };
-                let beat = heartbeat::beat(cluster.clone(), place.clone(), self.send.clone(), self.refresh.clone());
+                let beat = heartbeat::beat(
+                    cluster.clone(),
+                    place.clone(),
+                    self.clock.clone(),
+                    self.send.clone(),
+                    self.refresh.clone(),
+                );
                 let beat = tasks.spawn(beat);
-                State::Watching(Box::new(Watched::new(place, cluster, names, self.send.clone())), beat)
+                State::Watching(
+                    Box::new(Watched::new(place, cluster, names, self.clock.clone(), self.send.clone())),
+                    beat,
+                )
             }
         };
     }
@@ -173,11 +186,8 @@ impl Builds {
     /// What a person named.
     fn begin(&mut self, tasks: &mut JoinSet<()>) {
         self.given_service.clear();
-        let others = if self.with.given.is_empty() {
-            Vec::new()
-        } else {
-            other_contexts(&self.with.options, "").unwrap_or_default()
-        };
+        let others =
+            if self.with.given.is_empty() { Vec::new() } else { self.with.contexts.others("").unwrap_or_default() };
         for (alias, name) in self.with.given.clone() {
             let server = others.iter().find(|other| other.context == name).map(|other| other.server.clone());
             if name == self.service.context || server.as_ref() == Some(&self.service.server) {
@@ -196,12 +206,12 @@ impl Builds {
     fn connect(&mut self, name: &str, key: Alias, server: String, given: Vec<Alias>, tasks: &mut JoinSet<()>) {
         let context = Context { key, server, given, is_tied: false, state: State::Connecting };
         self.contexts.insert(name.to_owned(), context);
-        let options = ConnectOptions { context: Some(name.to_owned()), ..self.with.options.clone() };
         let (send, connecting, name) = (self.send.clone(), self.connecting.clone(), name.to_owned());
+        let contexts = self.with.contexts.clone();
         tasks.spawn(async move {
             // The semaphore is never closed.
             let _permit = connecting.acquire().await;
-            let outcome = connect(&options).await;
+            let outcome = contexts.connect_to(&name).await;
             drop(send.send(Message::Connected(name, Box::new(outcome))));
         });
     }
@@ -218,7 +228,7 @@ impl Builds {
         }
         self.has_looked_around = true;
         // What is wrong with the kubeconfig was said when the service cluster was connected to.
-        let others = other_contexts(&self.with.options, &self.service.server).unwrap_or_default();
+        let others = self.with.contexts.others(&self.service.server).unwrap_or_default();
         for other in others.into_iter().take(MOST_CONTEXTS) {
             if !self.contexts.contains_key(&other.context) {
                 let key = match other.context == self.service.alias.0 {

@@ -337,13 +337,15 @@ fn confirm(app: &mut App) -> Vec<Effect> {
     if app.confirmable().is_none() {
         return Vec::new();
     }
+    let newest = app.picture.newest().cloned();
+    let now = newest.as_ref().map(|seen| &*seen.diagnosis);
     let Planning::Ready(sheet) = &mut app.planning else { return Vec::new() };
     let DryRun::Answered(preview) = &sheet.dry_run else { return Vec::new() };
     if sheet.typed.trim().is_empty() {
         app.notice = Some("an empty Enter does nothing".to_owned());
         return Vec::new();
     }
-    match crate::repair::approve(&sheet.plan, preview, &Approval::Typed(sheet.typed.clone())) {
+    match crate::repair::approve(&sheet.plan, preview, now, &Approval::Typed(sheet.typed.clone())) {
         Ok(approved) => {
             running::begin(app, approved.plan().clone());
             // Where the server does not tell who we are, the journal says just that.
