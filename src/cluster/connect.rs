@@ -19,8 +19,8 @@ use kube::config::KubeConfigOptions;
 use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 
-use super::token::{SignIn, Token};
 use super::provided::Provided;
+use super::token::{SignIn, Token};
 use super::{errors, exec, kubeconfig, objects, proxy};
 use crate::model::text::sanitize_line;
 use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, sha256_hex};

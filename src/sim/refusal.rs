@@ -69,8 +69,7 @@ impl Refusal {
 
     pub fn conflict(key: &ObjectKey, why: &str) -> Refusal {
         let facts = key.resource.facts();
-        let message =
-            format!("Operation cannot be fulfilled on {} \"{}\": {why}", key.resource.qualified(), key.name);
+        let message = format!("Operation cannot be fulfilled on {} \"{}\": {why}", key.resource.qualified(), key.name);
         Refusal { code: 409, reason: "Conflict", message, details: details(&key.name, facts.group, facts.plural) }
     }
 
@@ -89,9 +88,8 @@ impl Refusal {
     }
 
     pub fn unsupported_media(accepted: &str) -> Refusal {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: {accepted}"
-        );
+        let message =
+            format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
         Refusal { code: 415, reason: "UnsupportedMediaType", message, details: json!({}) }
     }
 

@@ -42,7 +42,8 @@ async fn the_right_order(jobs: u32) {
     let simulation = program.simulation.clone();
     let all = simulation.look(strays);
     assert_eq!(all.len(), usize::try_from(jobs).unwrap());
-    let neighbours = simulation.look(|world| world.list(BUILD, Resource::Pod, "").len() - our_pods(world, BUILD, "").len());
+    let neighbours =
+        simulation.look(|world| world.list(BUILD, Resource::Pod, "").len() - our_pods(world, BUILD, "").len());
 
     let seen = program.look().await;
     let kinds = seen.kinds();
@@ -96,7 +97,9 @@ async fn the_right_order(jobs: u32) {
     assert!(changed.iter().all(|object| object.starts_with("cronjob")), "{changed:?}");
     simulation.look(|world| {
         let deployments = world.list(SERVICE, Resource::Deployment, "default");
-        assert!(deployments.iter().all(|object| !text(object, "/spec/template/spec/containers/0/image").ends_with(NEW_TAG)));
+        assert!(
+            deployments.iter().all(|object| !text(object, "/spec/template/spec/containers/0/image").ends_with(NEW_TAG))
+        );
     });
 }
 
@@ -117,8 +120,7 @@ async fn who_deletes_too_early_loses_jobs_or_gets_the_strays_again() {
     let doomed = simulation.look(strays);
     let seen = program.look().await;
     let gate = Override { id: OverrideId::Gate, reason: "a drill".to_owned() };
-    let request =
-        Request { include_running: true, overrides: vec![gate], ..Request::new(RepairId::DeleteStrays) };
+    let request = Request { include_running: true, overrides: vec![gate], ..Request::new(RepairId::DeleteStrays) };
     let early = seen.plan(&request).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     let summary = program.run(&early, &seen.clusters).await;
     assert_eq!(summary.done, doomed.len());

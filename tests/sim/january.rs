@@ -53,11 +53,8 @@ async fn a_kick_without_the_fix_only_crashes_again() {
     simulation.change(|world| {
         let names: Vec<String> = pods_of(world, "prow", "hook").into_iter().map(|(name, ..)| name).collect();
         for name in names {
-            let key = prow_breakglass::sim::object::ObjectKey::new(
-                prow_breakglass::sim::object::Resource::Pod,
-                "prow",
-                name,
-            );
+            let key =
+                prow_breakglass::sim::object::ObjectKey::new(prow_breakglass::sim::object::Resource::Pod, "prow", name);
             let by = prow_breakglass::sim::store::write::By::new("kubectl", world.now());
             let cluster = world.clusters.get_mut(crate::worlds::SERVICE).unwrap();
             cluster.store.delete(&key, &Default::default(), &by).unwrap();

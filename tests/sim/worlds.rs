@@ -30,7 +30,7 @@ fn minutes(minutes: i64) -> SignedDuration {
 
 fn commit(name: &str, message: &str, files: &[(&str, &str)]) -> Commit {
     let files = files.iter().map(|(path, text)| ((*path).to_owned(), Some(text.as_bytes().to_vec()))).collect();
-    Commit { name: name.to_owned(), message: message.to_owned(), author: "Cole Wagner".to_owned(), at: None, files }
+    Commit { name: name.to_owned(), message: message.to_owned(), author: "Cole Wagner".to_owned(), files }
 }
 
 fn bump(name: &str, message: &str, tag: &str) -> Commit {
@@ -207,10 +207,7 @@ pub fn before_january(now: Timestamp) -> World {
         commit(
             "refactor",
             "Refactor the AWS credential presets to a common label",
-            &[
-                (AWS_PRESETS, config!("aws-presets-refactored.yaml")),
-                (AWS_JOBS, config!("aws-jobs-refactored.yaml")),
-            ],
+            &[(AWS_PRESETS, config!("aws-presets-refactored.yaml")), (AWS_JOBS, config!("aws-jobs-refactored.yaml"))],
         ),
         commit("revert", "Revert the AWS jobs to their old preset label", &[(AWS_JOBS, config!("aws-jobs.yaml"))]),
         commit(

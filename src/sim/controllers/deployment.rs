@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::agenda::Item;
-use super::super::object::{
-    ObjectKey, Resource, annotation, condition, created, name, number, stamp, text, time, uid,
-};
+use super::super::object::{ObjectKey, Resource, annotation, condition, created, name, number, stamp, text, time, uid};
 use super::super::store::write::{By, DeleteOptions};
 use super::super::world::World;
 use super::{MANAGER, collect};

@@ -15,10 +15,17 @@ pub enum Target {
     /// `/api`
     CoreVersions,
     /// `/api/v1`, `/apis/GROUP/v1`
-    Resources { group: String },
+    Resources {
+        group: String,
+    },
     AccessReview,
     SelfReview,
-    Objects { resource: Resource, namespace: String, name: String, subresource: String },
+    Objects {
+        resource: Resource,
+        namespace: String,
+        name: String,
+        subresource: String,
+    },
 }
 
 #[derive(Debug, Clone)]

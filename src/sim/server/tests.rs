@@ -33,7 +33,8 @@ fn maps(simulation: &Simulation) -> Api<ConfigMap> {
 }
 
 fn map(name: &str, value: &str) -> ConfigMap {
-    let mut map = ConfigMap { data: Some(BTreeMap::from([("k".to_owned(), value.to_owned())])), ..ConfigMap::default() };
+    let mut map =
+        ConfigMap { data: Some(BTreeMap::from([("k".to_owned(), value.to_owned())])), ..ConfigMap::default() };
     map.metadata.name = Some(name.to_owned());
     map
 }
@@ -266,7 +267,10 @@ async fn what_is_denied_is_said_in_the_server_s_words() {
     let refused = refusal(pods.list(&ListParams::default()).await);
     assert_eq!(
         (refused.code, refused.message.as_str()),
-        (403, "pods is forbidden: User \"oncall\" cannot list resource \"pods\" in API group \"\" in the namespace \"prow\"")
+        (
+            403,
+            "pods is forbidden: User \"oncall\" cannot list resource \"pods\" in API group \"\" in the namespace \"prow\""
+        )
     );
     let all: Api<Pod> = Api::all(client.clone());
     assert!(refusal(all.list(&ListParams::default()).await).message.ends_with("at the cluster scope"));

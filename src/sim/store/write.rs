@@ -144,7 +144,8 @@ impl Store {
         let before = self.get(key).cloned().ok_or_else(|| Refusal::not_found(key))?;
         let asked = |field: &str| text(&after, &format!("/metadata/{field}")).to_owned();
         if asked("name") != key.name {
-            let names = format!("the name of the object ({}) does not match the name on the URL ({})", asked("name"), key.name);
+            let names =
+                format!("the name of the object ({}) does not match the name on the URL ({})", asked("name"), key.name);
             return Err(Refusal::bad_request(names));
         }
         let uid = asked("uid");
