@@ -97,6 +97,10 @@ async fn preconditions_of_a_put_are_kept() {
     assert_eq!(refusal(maps.replace("config", &PostParams::default(), &next).await).code, 409);
     assert_eq!(refusal(maps.replace("gone", &PostParams::default(), &map("gone", "1")).await).code, 404);
     assert_eq!(refusal(maps.create(&PostParams::default(), &map("config", "1")).await).reason, "AlreadyExists");
+    let mut with_version = map("copy", "1");
+    with_version.metadata.resource_version = made.resource_version();
+    let refused = refusal(maps.create(&PostParams::default(), &with_version).await);
+    assert_eq!((refused.code, refused.reason.as_str()), (500, ""), "{refused:?}");
 }
 
 #[tokio::test]
@@ -132,13 +136,20 @@ async fn deletes_keep_their_preconditions_also_under_dry_run() {
     for dry_run in [true, false] {
         let other = refusal(pods.delete("p", &with(Some("another".to_owned()), None, dry_run)).await);
         assert_eq!(other.code, 409);
-        assert!(other.message.contains("The object might have been deleted and then recreated"), "{}", other.message);
+        assert!(
+            other.message.starts_with("Operation cannot be fulfilled on Pod \"p\": the UID in"),
+            "{}",
+            other.message
+        );
         assert_eq!(refusal(pods.delete("p", &with(made.uid(), Some("1".to_owned()), dry_run)).await).code, 409);
     }
     assert!(pods.delete("p", &with(made.uid(), None, true)).await.unwrap().is_left());
     assert!(pods.get("p").await.unwrap().metadata.deletion_timestamp.is_none());
     pods.delete("p", &with(made.uid(), None, false)).await.unwrap();
-    assert!(pods.get("p").await.unwrap().metadata.deletion_timestamp.is_some(), "a scheduled pod has its grace period");
+    let marked = pods.get("p").await.unwrap().metadata;
+    assert!(marked.deletion_timestamp.is_some(), "a scheduled pod has its grace period");
+    assert_eq!(marked.deletion_grace_period_seconds, Some(30));
+    assert!(marked.generation > made.metadata.generation);
     simulation.advance_by(jiff::SignedDuration::from_secs(5));
     assert!(pods.get_opt("p").await.unwrap().is_none());
 }
@@ -306,7 +317,36 @@ async fn versions_groups_and_unknown_paths() {
     assert!(groups.groups.iter().any(|group| group.name == "prow.k8s.io"));
     let served = client.list_api_group_resources("apps/v1").await.unwrap();
     assert!(served.resources.iter().any(|resource| resource.name == "deployments"));
-    let request = Request::get("/apis/nobody.io/v1/things").body(Vec::new()).unwrap();
-    let refused = refusal(client.request_text(request).await);
+    let ask = async |path: &str| {
+        let request = Request::get(path).body(Vec::new()).unwrap();
+        refusal(client.request_text(request).await)
+    };
+    let refused = ask("/api/v1/things").await;
     assert_eq!((refused.code, refused.message.as_str()), (404, "the server could not find the requested resource"));
+    let page = ask("/apis/nobody.io/v1/things").await;
+    assert_eq!((page.code, page.details.is_some()), (404, false), "a page, no Status: {page:?}");
+}
+
+#[tokio::test]
+async fn a_clock_that_runs_moves_the_world_and_can_be_paused() {
+    let simulation = simulation();
+    let world = simulation.look(World::clone);
+    let running = Simulation::start(world, Clock::Running { speed: 600.0 });
+    let pods: Api<Pod> = Api::namespaced(running.client(CONTEXT), "test-pods");
+    let list = pods.list(&ListParams::default()).await.unwrap();
+    let version = list.metadata.resource_version.unwrap();
+    let mut stream = pods.watch(&WatchParams::default(), &version).await.unwrap().boxed();
+    pods.create(&PostParams::default(), &pod("p")).await.unwrap();
+    // Nobody steps: it starts by itself, and those who watch are told.
+    loop {
+        let event = stream.next().await.unwrap().unwrap();
+        let WatchEvent::Modified(pod) = event else { continue };
+        if pod.status.and_then(|status| status.phase).as_deref() == Some("Running") {
+            break;
+        }
+    }
+    running.set_speed(0.0);
+    tokio::task::yield_now().await;
+    let paused = running.now();
+    assert!(paused > simulation.now());
 }
