@@ -19,6 +19,7 @@
 //! | [`prow`] | Prow's own rules, pure |
 //! | [`diagnose`] | Snapshot to findings, verdict and pulse; one file a detector |
 //! | [`repair`] | Snapshot and request to Plan or Refusal; one file a repair |
+//! | [`clock`] | the time that the program goes by |
 //! | [`cluster`] | the API server: connect, watch, read, classify errors, the one write gate |
 //! | [`git`] | revisions and files of the configuration repository |
 //! | [`observe`] | assembles Snapshots: sources, ages, heartbeats |
@@ -31,6 +32,7 @@
 //! `tests/rooms.rs` holds which room may import which.
 
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod diagnose;
 pub mod git;

@@ -11,22 +11,27 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         // Findings name the repairs that clear them; repairs are planned from findings: one layer in two folders.
         ("diagnose", vec!["model", "prow", "repair"]),
         ("repair", vec!["model", "prow", "diagnose"]),
+        ("clock", vec!["model"]),
         ("cluster", vec!["model"]),
         ("git", vec!["model"]),
         // It is the other side of the connection: it must not share what the program believes of servers.
-        ("sim", vec!["model", "prow"]),
-        ("observe", vec!["model", "prow", "cluster", "git"]),
+        ("sim", vec!["model", "prow", "clock"]),
+        ("observe", vec!["model", "prow", "clock", "cluster", "git"]),
         // A backup is the server's own JSON: the cluster room knows how to read it.
-        ("journal", vec!["model", "prow", "diagnose", "repair", "cluster"]),
-        ("run", vec!["model", "prow", "diagnose", "repair", "journal", "cluster"]),
+        ("journal", vec!["model", "prow", "diagnose", "repair", "clock", "cluster"]),
+        ("run", vec!["model", "prow", "diagnose", "repair", "journal", "clock", "cluster"]),
         ("present", vec!["model", "prow", "diagnose", "repair", "journal"]),
         (
             "cli",
             vec![
-                "model", "prow", "diagnose", "repair", "journal", "run", "cluster", "git", "observe", "present", "tui",
+                "model", "prow", "diagnose", "repair", "journal", "run", "clock", "cluster", "git", "observe",
+                "present", "tui",
             ],
         ),
-        ("tui", vec!["model", "prow", "diagnose", "repair", "journal", "run", "cluster", "observe", "present"]),
+        (
+            "tui",
+            vec!["model", "prow", "diagnose", "repair", "journal", "run", "clock", "cluster", "observe", "present"],
+        ),
     ])
 }
 

@@ -117,6 +117,7 @@ mod tests {
 
     use super::*;
     use crate::cli::testing::{self, MAP};
+    use crate::clock::Clock;
     use crate::cluster::fake::{FakeServer, Fault};
     use crate::diagnose::diagnose;
     use crate::journal::{Guard, Mode, Record};
@@ -129,6 +130,7 @@ mod tests {
             namespaces: Vec::new(),
             desired: DesiredOptions::default(),
             service_alias: Alias::service(),
+            clock: Clock::Wall,
             builds: crate::observe::BuildContexts::default(),
         };
         Observer::start(server.cluster(), Err(Failure::new(FailureKind::Usage, "no repository")), options)

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use etcetera::AppStrategy as _;
 
-use crate::cluster::{Cluster, ConnectOptions, connect};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, ConnectOptions, Contexts};
 use crate::diagnose::{Diagnosis, diagnose};
 use crate::git::Repository;
 use crate::journal::Journal;
@@ -62,17 +63,24 @@ fn patience(global: &Global) -> Duration {
 
 /// Connects to a context; nothing is sent yet.
 pub async fn connect_to(global: &Global, context: Option<&str>) -> Result<Cluster, Failure> {
-    connect(&connect_options(global, context)).await
+    let contexts = contexts(global);
+    match context {
+        Some(context) => contexts.connect_to(context).await,
+        None => contexts.connect_current().await,
+    }
 }
 
-fn connect_options(global: &Global, context: Option<&str>) -> ConnectOptions {
+fn contexts(global: &Global) -> Contexts {
+    Contexts::Kubeconfig(connect_options(global))
+}
+
+fn connect_options(global: &Global) -> ConnectOptions {
     ConnectOptions {
         kubeconfig: global.kubeconfig.clone(),
-        context: context.map(str::to_owned),
+        context: global.context.clone(),
         impersonate_user: global.as_user.clone(),
         impersonate_groups: global.as_group.clone(),
         request_timeout: global.request_timeout,
-        provided: None,
     }
 }
 
@@ -94,7 +102,8 @@ pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
         // What is deployed, and which files it reads, is found out from the cluster.
         desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
         service_alias: Alias::service(),
-        builds: BuildContexts { options: connect_options(global, None), given: global.build_context.clone() },
+        clock: Clock::Wall,
+        builds: BuildContexts { contexts: contexts(global), given: global.build_context.clone() },
     };
     Observer::start(cluster, repository, options)
 }

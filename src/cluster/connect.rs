@@ -19,11 +19,10 @@ use kube::config::KubeConfigOptions;
 use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 
-use super::provided::Provided;
 use super::token::{SignIn, Token};
 use super::{errors, exec, kubeconfig, objects, proxy};
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, sha256_hex};
+use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, Timestamp, sha256_hex};
 
 /// A connection that takes longer than this to open is given up.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -41,8 +40,6 @@ pub struct ConnectOptions {
     pub impersonate_groups: Vec<String>,
     /// For each call that is no watch.
     pub request_timeout: Duration,
-    /// In place of a kubeconfig.
-    pub provided: Option<Provided>,
 }
 
 impl Default for ConnectOptions {
@@ -53,7 +50,6 @@ impl Default for ConnectOptions {
             impersonate_user: None,
             impersonate_groups: Vec::new(),
             request_timeout: Duration::from_secs(10),
-            provided: None,
         }
     }
 }
@@ -83,19 +79,7 @@ impl std::fmt::Debug for Cluster {
 /// Makes a client for the context; nothing is sent yet (but an exec plugin runs here).
 ///
 /// Errors are of kind `Usage` (kubeconfig), `Refused` (a redirecting environment) or `Unauthenticated` (exec plugin).
-pub async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure> {
-    if let Some(provided) = &options.provided {
-        let chosen = provided.choose(options.context.as_deref())?;
-        let inner = Inner {
-            context: chosen.context.clone(),
-            server: chosen.server.clone(),
-            ca: String::new(),
-            namespace: chosen.namespace.clone(),
-            client: chosen.client.clone(),
-            timeout: options.request_timeout,
-        };
-        return Ok(Cluster { alias: Alias::service(), inner: Arc::new(inner) });
-    }
+pub(super) async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure> {
     kubeconfig::refuse_redirects(|name| std::env::var_os(name))?;
     let loaded = kubeconfig::load(options.kubeconfig.as_deref(), |name| std::env::var_os(name))?;
     let context = kubeconfig::choose(&loaded, options.context.as_deref())?;
@@ -144,10 +128,7 @@ pub struct OtherContext {
 ///
 /// # Errors
 /// As of [`connect`]: the kubeconfig cannot be used.
-pub fn other_contexts(options: &ConnectOptions, server: &str) -> Result<Vec<OtherContext>, Failure> {
-    if let Some(provided) = &options.provided {
-        return Ok(provided.others(server));
-    }
+pub(super) fn other_contexts(options: &ConnectOptions, server: &str) -> Result<Vec<OtherContext>, Failure> {
     let loaded = kubeconfig::load(options.kubeconfig.as_deref(), |name| std::env::var_os(name))?;
     let mut found: Vec<OtherContext> = Vec::new();
     for named in &loaded.config.contexts {
@@ -210,18 +191,25 @@ async fn sign_in(config: &mut Config) -> Result<Option<Arc<Token>>, Failure> {
     }
 }
 
-#[cfg(test)]
-impl Cluster {
-    /// A cluster behind a client of the test's own making.
-    pub(super) fn over(client: Client, server: &str, timeout: Duration) -> Cluster {
-        let (context, namespace) = ("test".to_owned(), "default".to_owned());
-        let (server, ca) = (server.to_owned(), String::new());
-        let inner = Arc::new(Inner { context, server, ca, namespace, client, timeout });
-        Cluster { alias: Alias::service(), inner }
-    }
+/// How a cluster that no kubeconfig names is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    pub context: String,
+    /// URL, which nothing connects to.
+    pub server: String,
+    pub namespace: String,
+    /// For each call that is no watch.
+    pub request_timeout: Duration,
 }
 
 impl Cluster {
+    /// A cluster behind a client that was made elsewhere, such as one of a simulated server.
+    pub fn over(client: Client, made: Made) -> Cluster {
+        let Made { context, server, namespace, request_timeout: timeout } = made;
+        let inner = Arc::new(Inner { context, server, ca: String::new(), namespace, client, timeout });
+        Cluster { alias: Alias::service(), inner }
+    }
+
     /// Its key in snapshots: Prow's name of this cluster, or the context's.
     pub fn alias(&self) -> &Alias {
         &self.alias
@@ -281,21 +269,10 @@ impl Cluster {
 
     /// Says which server cannot be reached.
     pub(crate) fn at_server(&self, failure: Failure) -> Failure {
-        match failure.kind {
-            FailureKind::Unreachable => failure.cause(format!("server {} (context {})", self.server(), self.context())),
-            FailureKind::Usage
-            | FailureKind::Tool
-            | FailureKind::Refused
-            | FailureKind::Forbidden
-            | FailureKind::Unauthenticated
-            | FailureKind::NotFound
-            | FailureKind::Conflict
-            | FailureKind::Throttled
-            | FailureKind::Rejected
-            | FailureKind::Server
-            | FailureKind::Interrupted
-            | FailureKind::Partial => failure,
+        if failure.kind != FailureKind::Unreachable {
+            return failure;
         }
+        failure.cause(format!("server {} (context {})", self.server(), self.context()))
     }
 
     /// What makes this cluster itself: read from the server each time. Of kind `Forbidden` where this user may not
@@ -382,6 +359,17 @@ impl Cluster {
         Ok(sanitize_line(&info.git_version))
     }
 
+    /// What time it is for the server; `None` where its answer does not tell.
+    pub async fn time(&self) -> Result<Option<Timestamp>, Failure> {
+        let request = http::Request::get("/version").body(kube::client::Body::empty());
+        let request = request.map_err(|error| {
+            Failure::new(FailureKind::Tool, "the request could not be built").cause(error.to_string())
+        })?;
+        let answer = self.call("read the server's time", self.client().send(request)).await?;
+        let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        Ok(date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp()))
+    }
+
     /// Does the server answer? One cheap, consistent LIST. That this user may not list is an answer, too.
     pub async fn heartbeat(&self, within: Duration) -> Result<(), Failure> {
         let maps: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(self.client(), &self.inner.namespace);
@@ -390,5 +378,33 @@ impl Cluster {
             Err(failure) if failure.kind == FailureKind::Forbidden => Ok(()),
             Err(failure) => Err(failure),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::cluster::fake::cluster_over;
+
+    #[tokio::test]
+    async fn the_server_tells_its_time_or_does_not() {
+        let told = async |date: Option<&'static str>| {
+            let service = tower::service_fn(move |_: http::Request<Body>| {
+                let answer = Response::builder();
+                let answer = match date {
+                    Some(date) => answer.header(http::header::DATE, date),
+                    None => answer,
+                };
+                std::future::ready(answer.body(Body::empty()))
+            });
+            cluster_over(Client::new(service, "default")).time().await
+        };
+        let expected = "2019-02-05T17:27:42Z".parse().ok();
+        assert_eq!(told(Some("Tue, 05 Feb 2019 17:27:42 GMT")).await.expect("an answer"), expected);
+        assert_eq!(told(Some("yesterday")).await.expect("an answer"), None);
+        assert_eq!(told(None).await.expect("an answer"), None);
     }
 }

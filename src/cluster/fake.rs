@@ -13,7 +13,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::Cluster;
+use super::{Cluster, Made};
 use crate::model::{Alias, ClusterIdentity};
 
 /// What happens to one request.
@@ -44,6 +44,17 @@ pub struct Seen {
     pub audit_id: Option<String>,
     /// True where the server changed something for it.
     pub applied: bool,
+}
+
+/// A cluster behind a test's own client.
+pub fn cluster_over(client: Client) -> Cluster {
+    let made = Made {
+        context: "test".to_owned(),
+        server: "https://fake".to_owned(),
+        namespace: "default".to_owned(),
+        request_timeout: Duration::from_secs(5),
+    };
+    Cluster::over(client, made)
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +99,7 @@ impl FakeServer {
             let server = server.clone();
             async move { server.handle(request).await }
         });
-        Cluster::over(Client::new(service, "default"), "https://fake", Duration::from_secs(5))
+        cluster_over(Client::new(service, "default"))
     }
 
     pub fn identity(&self) -> ClusterIdentity {
@@ -125,7 +136,7 @@ impl FakeServer {
 
     /// A pod of a job: its resourceVersion is given.
     pub fn put_job_pod(&self, path: &str, uid: &str, phase: &str) -> String {
-        let labels = json!({"created-by-prow": "true"});
+        let labels = json!({"created-by-prow": "true", "prow.k8s.io/id": path.rsplit('/').next()});
         let pod = json!({"metadata": {"uid": uid, "labels": labels}, "status": {"phase": phase}});
         self.world().store(path, "Pod", pod, "plank")
     }
@@ -283,7 +294,7 @@ impl World {
         (200, now)
     }
 
-    fn store(&mut self, path: &str, kind: &str, mut object: Value, manager: &str) -> String {
+    pub fn store(&mut self, path: &str, kind: &str, mut object: Value, manager: &str) -> String {
         self.version += 1;
         let mut parts = path.rsplit('/');
         let (name, namespace) = (parts.next().unwrap(), parts.nth(1).unwrap());

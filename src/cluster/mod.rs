@@ -2,7 +2,6 @@
 //!
 //! - [`connect`]: a kubeconfig context to a [`Cluster`], and the reads that need no watch
 //! - `kubeconfig`, `exec`, `proxy`: which file and context, with which credentials, by which way; `token`: kept fresh
-//! - `provided`: contexts that are in no kubeconfig
 //! - [`watch`]: lists that keep themselves up to date
 //! - [`logs`]: the end of a container's log
 //! - [`job_pods`]: pods of jobs, in a small struct of our own
@@ -15,6 +14,7 @@
 //! `objects`, an `impl Listed` in `watch`.
 
 pub mod connect;
+mod contexts;
 pub mod errors;
 mod exec;
 pub mod gate;
@@ -24,15 +24,14 @@ pub mod live;
 pub mod logs;
 pub mod objects;
 mod pods;
-mod provided;
 mod proxy;
 mod request;
 mod runs;
 mod token;
 pub mod watch;
 
-pub use connect::{Cluster, ConnectOptions, connect, other_contexts};
-pub use provided::{Provided, ProvidedContext};
+pub use connect::{Cluster, ConnectOptions, Made};
+pub use contexts::Contexts;
 pub use runs::JobRow;
 
 #[cfg(test)]

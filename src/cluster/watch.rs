@@ -269,7 +269,7 @@ mod tests {
             };
             std::future::ready(answer)
         });
-        Cluster::over(Client::new(service, "default"), "https://fake", Duration::from_secs(5))
+        super::super::fake::cluster_over(Client::new(service, "default"))
     }
 
     #[tokio::test]

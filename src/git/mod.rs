@@ -1,37 +1,42 @@
 //! Revisions and files of the configuration repository. The only room that runs `git`.
 //!
-//! Nothing here fetches, writes, asks for a password, takes a lock or runs what a repository configures (hooks,
-//! pagers, filters, external diffs). Bare repositories, work trees and shallow clones are fine.
+//! Nothing here fetches, writes to a repository on disk, asks for a password, takes a lock or runs what a repository
+//! configures (hooks, pagers, filters, external diffs). Bare repositories, work trees and shallow clones are fine.
 //!
+//! - `checkout`: a repository on disk
+//! - `history`: one in memory, for the drills: it needs neither git nor a file
 //! - `command`: one call of git, its environment and time limit
 //! - `parse`: what git prints
 //!
-//! To extend: add a method to [`Repository`]; output goes through `-z` formats, paths and revisions after
-//! `--end-of-options` or `--`.
+//! To extend: add a method to [`Repository`] and to both kinds; git's output goes through `-z` formats, paths and revisions
+//! after `--end-of-options` or `--`.
 
+mod checkout;
 mod command;
+mod history;
 mod parse;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-
-use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind, Revision, Timestamp};
-use command::{Git, GitError};
+use checkout::Checkout;
+pub use history::{History, NewCommit};
 pub use parse::{Change, Commit, EntryKind, Tree, TreeEntry};
 
-/// A blob larger than this is not configuration.
-const LARGEST_BLOB: u64 = 64 * 1024 * 1024;
-
-/// A repository that has commits.
+/// A repository that has commits. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Repository {
-    /// As the person gave it.
-    path: PathBuf,
-    git: Git,
-    /// `None` for a bare repository.
-    worktree: Option<PathBuf>,
+pub struct Repository(Kind);
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Disk(Checkout),
+    Memory(History),
+}
+
+impl From<History> for Repository {
+    fn from(history: History) -> Self {
+        Repository(Kind::Memory(history))
+    }
 }
 
 impl Repository {
@@ -40,37 +45,7 @@ impl Repository {
     /// # Errors
     /// The path is missing or no git repository, it has no commits, or git is not installed.
     pub async fn open(path: &Path) -> Result<Self, Failure> {
-        let shown = sanitize_line(&path.display().to_string());
-        let folder = tokio::fs::metadata(path).await.map_err(|error| {
-            Failure::new(FailureKind::Usage, format!("no configuration repository at {shown}"))
-                .cause(error.to_string())
-                .hint("give the path of a checkout with --repo PATH")
-        })?;
-        if !folder.is_dir() {
-            return Err(Failure::new(FailureKind::Usage, format!("{shown} is not a folder"))
-                .hint("give the path of a checkout with --repo PATH"));
-        }
-        let git = Git::at(path);
-        let bare =
-            git.text(&["rev-parse", "--is-bare-repository"]).await.map_err(|error| not_opened(&shown, &error))?;
-        // git answers `false` inside of a `.git` folder too, which has no work tree either.
-        let worktree = match git.text(&["rev-parse", "--show-toplevel"]).await {
-            Ok(root) if bare == "false" && !root.is_empty() => Some(PathBuf::from(root)),
-            Ok(_) | Err(_) => None,
-        };
-        let root = worktree.clone().unwrap_or_else(|| path.to_owned());
-        let repository = Repository { path: path.to_owned(), git: Git::at(&root), worktree };
-        match repository.git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await {
-            Ok(_) => Ok(repository),
-            Err(GitError::Exit { .. }) => Err(Failure::new(FailureKind::Usage, format!("{shown} has no commits"))
-                .cause("HEAD does not lead to a commit")
-                .hint("is the clone complete? `git fetch` and check out a branch, or give another with --repo PATH")),
-            Err(error) => Err(failed("read HEAD", &error)),
-        }
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
+        Checkout::open(path).await.map(|checkout| Repository(Kind::Disk(checkout)))
     }
 
     /// The upstream's name and head; `HEAD` where the branch has no upstream.
@@ -78,13 +53,10 @@ impl Repository {
     /// # Errors
     /// git fails.
     pub async fn upstream(&self) -> Result<(String, Revision), Failure> {
-        let name = self.git.text(&["rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}"]).await;
-        if let Ok(name) = name
-            && let Ok(revision) = self.resolve(&name).await
-        {
-            return Ok((sanitize_line(&name), revision));
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.upstream().await,
+            Kind::Memory(history) => history.upstream(),
         }
-        Ok(("HEAD".to_owned(), self.resolve("HEAD").await?))
     }
 
     /// The commit that a person's words mean.
@@ -92,23 +64,10 @@ impl Repository {
     /// # Errors
     /// There is no such commit, or git fails.
     pub async fn resolve(&self, revision: &str) -> Result<Revision, Failure> {
-        let shown = sanitize_line(revision);
-        let unknown = || {
-            Failure::new(FailureKind::Usage, format!("no revision `{shown}` in {}", self.shown()))
-                .hint("a branch, tag or hash of this checkout; nothing is fetched unasked, so `git fetch` first")
-        };
-        // Never an option, whatever git makes of `--end-of-options`.
-        if revision.is_empty() || revision.starts_with('-') || revision.contains(char::is_control) {
-            return Err(unknown());
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.resolve(revision).await,
+            Kind::Memory(history) => history.resolve(revision),
         }
-        let commit = format!("{revision}^{{commit}}");
-        let id = match self.git.text(&["rev-parse", "--verify", "--quiet", "--end-of-options", &commit]).await {
-            Ok(id) => id,
-            Err(GitError::Exit { .. }) => return Err(unknown()),
-            Err(error) => return Err(failed("resolve a revision", &error)),
-        };
-        let commits = self.read_log(&[&format!("{id}^!"), "--no-patch"], &[]).await?;
-        commits.into_iter().next().map(|commit| commit.revision).ok_or_else(unknown)
     }
 
     /// All files of a commit.
@@ -116,59 +75,21 @@ impl Repository {
     /// # Errors
     /// git fails.
     pub async fn tree(&self, revision: &Revision) -> Result<Tree, Failure> {
-        let out = self
-            .git
-            .bytes(&["ls-tree", "-r", "-z", "--full-tree", &revision.id])
-            .await
-            .map_err(|error| failed("list the files of a commit", &error))?;
-        Ok(parse::tree(&out))
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.tree(revision).await,
+            Kind::Memory(history) => history.tree(revision),
+        }
     }
 
-    /// Contents of blobs, in the order asked, with one process.
+    /// Contents of blobs, in the order asked.
     ///
     /// # Errors
     /// A blob is missing (a partial clone) or too large, or git fails.
     pub async fn blobs(&self, ids: &[String]) -> Result<Vec<Vec<u8>>, Failure> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.blobs(ids).await,
+            Kind::Memory(history) => history.blobs(ids),
         }
-        self.git.limited(self.read_blobs(ids)).await.map_err(|error| failed("read files of a commit", &error))?
-    }
-
-    async fn read_blobs(&self, ids: &[String]) -> Result<Result<Vec<Vec<u8>>, Failure>, GitError> {
-        let mut child = self.git.piped(&["cat-file", "--batch"])?;
-        let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(GitError::Broken("no pipe".to_owned()));
-        };
-        let asked: String = ids.iter().map(|id| format!("{id}\n")).collect();
-        let ask = async move {
-            // A child that ends early shows in what is read.
-            let _ = stdin.write_all(asked.as_bytes()).await;
-        };
-        let answer = async {
-            let mut out = BufReader::new(stdout);
-            let mut blobs = Vec::with_capacity(ids.len());
-            for id in ids {
-                let mut header = String::new();
-                out.read_line(&mut header).await.map_err(GitError::broken)?;
-                let Some(size) = parse::blob_size(&header) else {
-                    return Ok(Err(missing_blob(id)));
-                };
-                if size > LARGEST_BLOB {
-                    return Ok(Err(Failure::new(
-                        FailureKind::Tool,
-                        format!("file {id} of the repository has {size} bytes, which is no configuration"),
-                    )));
-                }
-                let mut content = Vec::new();
-                (&mut out).take(size).read_to_end(&mut content).await.map_err(GitError::broken)?;
-                out.read_u8().await.map_err(GitError::broken)?;
-                blobs.push(content);
-            }
-            Ok(Ok(blobs))
-        };
-        let ((), answer) = tokio::join!(ask, answer);
-        answer
     }
 
     /// Commits on the first-parent line from `from` on that changed one of `paths` (files or folders; all where empty),
@@ -177,8 +98,10 @@ impl Repository {
     /// # Errors
     /// git fails.
     pub async fn log(&self, from: &Revision, paths: &[String], limit: usize) -> Result<Vec<Commit>, Failure> {
-        let limit = format!("--max-count={limit}");
-        self.read_log(&["--raw", "--first-parent", "--diff-merges=first-parent", &limit, &from.id], paths).await
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.log(from, paths, limit).await,
+            Kind::Memory(history) => history.log(from, paths, limit),
+        }
     }
 
     /// The first parent of a commit; `None` for a root, and where a shallow clone ends.
@@ -186,115 +109,59 @@ impl Repository {
     /// # Errors
     /// git fails.
     pub async fn parent(&self, revision: &Revision) -> Result<Option<Revision>, Failure> {
-        let what = ["--no-patch", "--first-parent", "--skip=1", "--max-count=1", &revision.id];
-        Ok(self.read_log(&what, &[]).await?.into_iter().next().map(|commit| commit.revision))
-    }
-
-    async fn read_log(&self, what: &[&str], paths: &[String]) -> Result<Vec<Commit>, Failure> {
-        let mut args = vec!["log", "-z", parse::LOG_FORMAT];
-        args.extend(["--no-renames", "--no-abbrev", "--no-color", "--no-decorate", "--no-notes"]);
-        args.extend(["--no-ext-diff", "--no-textconv", "--ignore-submodules=none"]);
-        args.extend(what);
-        args.push("--");
-        args.extend(paths.iter().map(String::as_str));
-        let out = self.git.bytes(&args).await.map_err(|error| failed("read the history", &error))?;
-        parse::log(&out).map_err(|why| failed("read the history", &GitError::Broken(why)))
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.parent(revision).await,
+            Kind::Memory(history) => history.parent(revision),
+        }
     }
 
     /// When this checkout last fetched; `None` where it never did, as far as it shows.
     pub async fn fetched(&self) -> Option<Timestamp> {
-        let folders = self.git.text(&["rev-parse", "--absolute-git-dir", "--git-common-dir"]).await.ok()?;
-        let mut newest = None;
-        for folder in folders.lines() {
-            let file = self.git.folder().join(folder).join("FETCH_HEAD");
-            let modified = tokio::fs::metadata(file).await.and_then(|meta| meta.modified());
-            newest = newest.max(modified.ok().and_then(|time| Timestamp::try_from(time).ok()));
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.fetched().await,
+            Kind::Memory(history) => history.fetched(),
         }
-        newest
     }
 
     /// Files of the work tree, tracked or not, without ignored ones.
     ///
     /// # Errors
-    /// The repository is bare, or git fails.
+    /// The repository has no work tree, or git fails.
     pub async fn worktree_files(&self) -> Result<Vec<String>, Failure> {
-        self.worktree_root()?;
-        let out = self
-            .git
-            .bytes(&["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"])
-            .await
-            .map_err(|error| failed("list the work tree", &error))?;
-        let names = out.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        Ok(names.filter_map(|name| String::from_utf8(name.to_vec()).ok()).collect())
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.worktree_files().await,
+            Kind::Memory(_) => Err(no_worktree(&self.shown())),
+        }
     }
 
     /// A file of the work tree, symlinks followed as long as they stay inside. `None` where it is not there.
     ///
     /// # Errors
-    /// The file lies outside, is not a plain file, is too large or cannot be read.
+    /// There is no work tree; the file lies outside, is not a plain file, is too large or cannot be read.
     pub async fn worktree_file(&self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
-        let root = self.worktree_root()?;
-        let unreadable = |why: String| {
-            Failure::new(FailureKind::Tool, format!("{} of the work tree cannot be read", sanitize_line(path)))
-                .cause(why)
-        };
-        let real_root = tokio::fs::canonicalize(root).await.map_err(|error| unreadable(error.to_string()))?;
-        let real = match tokio::fs::canonicalize(root.join(path)).await {
-            Ok(real) => real,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error.to_string())),
-        };
-        let meta = tokio::fs::metadata(&real).await.map_err(|error| unreadable(error.to_string()))?;
-        if !real.starts_with(&real_root) || !meta.is_file() || meta.len() > LARGEST_BLOB {
-            return Err(unreadable("not a plain file of a usual size inside the work tree".to_owned()));
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.worktree_file(path).await,
+            Kind::Memory(_) => Err(no_worktree(&self.shown())),
         }
-        tokio::fs::read(&real).await.map(Some).map_err(|error| unreadable(error.to_string()))
     }
 
-    fn worktree_root(&self) -> Result<&Path, Failure> {
-        self.worktree.as_deref().ok_or_else(|| {
-            Failure::new(FailureKind::Usage, format!("{} is bare: it has no work tree", self.shown()))
-                .hint("leave --worktree out, or give a checkout with --repo PATH")
-        })
-    }
-
-    /// The path as a person may see it.
+    /// The path, or another name, as a person may see it.
     pub fn shown(&self) -> String {
-        sanitize_line(&self.path.display().to_string())
-    }
-}
-
-fn not_opened(shown: &str, error: &GitError) -> Failure {
-    match error {
-        GitError::Exit { stderr } if stderr.contains("dubious ownership") => {
-            Failure::new(FailureKind::Tool, format!("git does not trust {shown}: it belongs to another user"))
-                .cause(stderr.clone())
-                .hint(format!("if you trust it: git config --global --add safe.directory {shown}"))
-        }
-        GitError::Exit { stderr } => Failure::new(FailureKind::Usage, format!("{shown} is not a git repository"))
-            .cause(stderr.clone())
-            .hint("give the checkout of Prow's configuration with --repo PATH"),
-        GitError::NotInstalled | GitError::TimedOut | GitError::Broken(_) => failed("open the repository", error),
-    }
-}
-
-fn failed(what: &str, error: &GitError) -> Failure {
-    let failure = Failure::new(FailureKind::Tool, format!("git could not {what}")).cause(error.to_string());
-    match error {
-        GitError::NotInstalled => failure.hint("install git, or put it into PATH"),
-        GitError::TimedOut => {
-            failure.hint("is the checkout on a slow or lost file system? Give another with --repo PATH")
-        }
-        GitError::Exit { .. } | GitError::Broken(_) => {
-            failure.hint("run `git fsck` there, or give another checkout with --repo PATH")
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.shown(),
+            Kind::Memory(history) => history.shown().to_owned(),
         }
     }
 }
 
-fn missing_blob(id: &str) -> Failure {
-    Failure::new(FailureKind::Tool, format!("file {id} is not in the repository"))
-        .cause("a partial clone fetches files when they are read, and nothing is fetched here")
-        .hint("use a full clone, or `git fetch --refetch --no-filter` in this one")
+fn no_worktree(shown: &str) -> Failure {
+    Failure::new(FailureKind::Usage, format!("{shown} is bare: it has no work tree"))
+        .hint("leave --worktree out, or give a checkout with --repo PATH")
+}
+
+fn unknown_revision(revision: &str, shown: &str) -> Failure {
+    Failure::new(FailureKind::Usage, format!("no revision `{revision}` in {shown}"))
+        .hint("a branch, tag or hash of this checkout; nothing is fetched unasked, so `git fetch` first")
 }
 
 #[cfg(test)]

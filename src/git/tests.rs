@@ -167,3 +167,61 @@ async fn the_work_tree_is_read_but_not_left() {
     assert!(git.worktree_file("out").await.is_err());
     assert!(git.worktree_file(".git").await.is_err());
 }
+
+/// What each kind of repository tells of one history, without hashes.
+async fn told(git: &Repository) -> Vec<String> {
+    let mut told = Vec::new();
+    let head = git.resolve("HEAD").await.unwrap();
+    assert_eq!(git.resolve(&head.id[..10]).await.unwrap(), head);
+    let paths: [&[&str]; 4] = [&[], &["a"], &["a/"], &["a/b.yaml", "c"]];
+    for paths in paths {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        for limit in [1, 50] {
+            for commit in git.log(&head, &paths, limit).await.unwrap() {
+                let parent = git.parent(&commit.revision).await.unwrap().map(|parent| parent.subject);
+                told.push(format!("{} {parent:?} {}", commit.revision.subject, commit.revision.committed));
+                for change in commit.changes {
+                    let (before, after) = (change.before.is_some(), change.after.is_some());
+                    told.push(format!("  {} {before} {after}", change.path));
+                }
+                let tree = git.tree(&commit.revision).await.unwrap();
+                let ids: Vec<String> = tree.entries.iter().map(|entry| entry.id.clone()).collect();
+                let blobs = git.blobs(&ids).await.unwrap();
+                for (entry, blob) in tree.entries.iter().zip(blobs) {
+                    told.push(format!("  {} {:?} {}", entry.path, entry.kind, String::from_utf8(blob).unwrap()));
+                }
+            }
+        }
+    }
+    for back in ["HEAD^", "HEAD~2", "HEAD~0", "main", "HEAD~9", "nothing", ""] {
+        told.push(format!("{back} {:?}", git.resolve(back).await.map(|revision| revision.subject).ok()));
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_history_in_memory_tells_what_git_tells() {
+    type Files = &'static [(&'static str, Option<&'static str>)];
+    let commits: [(&str, Files); 5] = [
+        ("one", &[("a/b.yaml", Some("1")), ("c", Some("2"))]),
+        ("two", &[("ab", Some("3"))]),
+        ("three", &[("a/b.yaml", Some("4")), ("a/x/y", Some(""))]),
+        ("four", &[("c", None), ("a.yaml", Some("1"))]),
+        ("five", &[("a/x/y", Some("more"))]),
+    ];
+    let mut disk = TestRepository::new();
+    let memory = History::new("a drill", "main");
+    for (n, (subject, files)) in (1..).zip(commits) {
+        disk.commit(subject, files);
+        let committed = Timestamp::from_second(1_548_000_000 + n * 60).unwrap();
+        let files = files.iter().map(|(path, text)| (*path, text.map(str::as_bytes))).collect();
+        memory.commit(&NewCommit { author: "A. Uthor", subject, committed, files });
+    }
+    assert_eq!(memory.file("a/x/y").as_deref(), Some(&b"more"[..]));
+    let (disk, memory) = (open(&disk).await, Repository::from(memory));
+    assert_eq!(told(&memory).await, told(&disk).await);
+    assert_eq!(memory.upstream().await.unwrap().0, "origin/main");
+    for failure in [memory.worktree_files().await.unwrap_err(), memory.resolve("--help").await.unwrap_err()] {
+        assert_eq!(failure.kind, FailureKind::Usage);
+    }
+}

@@ -25,6 +25,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::cluster::live::parse_config_map;
 use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, Timestamp, Write, sha256_hex};
 use crate::repair::Plan;
@@ -37,9 +38,6 @@ pub use writer::RunWriter;
 
 use files::Made;
 use record::{Lines, Tail, read_lines};
-
-/// Tells the time. A function, so that tests can stop it.
-pub type Clock = fn() -> Timestamp;
 
 const RUNS: &str = "runs";
 const JOURNAL: &str = "journal.ndjson";
@@ -79,12 +77,12 @@ impl Journal {
     /// Opens the journal for looking at runs. Writes nothing and needs no right to; a folder that is not there yet
     /// holds no runs.
     pub fn for_reading(dir: PathBuf) -> Journal {
-        Journal { dir: Ok(dir), clock: Timestamp::now }
+        Journal { dir: Ok(dir), clock: Clock::Wall }
     }
 
     /// A journal that has no place: whoever reads or writes it is told why.
     pub fn nowhere(why: Failure) -> Journal {
-        Journal { dir: Err(why), clock: Timestamp::now }
+        Journal { dir: Err(why), clock: Clock::Wall }
     }
 
     /// With another clock.
@@ -95,7 +93,7 @@ impl Journal {
     }
 
     pub fn now(&self) -> Timestamp {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// The folder given.
@@ -134,7 +132,7 @@ impl Journal {
         let text = serde_json::to_vec_pretty(plan)
             .map_err(|error| Failure::new(FailureKind::Tool, "cannot encode the plan").cause(error.to_string()))?;
         files::write_new_file(&folder.join(PLAN), &text)?;
-        let mut writer = RunWriter::new(run.clone(), folder.clone(), file, run.clone(), self.clock);
+        let mut writer = RunWriter::new(run.clone(), folder.clone(), file, run.clone(), self.clock.clone());
         writer.append(Record::Begin {
             run,
             plan: plan.digest.clone(),
@@ -146,6 +144,7 @@ impl Journal {
             pid: std::process::id(),
             clusters: plan.clusters.clone(),
             undoes: plan.basis.undoes.clone(),
+            overrides: plan.basis.overrides.clone(),
         })?;
         files::sync_folder(&folder)?;
         files::sync_folder(&runs)?;
@@ -296,7 +295,7 @@ impl Journal {
                 .and_then(|()| file.sync_all())
                 .map_err(|error| files::unwritable(&path, &error))?;
         }
-        let writer = RunWriter::new(run.to_owned(), folder.clone(), file, lines.chain.clone(), self.clock);
+        let writer = RunWriter::new(run.to_owned(), folder.clone(), file, lines.chain.clone(), self.clock.clone());
         Ok((RunRecord::fold(run, folder, lines, false), writer, torn))
     }
 

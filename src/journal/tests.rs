@@ -30,7 +30,7 @@ fn plan(undoes: Option<&str>) -> Plan {
         repair: RepairId::Kick,
         title: "kick hook".to_owned(),
         clusters: Vec::new(),
-        basis: PlanBasis { taken_at: epoch(), revision: None, reason: None, undoes: undoes.map(str::to_owned) },
+        basis: PlanBasis { taken_at: epoch(), undoes: undoes.map(str::to_owned), ..PlanBasis::default() },
         steps: vec![step(1), step(2)],
         refusals: Vec::new(),
         warnings: Vec::new(),
@@ -65,7 +65,7 @@ fn ended() -> Record {
 
 fn journal() -> (TempDir, Journal) {
     let dir = TempDir::new().unwrap();
-    let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(epoch);
+    let journal = Journal::open(dir.path().join("state")).unwrap().with_clock(Clock::stopped(epoch()));
     (dir, journal)
 }
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::model::{Failure, FailureKind, ObjectRef, sha256_hex};
 
+use super::BACKUP;
 use super::files::{self, Made};
 use super::record::{BackupFile, Entry, Record, seal};
-use super::{BACKUP, Clock};
+use crate::clock::Clock;
 
 /// A run's journal, open for writing. Holds the run's lock until dropped; the kernel drops it with the process, so a
 /// lock that is held means a process that lives.
@@ -47,7 +48,7 @@ impl RunWriter {
         if self.broken {
             return Err(files::unwritable(&path, &std::io::Error::other("an earlier record could not be written")));
         }
-        let entry = Entry { at: (self.clock)(), record };
+        let entry = Entry { at: self.clock.now(), record };
         let (line, chain) = seal(&self.chain, &entry)
             .map_err(|error| Failure::new(FailureKind::Tool, "cannot encode a record").cause(error.to_string()))?;
         self.broken = true;

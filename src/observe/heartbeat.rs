@@ -7,8 +7,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::owner::{Message, Place};
+use crate::clock::Clock;
 use crate::cluster::{Cluster, errors};
-use crate::model::{ClusterIdentity, Failure, Source, Timestamp};
+use crate::model::{ClusterIdentity, Failure, Source};
 
 /// How often the server is asked.
 const EVERY: Duration = Duration::from_secs(5);
@@ -20,10 +21,18 @@ pub struct Introduction {
     pub identity: Source<ClusterIdentity>,
     pub version: Option<String>,
     pub user: Option<String>,
+    /// Seconds that this machine's clock is ahead of the server's.
+    pub clock_ahead: Option<i64>,
 }
 
 /// Asks until dropped; `refresh` asks at once.
-pub async fn beat(cluster: Cluster, place: Place, send: mpsc::UnboundedSender<Message>, refresh: Arc<Notify>) {
+pub async fn beat(
+    cluster: Cluster,
+    place: Place,
+    clock: Clock,
+    send: mpsc::UnboundedSender<Message>,
+    refresh: Arc<Notify>,
+) {
     // The first answer may take as long as any call, for a tunnel may have to open; then slowness is a sign.
     let mut within = cluster.timeout();
     let mut introduce_at = Some(Instant::now());
@@ -36,7 +45,7 @@ pub async fn beat(cluster: Cluster, place: Place, send: mpsc::UnboundedSender<Me
         if answers {
             within = cluster.timeout() / 2;
             if introduce_at.is_some_and(|at| at <= Instant::now()) {
-                let introduction = introduce(&cluster).await;
+                let introduction = introduce(&cluster, &clock).await;
                 let known = matches!(introduction.identity, Source::Known { .. });
                 introduce_at = (!known).then(|| Instant::now() + IDENTITY_AGAIN);
                 if send.send(Message::Introduced(place.clone(), Box::new(introduction))).is_err() {
@@ -51,13 +60,15 @@ pub async fn beat(cluster: Cluster, place: Place, send: mpsc::UnboundedSender<Me
     }
 }
 
-async fn introduce(cluster: &Cluster) -> Introduction {
-    let (identity, version, user) = tokio::join!(cluster.identity(), cluster.version(), cluster.user());
+async fn introduce(cluster: &Cluster, clock: &Clock) -> Introduction {
+    let (identity, version, user, time) =
+        tokio::join!(cluster.identity(), cluster.version(), cluster.user(), cluster.time());
     Introduction {
-        identity: identity.map_or_else(unidentified, |value| Source::Known { value, at: Timestamp::now() }),
+        identity: identity.map_or_else(unidentified, |value| Source::Known { value, at: clock.now() }),
         // Both are for show only: not knowing them is shown as such.
         version: version.ok(),
         user: user.ok().flatten(),
+        clock_ahead: time.ok().flatten().map(|time| clock.now().as_second() - time.as_second()),
     }
 }
 

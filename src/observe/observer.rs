@@ -10,6 +10,7 @@ use tokio::task::AbortHandle;
 use super::assemble::Names;
 use super::builds::BuildContexts;
 use super::owner::{Inlets, Message, Owner};
+use crate::clock::Clock;
 use crate::cluster::{Cluster, errors};
 use crate::git::Repository;
 use crate::model::{Alias, Failure, InterruptedRun, RefusedContent, Snapshot, Source};
@@ -26,6 +27,8 @@ pub struct ObserveOptions {
     pub desired: DesiredOptions,
     /// Prow's name of the cluster that its components run in.
     pub service_alias: Alias,
+    /// What snapshots are dated with.
+    pub clock: Clock,
     /// How to reach build clusters.
     pub builds: BuildContexts,
 }
@@ -57,7 +60,8 @@ impl Observer {
         };
         let refresh = Arc::new(Notify::new());
         let (send, receive) = mpsc::unbounded_channel();
-        let (mut owner, inlets) = Owner::new(cluster, names, options.builds, send.clone(), refresh.clone());
+        let (mut owner, inlets) =
+            Owner::new(cluster, names, options.clock, options.builds, send.clone(), refresh.clone());
         owner.follow_repository(repository, options.desired);
         let owner = tokio::spawn(owner.run(receive)).abort_handle();
         Observer { inlets, send, refresh, owner }

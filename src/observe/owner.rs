@@ -20,6 +20,7 @@ use super::raw::{Contact, Raw};
 use super::repository::{self, Deployed};
 use super::wanted::{JobsWanted, wanted, wanted_of_jobs};
 use super::watched::{Apply, Watched};
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::git::Repository;
 use crate::model::{
@@ -73,6 +74,7 @@ pub struct Owner {
     builds: Builds,
     beside: Beside,
     tasks: JoinSet<()>,
+    clock: Clock,
     reading: Arc<Semaphore>,
     refresh: Arc<Notify>,
     send: mpsc::UnboundedSender<Message>,
@@ -100,6 +102,7 @@ impl Owner {
     pub fn new(
         cluster: Cluster,
         names: Names,
+        clock: Clock,
         builds: BuildContexts,
         send: mpsc::UnboundedSender<Message>,
         refresh: Arc<Notify>,
@@ -113,17 +116,18 @@ impl Owner {
             refused: Vec::new(),
         };
         let assembled = assemble(&names, &raw, &BTreeMap::new());
-        let first = beside.snapshot(assembled, Others::default(), Timestamp::now());
+        let first = beside.snapshot(assembled, Others::default(), clock.now());
         let (snapshots, snapshots_in) = watch::channel(Arc::new(first));
         let (quiet, quiet_in) = watch::channel(false);
         let (clusters, clusters_in) = watch::channel(BTreeMap::from([(names.alias.clone(), cluster.clone())]));
         let mut tasks = JoinSet::new();
-        tasks.spawn(heartbeat::beat(cluster.clone(), Place::Service, send.clone(), refresh.clone()));
+        tasks.spawn(heartbeat::beat(cluster.clone(), Place::Service, clock.clone(), send.clone(), refresh.clone()));
         let owner = Owner {
-            builds: Builds::new(builds, names.clone(), send.clone(), refresh.clone()),
-            service: Watched::new(Place::Service, cluster, names, send.clone()),
+            builds: Builds::new(builds, names.clone(), clock.clone(), send.clone(), refresh.clone()),
+            service: Watched::new(Place::Service, cluster, names, clock.clone(), send.clone()),
             beside,
             tasks,
+            clock,
             reading: Arc::new(Semaphore::new(LOGS_AT_ONCE)),
             refresh,
             send,
@@ -137,7 +141,7 @@ impl Owner {
         let send = self.send.clone();
         let emit = move |deployed, desired| send.send(Message::Desired(deployed, Box::new(desired))).is_ok();
         let (deployed, refresh) = (self.deployed.subscribe(), self.refresh.clone());
-        self.tasks.spawn(repository::follow(repository, options, deployed, refresh, emit));
+        self.tasks.spawn(repository::follow(repository, options, self.clock.clone(), deployed, refresh, emit));
     }
 
     pub async fn run(mut self, mut receive: mpsc::UnboundedReceiver<Message>) {
@@ -145,7 +149,7 @@ impl Owner {
         let mut last = Instant::now();
         loop {
             let log_at = self.service.raw.logs.next_due().map(|at| {
-                let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+                let wait = Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default();
                 (Instant::now() + wait).max(last + PACE)
             });
             // Only reaped: a task's outcome is what it sent.
@@ -170,6 +174,7 @@ impl Owner {
     }
 
     fn take(&mut self, message: Message) {
+        let now = self.clock.now();
         let was_silent = matches!(self.service.raw.contact, Contact::Silent { .. });
         match message {
             Message::List(place, change) => {
@@ -180,23 +185,24 @@ impl Owner {
             Message::Contact(place, answer) => {
                 if let Some(raw) = self.raw(&place) {
                     match answer {
-                        Ok(()) => raw.contact.answered(Timestamp::now()),
+                        Ok(()) => raw.contact.answered(now),
                         Err(failure) => raw.contact.failed(failure),
                     }
                 }
             }
             Message::Introduced(place, introduction) => {
-                let Introduction { identity, version, user } = *introduction;
+                let Introduction { identity, version, user, clock_ahead } = *introduction;
                 if place == Place::Service {
                     self.beside.user = user.or(self.beside.user.take());
                 }
                 if let Some(raw) = self.raw(&place) {
                     raw.identity = identity;
                     raw.version = version.or(raw.version.take());
+                    raw.clock_ahead = clock_ahead.or(raw.clock_ahead);
                 }
             }
             Message::Connected(context, outcome) => self.builds.connected(&context, *outcome, &mut self.tasks),
-            Message::Log(want, outcome) => self.service.raw.logs.read(&want.id, outcome, Timestamp::now()),
+            Message::Log(want, outcome) => self.service.raw.logs.read(&want.id, outcome, now),
             Message::Desired(deployed, desired) => {
                 self.beside.desired = *desired;
                 self.beside.desired_for = Some(deployed);
@@ -221,7 +227,7 @@ impl Owner {
     }
 
     fn publish(&mut self) {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         let assembled = assemble(&self.service.names, &self.service.raw, self.builds.aliases());
         if let Source::Known { value, at } = &assembled.prow {
             self.service.raw.settings = Some((value.clone(), *at));

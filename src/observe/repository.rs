@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use super::assemble::Assembled;
 use super::desired::{self, DesiredOptions};
+use crate::clock::Clock;
 use crate::git::Repository;
 use crate::model::{Desired, Failure, Source, Timestamp};
 use crate::prow::{Catalogue, ConfigFiles, PresetRule, image, preset_rule};
@@ -64,6 +65,7 @@ impl Deployed {
 pub async fn follow(
     repository: Result<Repository, Failure>,
     options: DesiredOptions,
+    clock: Clock,
     mut deployed: watch::Receiver<Option<Deployed>>,
     refresh: Arc<Notify>,
     emit: impl Fn(Deployed, Source<Desired>) -> bool,
@@ -78,7 +80,7 @@ pub async fn follow(
                 let options = DesiredOptions { rule: current.rule, files: current.files.clone(), ..options.clone() };
                 match desired::read(repository, &options).await {
                     Ok(value) => {
-                        let at = Timestamp::now();
+                        let at = clock.now();
                         last = Some((value.clone(), at));
                         Source::Known { value, at }
                     }
@@ -93,7 +95,7 @@ pub async fn follow(
         let moved = async {
             match &repository {
                 Ok(repository) => {
-                    wait_for_move(repository, known, &mut last, |desired, at| {
+                    wait_for_move(repository, known, &clock, &mut last, |desired, at| {
                         emit(current.clone(), Source::Known { value: desired, at })
                     })
                     .await
@@ -114,6 +116,7 @@ pub async fn follow(
 async fn wait_for_move(
     repository: &Repository,
     known: bool,
+    clock: &Clock,
     last: &mut Option<(Desired, Timestamp)>,
     confirm: impl Fn(Desired, Timestamp) -> bool,
 ) {
@@ -123,7 +126,7 @@ async fn wait_for_move(
         match repository.upstream().await {
             Ok((name, head)) if name == desired.upstream && head == desired.head.revision => {
                 desired.fetched = repository.fetched().await;
-                *at = Timestamp::now();
+                *at = clock.now();
                 if !confirm(desired.clone(), *at) {
                     return;
                 }

@@ -14,12 +14,13 @@ use super::jobs::Census;
 use super::owner::{Message, Place};
 use super::raw::{ByNamespace, List, Raw, Standing, WorkloadKind};
 use super::wanted::ListId;
+use crate::clock::Clock;
 use crate::cluster::watch::{
     AllCronJobs, Change, ConfigMaps, CronJobs, DaemonSets, Deployments, Endpoints, JobPods, Jobs, Listed, PodWarnings,
     Pods, ProwJobs, ReplicaSets, Scope, StatefulSets, keep_listed,
 };
 use crate::cluster::{Cluster, errors};
-use crate::model::{Alias, Timestamp};
+use crate::model::Alias;
 
 /// How often the pod namespace is counted: a short answer, but each pod is looked at for it.
 const CENSUS: Duration = Duration::from_secs(5);
@@ -35,6 +36,7 @@ pub struct Watched {
     pub place: Place,
     pub cluster: Cluster,
     pub names: Names,
+    clock: Clock,
     /// Namespaces to look into where the whole cluster may not be listed.
     pub known: Vec<String>,
     pub raw: Raw,
@@ -45,12 +47,19 @@ pub struct Watched {
 }
 
 impl Watched {
-    pub fn new(place: Place, cluster: Cluster, names: Names, send: mpsc::UnboundedSender<Message>) -> Self {
+    pub fn new(
+        place: Place,
+        cluster: Cluster,
+        names: Names,
+        clock: Clock,
+        send: mpsc::UnboundedSender<Message>,
+    ) -> Self {
         let known = std::iter::once(cluster.namespace().to_owned()).chain(names.asked.iter().cloned()).collect();
         Watched {
             place,
             cluster,
             names,
+            clock,
             known,
             raw: Raw::default(),
             lists: BTreeMap::new(),
@@ -188,15 +197,13 @@ impl Watched {
         first: fn(&mut Raw, &Change<L::Row>),
         list: impl for<'a> Fn(&'a mut Raw) -> Option<&'a mut List<L::Row>> + Clone + Send + 'static,
     ) -> AbortHandle {
-        let (send, place) = (self.send.clone(), self.place.clone());
+        let (send, place, clock) = (self.send.clone(), self.place.clone(), self.clock.clone());
         let emit = move |change: Change<L::Row>| {
-            let list = list.clone();
+            let (list, now) = (list.clone(), clock.now());
             let apply = move |raw: &mut Raw| {
                 let before = raw.contact.at();
                 match &change {
-                    Change::Swapped(_) | Change::Applied(..) | Change::Gone(_) => {
-                        raw.contact.answered(Timestamp::now())
-                    }
+                    Change::Swapped(_) | Change::Applied(..) | Change::Gone(_) => raw.contact.answered(now),
                     Change::Denied { .. } | Change::Lost(_) => {}
                 }
                 first(raw, &change);
@@ -216,11 +223,12 @@ impl Watched {
             unlabelled: Arc::default(),
             standing: Standing::Loading,
         });
-        let cluster = self.cluster.clone();
+        let (cluster, clock) = (self.cluster.clone(), self.clock.clone());
         self.poll(tasks, move || {
-            let (cluster, namespace) = (cluster.clone(), namespace.clone());
+            let (cluster, namespace, clock) = (cluster.clone(), namespace.clone(), clock.clone());
             async move {
                 let answer = cluster.census(&namespace).await;
+                let now = clock.now();
                 let wait = match &answer {
                     Ok((rows, _)) if rows.len() > MANY => LONG_CENSUS,
                     Ok(_) | Err(_) => CENSUS,
@@ -228,7 +236,7 @@ impl Watched {
                 let apply: Apply = Box::new(move |raw: &mut Raw| {
                     let before = raw.contact.at();
                     if answer.is_ok() {
-                        raw.contact.answered(Timestamp::now());
+                        raw.contact.answered(now);
                     }
                     let denied = answer.as_ref().err().and_then(errors::denied_verb).map(str::to_owned);
                     raw.jobs.count(&namespace, answer, denied, before);
@@ -246,10 +254,13 @@ impl Watched {
             async move {
                 let answer = cluster.job_pods(&namespace, &ids).await;
                 let apply: Apply = Box::new(move |raw: &mut Raw| {
-                    // A failure leaves what was known: the list beside it says that the server is silent, or denies.
-                    let pods = answer.unwrap_or_else(|_| std::mem::take(&mut raw.jobs.looked.pods));
-                    raw.jobs.looked.ids = ids;
-                    raw.jobs.looked.pods = pods;
+                    // A failure leaves what was known.
+                    let looked = &mut raw.jobs.looked;
+                    looked.ids = ids;
+                    match answer {
+                        Ok(pods) => (looked.pods, looked.error) = (pods, None),
+                        Err(error) => looked.error = Some(error),
+                    }
                 });
                 (apply, LOOK)
             }

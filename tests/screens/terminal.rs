@@ -9,6 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use portable_pty::{CommandBuilder, NativePtySystem, PtyPair, PtySize, PtySystem as _};
+use prow_breakglass::clock::Clock;
 use prow_breakglass::diagnose::Diagnosis;
 use prow_breakglass::journal::Journal;
 use prow_breakglass::model::{Failure, FailureKind, Snapshot};
@@ -43,7 +44,8 @@ fn child() {
         None => Vec::new(),
     };
     let (clusters, timeout) = (Arc::new(Clusters::new), Duration::from_secs(5));
-    let session = Session { snapshots, refresh, keep, clusters, timeout, journal, notes, theme: THEME };
+    let session =
+        Session { snapshots, refresh, keep, clusters, clock: Clock::Wall, timeout, journal, notes, theme: THEME };
     eprintln!("PID={}", std::process::id());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let code = match runtime.block_on(run(session)) {

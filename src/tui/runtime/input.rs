@@ -11,10 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::super::msg::{Command, Exit, Msg, Signal};
-use super::Keep;
 use super::outside::RunSlot;
 use super::terminal;
-use crate::model::{Snapshot, Timestamp};
+use super::{Keep, Session};
+use crate::clock::Clock;
+use crate::model::Snapshot;
 
 /// What arrives on the channel.
 #[derive(Debug)]
@@ -39,17 +40,12 @@ impl Readers {
 }
 
 /// Starts them all. `patience`: how long after a signal the watchdog ends the process.
-pub fn start(
-    sender: &UnboundedSender<Input>,
-    snapshots: &watch::Receiver<Arc<Snapshot>>,
-    keep: &Keep,
-    stop: &RunSlot,
-    patience: Duration,
-) -> Readers {
+pub fn start(sender: &UnboundedSender<Input>, session: &Session, stop: &RunSlot, patience: Duration) -> Readers {
     let keys = tokio::spawn(keys(sender.clone()));
     let reading = keys.abort_handle();
-    let pictures = pictures(sender.clone(), snapshots.clone(), keep.clone());
-    let mut tasks = vec![keys, tokio::spawn(ticks(sender.clone())), tokio::spawn(pictures)];
+    let pictures = pictures(sender.clone(), session.snapshots.clone(), session.keep.clone());
+    let ticks = ticks(sender.clone(), session.clock.clone());
+    let mut tasks = vec![keys, tokio::spawn(ticks), tokio::spawn(pictures)];
     for (kind, what) in [
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
@@ -97,12 +93,12 @@ async fn keys(sender: UnboundedSender<Input>) {
     }
 }
 
-async fn ticks(sender: UnboundedSender<Input>) {
+async fn ticks(sender: UnboundedSender<Input>, clock: Clock) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         second.tick().await;
-        if sender.send(Input::Msg(Msg::Tick(Timestamp::now()))).is_err() {
+        if sender.send(Input::Msg(Msg::Tick(clock.now()))).is_err() {
             return;
         }
     }

@@ -23,9 +23,10 @@ use super::msg::{Effect, Exit, Msg, Signal};
 use super::theme::Theme;
 use super::update::update;
 use super::view::view;
+use crate::clock::Clock;
 use crate::diagnose::Diagnosis;
 use crate::journal::Journal;
-use crate::model::{Failure, FailureKind, RunEvent, RunSummary, Snapshot, Timestamp};
+use crate::model::{Failure, FailureKind, RunEvent, RunSummary, Snapshot};
 use crate::run::{Clusters, StopToken};
 
 use input::Input;
@@ -56,6 +57,8 @@ pub struct Session {
     pub keep: Keep,
     /// The clusters that may be planned on now: a build cluster may be proven later.
     pub clusters: Arc<dyn Fn() -> Clusters + Send + Sync>,
+    /// What pictures are dated with.
+    pub clock: Clock,
     /// Of each request.
     pub timeout: Duration,
     pub journal: Journal,
@@ -120,7 +123,7 @@ pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
     }
     let timeout = session.timeout;
     let stop = outside::RunSlot::default();
-    let readers = input::start(&sender, &session.snapshots, &session.keep, &stop, way_out(timeout));
+    let readers = input::start(&sender, &session, &stop, way_out(timeout));
     let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None };
     let looped = AssertUnwindSafe(runtime.turn(receiver)).catch_unwind().await;
     readers.abort();
@@ -160,7 +163,7 @@ enum Turn {
 impl Runtime {
     /// The loop. `None`: a panic ended it.
     async fn turn(&mut self, mut receiver: mpsc::UnboundedReceiver<Input>) -> Option<Exit> {
-        let mut app = App::new(Timestamp::now(), self.session.theme, self.screen.size());
+        let mut app = App::new(self.session.clock.now(), self.session.theme, self.screen.size());
         self.draw(&app);
         let mut batch = Vec::with_capacity(BATCH);
         loop {

@@ -10,7 +10,7 @@ use super::Session;
 use super::input::Input;
 use crate::diagnose::Diagnosis;
 use crate::journal::{Journal, Mode};
-use crate::model::{Failure, RunSummary, Snapshot, Timestamp};
+use crate::model::{Failure, RunSummary, Snapshot};
 use crate::repair::{ApprovedPlan, Plan, Request};
 use crate::run::{Clusters, Operator, StopToken};
 
@@ -71,9 +71,9 @@ async fn undo(journal: &Journal, clusters: &Clusters, run: &str) -> Result<Plan,
 }
 
 pub fn preview(session: &Session, sender: &UnboundedSender<Input>, plan: Arc<Plan>) {
-    let (sender, clusters) = (sender.clone(), (session.clusters)());
+    let (sender, clusters, now) = (sender.clone(), (session.clusters)(), session.clock.now());
     tokio::spawn(async move {
-        let preview = crate::run::preview(&plan, &clusters, Timestamp::now()).await;
+        let preview = crate::run::preview(&plan, &clusters, now).await;
         answer(&sender, Msg::Previewed { digest: plan.digest.clone(), preview });
     });
 }

@@ -1,0 +1,250 @@
+//! A repository on disk, through the `git` program.
+
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use super::command::{Git, GitError};
+use super::parse::{self, Commit, Tree};
+use super::{no_worktree, unknown_revision};
+use crate::model::text::sanitize_line;
+use crate::model::{Failure, FailureKind, Revision, Timestamp};
+
+/// A blob larger than this is not configuration.
+const LARGEST_BLOB: u64 = 64 * 1024 * 1024;
+
+/// A repository that has commits.
+#[derive(Debug, Clone)]
+pub(super) struct Checkout {
+    /// As the person gave it.
+    path: PathBuf,
+    git: Git,
+    /// `None` for a bare repository.
+    worktree: Option<PathBuf>,
+}
+
+impl Checkout {
+    /// Opens the repository that holds `path`.
+    pub(super) async fn open(path: &Path) -> Result<Self, Failure> {
+        let shown = sanitize_line(&path.display().to_string());
+        let folder = tokio::fs::metadata(path).await.map_err(|error| {
+            Failure::new(FailureKind::Usage, format!("no configuration repository at {shown}"))
+                .cause(error.to_string())
+                .hint("give the path of a checkout with --repo PATH")
+        })?;
+        if !folder.is_dir() {
+            return Err(Failure::new(FailureKind::Usage, format!("{shown} is not a folder"))
+                .hint("give the path of a checkout with --repo PATH"));
+        }
+        let git = Git::at(path);
+        let bare =
+            git.text(&["rev-parse", "--is-bare-repository"]).await.map_err(|error| not_opened(&shown, &error))?;
+        // git answers `false` inside of a `.git` folder too, which has no work tree either.
+        let worktree = match git.text(&["rev-parse", "--show-toplevel"]).await {
+            Ok(root) if bare == "false" && !root.is_empty() => Some(PathBuf::from(root)),
+            Ok(_) | Err(_) => None,
+        };
+        let root = worktree.clone().unwrap_or_else(|| path.to_owned());
+        let repository = Checkout { path: path.to_owned(), git: Git::at(&root), worktree };
+        match repository.git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await {
+            Ok(_) => Ok(repository),
+            Err(GitError::Exit { .. }) => Err(Failure::new(FailureKind::Usage, format!("{shown} has no commits"))
+                .cause("HEAD does not lead to a commit")
+                .hint("is the clone complete? `git fetch` and check out a branch, or give another with --repo PATH")),
+            Err(error) => Err(failed("read HEAD", &error)),
+        }
+    }
+
+    /// The upstream's name and head; `HEAD` where the branch has no upstream.
+    pub(super) async fn upstream(&self) -> Result<(String, Revision), Failure> {
+        let name = self.git.text(&["rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}"]).await;
+        if let Ok(name) = name
+            && let Ok(revision) = self.resolve(&name).await
+        {
+            return Ok((sanitize_line(&name), revision));
+        }
+        Ok(("HEAD".to_owned(), self.resolve("HEAD").await?))
+    }
+
+    /// The commit that a person's words mean.
+    pub(super) async fn resolve(&self, revision: &str) -> Result<Revision, Failure> {
+        let shown = sanitize_line(revision);
+        let unknown = || unknown_revision(&shown, &self.shown());
+        // Never an option, whatever git makes of `--end-of-options`.
+        if revision.is_empty() || revision.starts_with('-') || revision.contains(char::is_control) {
+            return Err(unknown());
+        }
+        let commit = format!("{revision}^{{commit}}");
+        let id = match self.git.text(&["rev-parse", "--verify", "--quiet", "--end-of-options", &commit]).await {
+            Ok(id) => id,
+            Err(GitError::Exit { .. }) => return Err(unknown()),
+            Err(error) => return Err(failed("resolve a revision", &error)),
+        };
+        let commits = self.read_log(&[&format!("{id}^!"), "--no-patch"], &[]).await?;
+        commits.into_iter().next().map(|commit| commit.revision).ok_or_else(unknown)
+    }
+
+    /// All files of a commit.
+    pub(super) async fn tree(&self, revision: &Revision) -> Result<Tree, Failure> {
+        let out = self
+            .git
+            .bytes(&["ls-tree", "-r", "-z", "--full-tree", &revision.id])
+            .await
+            .map_err(|error| failed("list the files of a commit", &error))?;
+        Ok(parse::tree(&out))
+    }
+
+    /// Contents of blobs, in the order asked, with one process.
+    pub(super) async fn blobs(&self, ids: &[String]) -> Result<Vec<Vec<u8>>, Failure> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.git.limited(self.read_blobs(ids)).await.map_err(|error| failed("read files of a commit", &error))?
+    }
+
+    async fn read_blobs(&self, ids: &[String]) -> Result<Result<Vec<Vec<u8>>, Failure>, GitError> {
+        let mut child = self.git.piped(&["cat-file", "--batch"])?;
+        let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(GitError::Broken("no pipe".to_owned()));
+        };
+        let asked: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        let ask = async move {
+            // A child that ends early shows in what is read.
+            let _ = stdin.write_all(asked.as_bytes()).await;
+        };
+        let answer = async {
+            let mut out = BufReader::new(stdout);
+            let mut blobs = Vec::with_capacity(ids.len());
+            for id in ids {
+                let mut header = String::new();
+                out.read_line(&mut header).await.map_err(GitError::broken)?;
+                let Some(size) = parse::blob_size(&header) else {
+                    return Ok(Err(missing_blob(id)));
+                };
+                if size > LARGEST_BLOB {
+                    return Ok(Err(Failure::new(
+                        FailureKind::Tool,
+                        format!("file {id} of the repository has {size} bytes, which is no configuration"),
+                    )));
+                }
+                let mut content = Vec::new();
+                (&mut out).take(size).read_to_end(&mut content).await.map_err(GitError::broken)?;
+                out.read_u8().await.map_err(GitError::broken)?;
+                blobs.push(content);
+            }
+            Ok(Ok(blobs))
+        };
+        let ((), answer) = tokio::join!(ask, answer);
+        answer
+    }
+
+    /// Commits on the first-parent line from `from` on that changed one of `paths` (files or folders; all where empty),
+    /// newest first, each with its changes below those paths.
+    pub(super) async fn log(&self, from: &Revision, paths: &[String], limit: usize) -> Result<Vec<Commit>, Failure> {
+        let limit = format!("--max-count={limit}");
+        self.read_log(&["--raw", "--first-parent", "--diff-merges=first-parent", &limit, &from.id], paths).await
+    }
+
+    /// The first parent of a commit; `None` for a root, and where a shallow clone ends.
+    pub(super) async fn parent(&self, revision: &Revision) -> Result<Option<Revision>, Failure> {
+        let what = ["--no-patch", "--first-parent", "--skip=1", "--max-count=1", &revision.id];
+        Ok(self.read_log(&what, &[]).await?.into_iter().next().map(|commit| commit.revision))
+    }
+
+    async fn read_log(&self, what: &[&str], paths: &[String]) -> Result<Vec<Commit>, Failure> {
+        let mut args = vec!["log", "-z", parse::LOG_FORMAT];
+        args.extend(["--no-renames", "--no-abbrev", "--no-color", "--no-decorate", "--no-notes"]);
+        args.extend(["--no-ext-diff", "--no-textconv", "--ignore-submodules=none"]);
+        args.extend(what);
+        args.push("--");
+        args.extend(paths.iter().map(String::as_str));
+        let out = self.git.bytes(&args).await.map_err(|error| failed("read the history", &error))?;
+        parse::log(&out).map_err(|why| failed("read the history", &GitError::Broken(why)))
+    }
+
+    /// When this checkout last fetched; `None` where it never did, as far as it shows.
+    pub(super) async fn fetched(&self) -> Option<Timestamp> {
+        let folders = self.git.text(&["rev-parse", "--absolute-git-dir", "--git-common-dir"]).await.ok()?;
+        let mut newest = None;
+        for folder in folders.lines() {
+            let file = self.git.folder().join(folder).join("FETCH_HEAD");
+            let modified = tokio::fs::metadata(file).await.and_then(|meta| meta.modified());
+            newest = newest.max(modified.ok().and_then(|time| Timestamp::try_from(time).ok()));
+        }
+        newest
+    }
+
+    /// Files of the work tree, tracked or not, without ignored ones.
+    pub(super) async fn worktree_files(&self) -> Result<Vec<String>, Failure> {
+        self.worktree_root()?;
+        let out = self
+            .git
+            .bytes(&["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"])
+            .await
+            .map_err(|error| failed("list the work tree", &error))?;
+        let names = out.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.filter_map(|name| String::from_utf8(name.to_vec()).ok()).collect())
+    }
+
+    /// A file of the work tree, symlinks followed as long as they stay inside. `None` where it is not there.
+    pub(super) async fn worktree_file(&self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let root = self.worktree_root()?;
+        let unreadable = |why: String| {
+            Failure::new(FailureKind::Tool, format!("{} of the work tree cannot be read", sanitize_line(path)))
+                .cause(why)
+        };
+        let real_root = tokio::fs::canonicalize(root).await.map_err(|error| unreadable(error.to_string()))?;
+        let real = match tokio::fs::canonicalize(root.join(path)).await {
+            Ok(real) => real,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error.to_string())),
+        };
+        let meta = tokio::fs::metadata(&real).await.map_err(|error| unreadable(error.to_string()))?;
+        if !real.starts_with(&real_root) || !meta.is_file() || meta.len() > LARGEST_BLOB {
+            return Err(unreadable("not a plain file of a usual size inside the work tree".to_owned()));
+        }
+        tokio::fs::read(&real).await.map(Some).map_err(|error| unreadable(error.to_string()))
+    }
+
+    fn worktree_root(&self) -> Result<&Path, Failure> {
+        self.worktree.as_deref().ok_or_else(|| no_worktree(&self.shown()))
+    }
+
+    /// The path as a person may see it.
+    pub(super) fn shown(&self) -> String {
+        sanitize_line(&self.path.display().to_string())
+    }
+}
+
+fn not_opened(shown: &str, error: &GitError) -> Failure {
+    match error {
+        GitError::Exit { stderr } if stderr.contains("dubious ownership") => {
+            Failure::new(FailureKind::Tool, format!("git does not trust {shown}: it belongs to another user"))
+                .cause(stderr.clone())
+                .hint(format!("if you trust it: git config --global --add safe.directory {shown}"))
+        }
+        GitError::Exit { stderr } => Failure::new(FailureKind::Usage, format!("{shown} is not a git repository"))
+            .cause(stderr.clone())
+            .hint("give the checkout of Prow's configuration with --repo PATH"),
+        GitError::NotInstalled | GitError::TimedOut | GitError::Broken(_) => failed("open the repository", error),
+    }
+}
+
+fn failed(what: &str, error: &GitError) -> Failure {
+    let failure = Failure::new(FailureKind::Tool, format!("git could not {what}")).cause(error.to_string());
+    match error {
+        GitError::NotInstalled => failure.hint("install git, or put it into PATH"),
+        GitError::TimedOut => {
+            failure.hint("is the checkout on a slow or lost file system? Give another with --repo PATH")
+        }
+        GitError::Exit { .. } | GitError::Broken(_) => {
+            failure.hint("run `git fsck` there, or give another checkout with --repo PATH")
+        }
+    }
+}
+
+fn missing_blob(id: &str) -> Failure {
+    Failure::new(FailureKind::Tool, format!("file {id} is not in the repository"))
+        .cause("a partial clone fetches files when they are read, and nothing is fetched here")
+        .hint("use a full clone, or `git fetch --refetch --no-filter` in this one")
+}
