@@ -65,7 +65,11 @@ fn parse(args: Vec<OsString>) -> Result<Args, clap::Error> {
     if called.rsplit('/').next().is_some_and(|name| name.starts_with("kubectl-")) {
         command = command.bin_name("kubectl prow-breakglass");
     }
-    Args::from_arg_matches(&command.try_get_matches_from(args)?)
+    let args = Args::from_arg_matches(&command.clone().try_get_matches_from(args)?)?;
+    match args::contradiction(&args.global.build_context) {
+        None => Ok(args),
+        Some(words) => Err(command.error(clap::error::ErrorKind::ArgumentConflict, words)),
+    }
 }
 
 fn report(failure: &Failure) -> ExitCode {

@@ -111,7 +111,7 @@ pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     findings.sort_by_key(|finding| finding.severity);
 
     let verdict = verdict::verdict(&context, &findings);
-    let flow = flow::flow(snapshot);
+    let flow = flow::flow(snapshot, &context.strays);
     let Context { choice, drift, refused, strays, gate, automation, .. } = context;
     Diagnosis { verdict, flow, findings, choice, drift, refused, strays, gate, automation }
 }

@@ -65,6 +65,8 @@ pub enum Command {
     Undo,
     /// Whether a plan deletes strays that run as well.
     ToggleRunning,
+    /// What strays are grouped by.
+    GroupBy,
     Arm,
     Freeze,
     Refresh,

@@ -13,7 +13,7 @@ mod table;
 mod watch;
 mod write;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
@@ -43,9 +43,26 @@ pub struct Shared {
     changed: Arc<tokio::sync::watch::Sender<u64>>,
 }
 
+/// A shared world that may be gone.
+pub struct Faint {
+    world: Weak<Mutex<World>>,
+    changed: Weak<tokio::sync::watch::Sender<u64>>,
+}
+
+impl Faint {
+    pub fn upgrade(&self) -> Option<Shared> {
+        Some(Shared { world: self.world.upgrade()?, changed: self.changed.upgrade()? })
+    }
+}
+
 impl Shared {
     pub fn new(world: World) -> Shared {
         Shared { world: Arc::new(Mutex::new(world)), changed: Arc::new(tokio::sync::watch::channel(0).0) }
+    }
+
+    /// For who must not keep the world alive.
+    pub fn downgrade(&self) -> Faint {
+        Faint { world: Arc::downgrade(&self.world), changed: Arc::downgrade(&self.changed) }
     }
 
     /// A panic in one test must not hide what another says.
@@ -117,7 +134,10 @@ async fn serve(
         Ok(Answer::Bytes(bytes)) => (200, "application/json", whole(bytes.into())),
         Ok(Answer::Text(text)) => (200, "text/plain", whole(text.into())),
         Ok(Answer::Watch(start)) => (200, "application/json", watch::stream(shared, context, *start)),
-        Err(refusal) => (refusal.code, "application/json", whole(refusal.status().to_string().into())),
+        Err(refusal) => match refusal.page() {
+            Some(page) => (refusal.code, "text/plain", whole(page.into())),
+            None => (refusal.code, "application/json", whole(refusal.status().to_string().into())),
+        },
     };
     Response::builder().status(code).header(CONTENT_TYPE, kind).body(body).map_err(std::io::Error::other)
 }
