@@ -16,6 +16,7 @@ pub enum Resource {
     Service,
     ServiceAccount,
     Event,
+    ResourceQuota,
     Deployment,
     ReplicaSet,
     StatefulSet,
@@ -40,7 +41,7 @@ pub struct Facts {
 }
 
 impl Resource {
-    pub const ALL: [Resource; 17] = [
+    pub const ALL: [Resource; 18] = [
         Resource::Namespace,
         Resource::Node,
         Resource::Pod,
@@ -49,6 +50,7 @@ impl Resource {
         Resource::Service,
         Resource::ServiceAccount,
         Resource::Event,
+        Resource::ResourceQuota,
         Resource::Deployment,
         Resource::ReplicaSet,
         Resource::StatefulSet,
@@ -87,6 +89,7 @@ impl Resource {
             Resource::Service => of("", "services", "Service"),
             Resource::ServiceAccount => of("", "serviceaccounts", "ServiceAccount"),
             Resource::Event => of("", "events", "Event"),
+            Resource::ResourceQuota => of("", "resourcequotas", "ResourceQuota"),
             Resource::Deployment => of("apps", "deployments", "Deployment"),
             Resource::ReplicaSet => of("apps", "replicasets", "ReplicaSet"),
             Resource::StatefulSet => of("apps", "statefulsets", "StatefulSet"),

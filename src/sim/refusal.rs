@@ -16,6 +16,20 @@ pub struct Refusal {
     pub details: Value,
 }
 
+/// One thing that is wrong with an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    pub field: String,
+    pub reason: &'static str,
+    pub wrong: String,
+}
+
+impl Cause {
+    pub fn new(field: impl Into<String>, reason: &'static str, wrong: impl Into<String>) -> Cause {
+        Cause { field: field.into(), reason, wrong: wrong.into() }
+    }
+}
+
 impl Refusal {
     /// As it is sent.
     pub fn status(&self) -> Value {
@@ -77,6 +91,12 @@ impl Refusal {
         Refusal { code: 405, reason: "MethodNotAllowed", message, details: json!({}) }
     }
 
+    /// The one of that name is on its way out.
+    pub fn still_going(key: &ObjectKey) -> Refusal {
+        let refusal = Refusal::already_exists(key);
+        Refusal { message: format!("object is being deleted: {}", refusal.message), ..refusal }
+    }
+
     pub fn already_exists(key: &ObjectKey) -> Refusal {
         let facts = key.resource.facts();
         let message = format!("{} \"{}\" already exists", key.resource.qualified(), key.name);
@@ -131,13 +151,42 @@ impl Refusal {
     }
 
     /// `field`, the cause's `reason`, and what is wrong with it.
-    pub fn invalid(key: &ObjectKey, field: &str, reason: &str, wrong: &str) -> Refusal {
+    pub fn invalid(key: &ObjectKey, field: &str, reason: &'static str, wrong: &str) -> Refusal {
+        Refusal::all_invalid(key, &[Cause::new(field, reason, wrong)])
+    }
+
+    /// Several things at once; one that is found twice is said once.
+    pub fn all_invalid(key: &ObjectKey, causes: &[Cause]) -> Refusal {
         let facts = key.resource.facts();
         let kind = qualified_kind(key.resource);
-        let message = format!("{kind} \"{}\" is invalid: {field}: {wrong}", key.name);
+        let mut said: Vec<String> = Vec::new();
+        for cause in causes {
+            let words = format!("{}: {}", cause.field, cause.wrong);
+            if !said.contains(&words) {
+                said.push(words);
+            }
+        }
+        let said = if said.len() == 1 { said.concat() } else { format!("[{}]", said.join(", ")) };
+        let message = format!("{kind} \"{}\" is invalid: {said}", key.name);
         let mut details = details(&key.name, facts.group, facts.kind);
-        details["causes"] = json!([{ "reason": reason, "message": wrong, "field": field }]);
+        let cause =
+            |cause: &Cause| json!({ "reason": cause.reason, "message": cause.wrong, "field": cause.field });
+        details["causes"] = causes.iter().map(cause).collect();
         Refusal { code: 422, reason: "Invalid", message, details }
+    }
+
+    /// `dryRun` takes one word.
+    pub fn unknown_dry_run(options: &str, word: &str) -> Refusal {
+        let wrong = format!("Unsupported value: [\"{word}\"]: supported values: \"All\"");
+        let message = format!("{options}.meta.k8s.io \"\" is invalid: dryRun: {wrong}");
+        let mut details = details("", "meta.k8s.io", options);
+        details["causes"] = json!([{ "reason": "FieldValueNotSupported", "message": wrong, "field": "dryRun" }]);
+        Refusal { code: 422, reason: "Invalid", message, details }
+    }
+
+    /// What the server does not expect, and says as Go does.
+    pub fn internal(message: impl Into<String>) -> Refusal {
+        Refusal { code: 500, reason: "", message: message.into(), details: Value::Null }
     }
 
     /// A JSON patch whose test failed.

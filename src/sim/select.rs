@@ -72,33 +72,39 @@ fn parts(selector: &str) -> Vec<&str> {
 }
 
 fn labelled(part: &str) -> Result<Labelled, Refusal> {
-    let one = |value: &str| BTreeSet::from([value.trim().to_owned()]);
-    let set = |values: &str| -> Option<BTreeSet<String>> {
-        let inner = values.trim().strip_prefix('(')?.strip_suffix(')')?;
-        Some(inner.split(',').map(|value| value.trim().to_owned()).collect())
-    };
     let bad = |found: &str| {
         let found = found.trim();
         Refusal::bad_request(format!("unable to parse requirement: found '{found}' expected: '('"))
     };
-    if let Some((key, values)) = part.split_once(" notin ") {
-        return Ok(Labelled::NotIn(key.trim().to_owned(), set(values).ok_or_else(|| bad(values))?));
+    let key = |key: &str| -> Result<String, Refusal> {
+        let key = key.trim();
+        let name = key.rsplit('/').next().unwrap_or(key);
+        if name.is_empty() || !is_value(name) { Err(bad(part)) } else { Ok(key.to_owned()) }
+    };
+    let one = |value: &str| {
+        let value = value.trim();
+        if is_value(value) { Ok(BTreeSet::from([value.to_owned()])) } else { Err(bad(value)) }
+    };
+    let set = |values: &str| -> Result<BTreeSet<String>, Refusal> {
+        let inner = values.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+        let inner = inner.ok_or_else(|| bad(values))?;
+        Ok(inner.split(',').map(|value| value.trim().to_owned()).collect())
+    };
+    if let Some((name, values)) = part.split_once(" notin ") {
+        return Ok(Labelled::NotIn(key(name)?, set(values)?));
     }
-    if let Some((key, values)) = part.split_once(" in ") {
-        return Ok(Labelled::In(key.trim().to_owned(), set(values).ok_or_else(|| bad(values))?));
+    if let Some((name, values)) = part.split_once(" in ") {
+        return Ok(Labelled::In(key(name)?, set(values)?));
     }
-    if let Some((key, value)) = part.split_once("!=") {
-        return Ok(Labelled::NotIn(key.trim().to_owned(), one(value)));
+    if let Some((name, value)) = part.split_once("!=") {
+        return Ok(Labelled::NotIn(key(name)?, one(value)?));
     }
-    if let Some((key, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
-        return Ok(Labelled::In(key.trim().to_owned(), one(value)));
-    }
-    if part.contains(char::is_whitespace) {
-        return Err(bad(part));
+    if let Some((name, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
+        return Ok(Labelled::In(key(name)?, one(value)?));
     }
     Ok(match part.strip_prefix('!') {
-        Some(key) => Labelled::Absent(key.to_owned()),
-        None => Labelled::Exists(part.to_owned()),
+        Some(name) => Labelled::Absent(key(name)?),
+        None => Labelled::Exists(key(part)?),
     })
 }
 
@@ -111,9 +117,36 @@ fn field(resource: Resource, part: &str) -> Result<Field, Refusal> {
         return Err(Refusal::bad_request(format!("invalid selector: '{part}'; can't understand '{part}'")));
     };
     if !is_indexed(resource, key) {
-        return Err(Refusal::bad_request(format!("field label not supported: {key}")));
+        return Err(Refusal::bad_request(if has_own_fields(resource) {
+            format!("field label not supported: {key}")
+        } else {
+            format!("\"{key}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        }));
     }
     Ok(Field { pointer: format!("/{}", key.replace('.', "/")), equal, value: value.to_owned() })
+}
+
+/// Kinds that say themselves by which fields they are selected.
+fn has_own_fields(resource: Resource) -> bool {
+    matches!(
+        resource,
+        Resource::Pod
+            | Resource::Event
+            | Resource::Secret
+            | Resource::Namespace
+            | Resource::Node
+            | Resource::ReplicaSet
+            | Resource::Job
+            | Resource::Service
+            | Resource::ProwJob
+    )
+}
+
+/// A label's value.
+fn is_value(text: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63 && text.chars().all(inside) && ends(text.chars().next()) && ends(text.chars().next_back())
 }
 
 fn is_indexed(resource: Resource, key: &str) -> bool {
@@ -141,6 +174,7 @@ fn is_indexed(resource: Resource, key: &str) -> bool {
         | Resource::ConfigMap
         | Resource::Service
         | Resource::ServiceAccount
+        | Resource::ResourceQuota
         | Resource::Deployment
         | Resource::ReplicaSet
         | Resource::StatefulSet

@@ -17,6 +17,9 @@ const REVISION: &str = "deployment.kubernetes.io/revision";
 const HASH: &str = "pod-template-hash";
 const DEADLINE_SECONDS: i64 = 600;
 const HISTORY: usize = 10;
+const UPDATED: &str = "ReplicaSetUpdated";
+const CREATED: &str = "NewReplicaSetCreated";
+const FOUND: &str = "FoundNewReplicaSet";
 const OVERDUE: &str = "ProgressDeadlineExceeded";
 
 /// What a rollout may do.
@@ -59,13 +62,19 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
     let mut sets = sets(world, cluster, key, &deployment);
     let newest = sets.iter().map(|set| set.revision).max().unwrap_or(0);
     let is_new = |set: &Set| set.object["metadata"]["labels"][HASH] == json!(hash);
-    let at = match sets.iter().position(is_new) {
+    let found = sets.iter().position(is_new);
+    let at = match found {
         Some(at) => Some(at),
         None if paused => None,
         None => create_set(world, cluster, key, &deployment, &hash, newest + 1).map(|set| {
             sets.push(set);
             sets.len() - 1
         }),
+    };
+    let begun = match (found, at) {
+        (None, Some(_)) => Begun::Created,
+        (Some(at), _) if sets[at].revision < newest && !paused => Begun::Found,
+        (Some(_) | None, _) => Begun::Before,
     };
     let revision = match at {
         Some(at) if sets[at].revision < newest && !paused => newest + 1,
@@ -74,23 +83,35 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
     };
     if !paused {
         plan(&mut sets, at, &limits);
-    } else if let Some(at) = at.filter(|_| sets.len() == 1) {
-        sets[at].wanted = limits.replicas;
+    } else {
+        scale(&mut sets, limits.replicas);
     }
     let by = By::new(MANAGER, now);
     if let Some(found) = world.clusters.get_mut(cluster) {
         for (n, set) in sets.iter().enumerate() {
             let set_revision = if Some(n) == at { revision } else { set.revision };
             found.store.edit(&set.key, &by, |object| {
+                let annotations = &mut object["metadata"]["annotations"];
+                annotations[REVISION] = json!(set_revision.to_string());
+                // Noted where replicas are moved, and left alone where there are none any more.
+                if set.wanted > 0 || number(&set.object, "/spec/replicas") != Some(set.wanted) {
+                    annotations["deployment.kubernetes.io/desired-replicas"] = json!(limits.replicas.to_string());
+                }
                 object["spec"]["replicas"] = json!(set.wanted);
-                object["metadata"]["annotations"][REVISION] = json!(set_revision.to_string());
-                object["metadata"]["annotations"]["deployment.kubernetes.io/desired-replicas"] =
-                    json!(limits.replicas.to_string());
             });
         }
     }
-    tell(world, cluster, key, &deployment, &Rollout { sets: &sets, new: at, limits: &limits, paused, revision });
+    tell(world, cluster, key, &deployment, &Rollout { sets: &sets, new: at, limits: &limits, paused, revision, begun });
     forget_old(world, cluster, &sets, at, &deployment);
+}
+
+/// While it is paused, only its size changes. The real controller shares a change among all sets that have pods; here the
+/// newest of them takes it.
+fn scale(sets: &mut [Set], replicas: i64) {
+    let total: i64 = sets.iter().map(|set| set.wanted).sum();
+    if let Some(set) = sets.iter_mut().max_by_key(|set| (set.wanted > 0, set.revision)) {
+        set.wanted = (set.wanted + replicas - total).max(0);
+    }
 }
 
 /// Moves replicas, one look's worth.
@@ -211,6 +232,16 @@ struct Rollout<'a> {
     limits: &'a Limits,
     paused: bool,
     revision: i64,
+    begun: Begun,
+}
+
+/// Whether this look has begun a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    Created,
+    /// To a template that there was before.
+    Found,
+    Before,
 }
 
 /// Writes the status.
@@ -224,11 +255,11 @@ fn tell(world: &mut World, cluster: &str, key: &ObjectKey, deployment: &Value, r
     let held = |field: &str| number(deployment, &format!("/status/{field}")).unwrap_or(0);
     let old_pods = |pods: i64, updated: i64| pods - updated;
     let generation = number(deployment, "/metadata/generation").unwrap_or(1);
-    let moved = generation != held("observedGeneration")
-        || updated > held("updatedReplicas")
+    let progresses = updated > held("updatedReplicas")
         || ready > held("readyReplicas")
         || available > held("availableReplicas")
         || old_pods(pods, updated) < old_pods(held("replicas"), held("updatedReplicas"));
+    let moved = progresses || generation != held("observedGeneration");
     let complete = updated == wanted && pods == wanted && available == wanted;
     let before = condition(deployment, "Progressing");
     let last = before.and_then(|condition| time(condition, "/lastUpdateTime"));
@@ -244,8 +275,20 @@ fn tell(world: &mut World, cluster: &str, key: &ObjectKey, deployment: &Value, r
         ("True", "NewReplicaSetAvailable", format!("ReplicaSet \"{set_name}\" has successfully progressed."))
     } else if is_overdue {
         ("False", OVERDUE, format!("ReplicaSet \"{set_name}\" has timed out progressing."))
+    } else if progresses {
+        ("True", UPDATED, format!("ReplicaSet \"{set_name}\" is progressing."))
+    } else if rollout.begun == Begun::Created {
+        ("True", CREATED, format!("Created new replica set \"{set_name}\""))
+    } else if rollout.begun == Begun::Found {
+        ("True", FOUND, format!("Found new replica set \"{set_name}\""))
     } else {
-        ("True", "ReplicaSetUpdated", format!("ReplicaSet \"{set_name}\" is progressing."))
+        // Nothing new to say.
+        let held = before.map_or("", |condition| text(condition, "/reason"));
+        let message = before.map_or("", |condition| text(condition, "/message")).to_owned();
+        match [UPDATED, CREATED, FOUND].into_iter().find(|reason| *reason == held) {
+            Some(reason) => ("True", reason, message),
+            None => ("True", UPDATED, format!("ReplicaSet \"{set_name}\" is progressing.")),
+        }
     };
     let (up, up_reason, up_message) = if available >= wanted - rollout.limits.unavailable {
         ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
@@ -262,14 +305,19 @@ fn tell(world: &mut World, cluster: &str, key: &ObjectKey, deployment: &Value, r
             "lastUpdateTime": if same && !updated { since("lastUpdateTime") } else { json!(stamp(now)) },
         })
     };
-    let mut told = json!({
-        "observedGeneration": generation, "replicas": pods, "updatedReplicas": updated,
-        "readyReplicas": ready, "availableReplicas": available,
-        "conditions": [
-            said("Available", up, up_reason, up_message, false),
-            said("Progressing", status, reason, &message, moved),
-        ],
-    });
+    let mut conditions =
+        vec![said("Available", up, up_reason, up_message, false), said("Progressing", status, reason, &message, moved)];
+    let refused = rollout.sets.iter().rev().find_map(|set| condition(&set.object, "ReplicaFailure"));
+    if let Some(refused) = refused {
+        conditions.push(said("ReplicaFailure", "True", text(refused, "/reason"), text(refused, "/message"), false));
+    }
+    let mut told = json!({ "observedGeneration": generation, "conditions": conditions });
+    let counts =
+        [("replicas", pods), ("updatedReplicas", updated), ("readyReplicas", ready), ("availableReplicas", available)];
+    // Nothing is left out.
+    for (field, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        told[field] = json!(count);
+    }
     let missing = (rollout.sets.iter().map(|set| set.wanted).sum::<i64>()).max(wanted) - available;
     if missing > 0 {
         told["unavailableReplicas"] = json!(missing);

@@ -66,7 +66,8 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
 fn schedule(world: &mut World, cluster: &str, key: &ObjectKey, pod: &Value, uid: &str) {
     let now = world.now();
     let Some(found) = world.clusters.get_mut(cluster) else { return };
-    if is_deleting(pod) {
+    // Another scheduler's pod waits for that one.
+    if is_deleting(pod) || text(pod, "/spec/schedulerName") != "default-scheduler" {
         return;
     }
     // A pod of the same name may have gone and come between two looks.
@@ -89,7 +90,7 @@ fn go_on(world: &mut World, cluster: &str, pod: &Value, life: &mut Life) {
             start(world, cluster, pod, life);
             // The next pause is longer.
             if let Stage::BackOff { until, seconds: next } = &mut life.stage {
-                *next = (seconds * 2).min(LONGEST_BACK_OFF);
+                *next = (seconds * 2).clamp(FIRST_BACK_OFF, LONGEST_BACK_OFF);
                 *until = now + SignedDuration::from_secs(*next);
             }
         }
@@ -154,8 +155,9 @@ fn start(world: &mut World, cluster: &str, pod: &Value, life: &mut Life) {
                 life.program = None;
                 life.say(line);
                 life.end(now, 1);
-                life.stage =
-                    Stage::BackOff { until: now + SignedDuration::from_secs(FIRST_BACK_OFF), seconds: FIRST_BACK_OFF };
+                // The first time it is started again at once.
+                let (pause, seconds) = if life.restarts == 0 { (1, 0) } else { (FIRST_BACK_OFF, FIRST_BACK_OFF) };
+                life.stage = Stage::BackOff { until: now + SignedDuration::from_secs(pause), seconds };
                 if life.restarts > 0 {
                     say_back_off(world, cluster, pod);
                 }
@@ -226,7 +228,7 @@ pub fn restart(world: &mut World, role: &str) -> usize {
         let Some(life) = world.clusters.get_mut(&service).and_then(|found| found.lives.get_mut(uid)) else { continue };
         life.end(now, 137);
         life.program = None;
-        life.stage = Stage::BackOff { until: now, seconds: FIRST_BACK_OFF / 2 };
+        life.stage = Stage::BackOff { until: now, seconds: 0 };
         let key = life.key.clone();
         world.agenda.at(now, Item::Object(service.clone(), key));
     }

@@ -2,7 +2,7 @@
 //! what it would. No clock but the world's, no threads.
 //!
 //! - [`deployment`], `replica_set`: rollouts; `kubelet` and [`life`]: pods on nodes; `mounts`: the files of pods
-//! - `pod_status`: what the node says of a pod; `events`: warnings; `endpoints`, `cron`: as far as the program shows them
+//! - `pod_status`: what the node says of a pod; `events`: warnings; `endpoints`, `quota`, `cron`: as far as the program shows them
 //!
 //! To add a controller: its module, and its place in [`changed`], [`due`], or both.
 
@@ -14,6 +14,7 @@ mod kubelet;
 pub mod life;
 mod mounts;
 mod pod_status;
+mod quota;
 mod replica_set;
 
 use serde_json::Value;
@@ -34,12 +35,14 @@ pub fn changed(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) 
             kubelet::sync(world, cluster, key, last);
             of_owner(world, cluster, key, last);
             endpoints::of_pod(world, cluster, last);
+            quota::sync(world, cluster, &key.namespace);
             prow::pod_changed(world, cluster, key, last);
         }
         Resource::ReplicaSet => {
             replica_set::sync(world, cluster, key, last);
             of_owner(world, cluster, key, last);
         }
+        Resource::ResourceQuota => quota::sync(world, cluster, &key.namespace),
         Resource::Deployment => deployment::sync(world, cluster, key, last),
         Resource::Service => endpoints::sync(world, cluster, key),
         Resource::CronJob => cron::sync_cron_job(world, cluster, key, last),
@@ -98,6 +101,7 @@ fn of_owner(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
         | Resource::Service
         | Resource::ServiceAccount
         | Resource::Event
+        | Resource::ResourceQuota
         | Resource::StatefulSet
         | Resource::DaemonSet
         | Resource::CronJob

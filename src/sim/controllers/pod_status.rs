@@ -43,6 +43,11 @@ fn status(pod: &Value, life: &Life, now: Timestamp) -> Value {
         let mut said = json!({ "type": kind, "status": status, "lastTransitionTime": since, "lastProbeTime": null });
         if !holds {
             said["reason"] = json!(reason);
+            if reason == "ContainersNotReady" {
+                let names = items(pod, "/spec/containers").iter().map(|spec| text(spec, "/name"));
+                let names: Vec<&str> = names.collect();
+                said["message"] = json!(format!("containers with unready status: [{}]", names.join(" ")));
+            }
         }
         said
     };
@@ -104,6 +109,7 @@ fn container(pod: &Value, spec: &Value, life: &Life, ready: bool) -> Value {
             waits("ImagePullBackOff", format!("Back-off pulling image \"{image}\""))
         }
         Stage::Running { .. } => json!({ "running": { "startedAt": last.map(|run| stamp(run.started)) } }),
+        Stage::BackOff { seconds: 0, .. } => last.map_or_else(|| waits("ContainerCreating", String::new()), terminated),
         Stage::BackOff { seconds, .. } => {
             let pod = format!("{}_{}({})", name(pod), namespace(pod), uid(pod));
             let wait =

@@ -1,11 +1,18 @@
 //! ReplicaSets: as many pods as asked for.
 
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::super::object::{ObjectKey, Resource, created, is_deleting, is_ready, name, number, text, uid};
+use super::super::agenda::Item;
+use super::super::object::{
+    ObjectKey, Resource, condition, created, is_deleting, is_ready, name, number, stamp, text, uid,
+};
 use super::super::store::write::{By, DeleteOptions};
 use super::super::world::World;
 use super::{MANAGER, collect};
+
+/// When a refused pod is tried again.
+const RETRY: SignedDuration = SignedDuration::from_secs(10);
 
 pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
     let by = By::new(MANAGER, world.now());
@@ -19,6 +26,7 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
     let owned = found.store.owned_by(Resource::Pod, &key.namespace, uid(&set));
     let mut pods: Vec<_> =
         owned.filter(|(_, pod)| is_active(pod)).map(|(key, pod)| (key.clone(), pod.clone())).collect();
+    let mut refused = None;
     for _ in pods.len()..wanted {
         let template = &set["spec"]["template"];
         let mut pod = json!({
@@ -35,9 +43,12 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
         if template["metadata"]["annotations"].is_object() {
             pod["metadata"]["annotations"] = template["metadata"]["annotations"].clone();
         }
-        // A refusal (no such namespace) shows as pods that are missing.
-        if let Ok(pod) = found.store.create(Resource::Pod, &key.namespace, pod, &by) {
-            pods.push((ObjectKey::new(Resource::Pod, &key.namespace, name(&pod)), pod));
+        match found.store.create(Resource::Pod, &key.namespace, pod, &by) {
+            Ok(pod) => pods.push((ObjectKey::new(Resource::Pod, &key.namespace, name(&pod)), pod)),
+            Err(refusal) => {
+                refused = Some(refusal.message);
+                break;
+            }
         }
     }
     if pods.len() > wanted {
@@ -48,9 +59,24 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
         }
     }
     let ready = pods.iter().filter(|(_, pod)| is_ready(pod)).count();
-    let status = json!({
-        "replicas": pods.len(), "fullyLabeledReplicas": pods.len(), "readyReplicas": ready, "availableReplicas": ready,
-        "observedGeneration": number(&set, "/metadata/generation").unwrap_or(1),
+    let mut status = json!({
+        "replicas": pods.len(), "observedGeneration": number(&set, "/metadata/generation").unwrap_or(1),
     });
+    let counts = [("fullyLabeledReplicas", pods.len()), ("readyReplicas", ready), ("availableReplicas", ready)];
+    // Nothing is left out, but of the pods themselves.
+    for (field, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        status[field] = json!(count);
+    }
+    if let Some(message) = refused {
+        let held = condition(&set, "ReplicaFailure").map(|held| held["lastTransitionTime"].clone());
+        // A new try makes up a new name.
+        let message = condition(&set, "ReplicaFailure").map_or(message, |held| text(held, "/message").to_owned());
+        status["conditions"] = json!([{
+            "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message,
+            "lastTransitionTime": held.unwrap_or_else(|| json!(stamp(by.now))),
+        }]);
+        world.agenda.at(by.now + RETRY, Item::Object(cluster.to_owned(), key.clone()));
+    }
+    let Some(found) = world.clusters.get_mut(cluster) else { return };
     found.store.edit(key, &by.status(), |object| object["status"] = status);
 }

@@ -126,7 +126,11 @@ fn line(role: &str, tag: &str, error: &LoadError, level: &str, message: &str, no
         "component": role, "error": error.error, "level": level, "msg": message, "time": stamp(now),
     });
     if Tag::parse(tag).is_none_or(|tag| tag.date.year() >= 2020) {
-        line["file"] = json!(format!("k8s.io/test-infra/prow/cmd/{role}/main.go:117"));
+        let at = if message == "Error starting plugins." { 147 } else { 117 };
+        line["file"] = json!(format!("sigs.k8s.io/prow/cmd/{role}/main.go:{at}"));
+        if message == "Error starting plugins." {
+            line["error"] = json!(format!("failed to start plugins agent: {}", error.error));
+        }
         line["func"] = json!("main.main");
         line["severity"] = json!(level);
     }

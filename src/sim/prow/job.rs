@@ -18,9 +18,16 @@ pub fn pod(job: &Value, build: &str, plank_version: &str, reports_to_storage: bo
     labels[ID] = json!(name(job));
     labels["prow.k8s.io/build-id"] = json!(build);
     labels["prow.k8s.io/plank-version"] = json!(plank_version);
+    let context = text(job, "/spec/context");
+    labels["prow.k8s.io/context"] = json!(context);
     let mut annotations = job["metadata"]["annotations"].clone();
     annotations["prow.k8s.io/job"] = json!(text(job, "/spec/job"));
+    annotations["prow.k8s.io/context"] = json!(context);
     let mut spec = job["spec"]["pod_spec"].clone();
+    // A single container has Prow's name, whatever the job calls it.
+    if let [container] = spec["containers"].as_array_mut().map_or(&mut [][..], Vec::as_mut_slice) {
+        container["name"] = json!("test");
+    }
     spec["restartPolicy"] = json!("Never");
     let mut metadata = json!({ "name": name(job), "labels": labels, "annotations": annotations });
     if reports_to_storage {

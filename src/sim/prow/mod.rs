@@ -27,7 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::controllers::life::Life;
-use super::object::{ObjectKey, Resource, label};
+use super::object::{ObjectKey, Resource, label, name, text};
 use super::world::World;
 use config::Loaded;
 use leader::Leader;
@@ -126,6 +126,12 @@ pub fn pod_changed(world: &mut World, cluster: &str, key: &ObjectKey, last: &Val
     let Some(id) = label(last, ID).map(str::to_owned) else { return };
     if let Some(leader) = &world.prow.leader {
         let job = ObjectKey::new(Resource::ProwJob, &leader.prowjob_namespace, id);
+        let is_its = world.get(&world.prow.service, &job).is_some_and(|object| {
+            world.prow.context_of(text(object, "/spec/cluster")) == Some(cluster) && name(object) == key.name
+        });
+        if is_its && world.get(cluster, key).is_none() {
+            plank::pod_gone(world, &job, &key.namespace, last);
+        }
         plank::sync(world, &job);
     }
 }

@@ -3,6 +3,7 @@
 //! | what it finds | what it does |
 //! |---|---|
 //! | triggered, no pod | creates it; the job is pending |
+//! | a pod goes while it looks | the job ends in error: `Pod got deleted unexpectedly` |
 //! | pending, no pod where it looks | creates it again, with another build id; the job stays pending |
 //! | its creation is refused (4xx) | the job ends in error |
 //! | a pod that is deleted and lingers | the job ends in error: `Pod got deleted unexpectedly` |
@@ -20,6 +21,19 @@ use super::super::world::World;
 use super::leader::{self, Leader, ROLE};
 use super::{deploy, job};
 use crate::prow::jobs::{JobTask, task_of};
+
+/// A pod is gone. The server tells of its deletion before it tells of its end, and plank is quick: it nearly always looks in
+/// between. Only what goes while nobody leads is found missing, and made again.
+pub fn pod_gone(world: &mut World, key: &ObjectKey, namespace: &str, pod: &Value) {
+    let looks = |leader: &Leader| leader.prowjob_namespace == key.namespace && leader.pod_namespace == namespace;
+    if !is_deleting(pod) || !world.prow.leader.as_ref().is_some_and(looks) {
+        return;
+    }
+    let Some(object) = world.get(&world.prow.service, key).cloned() else { return };
+    if text(&object, "/status/completionTime").is_empty() && text(&object, "/spec/agent") == "kubernetes" {
+        end(world, key, &object, "error", "Pod got deleted unexpectedly");
+    }
+}
 
 /// Looks at a ProwJob, if anybody leads and it is one of theirs.
 pub fn sync(world: &mut World, key: &ObjectKey) {
@@ -65,8 +79,6 @@ fn create(world: &mut World, key: &ObjectKey, object: &Value, cluster: &str, lea
                     status["description"] = json!("Job triggered.");
                     status["pod_name"] = json!(key.name);
                     status["build_id"] = json!(build);
-                    let job = text(object, "/spec/job");
-                    status["url"] = json!(format!("https://prow.k8s.io/view/gs/kubernetes-jenkins/logs/{job}/{build}"));
                 });
             }
             world.note(Happened::PodCreated {
@@ -78,7 +90,13 @@ fn create(world: &mut World, key: &ObjectKey, object: &Value, cluster: &str, lea
             });
         }
         Err(refusal) => {
-            end(world, key, object, "error", &format!("Pod can not be created: {}", refusal.message));
+            let place = format!("{}/{}", leader.pod_namespace, key.name);
+            let alias = match text(object, "/spec/cluster") {
+                "" => "default",
+                alias => alias,
+            };
+            let why = format!("create pod {place} in cluster {alias}: {}", refusal.message);
+            end(world, key, object, "error", &format!("Pod can not be created: {why}"));
         }
     }
 }

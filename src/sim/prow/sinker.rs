@@ -52,7 +52,7 @@ pub fn sweep(world: &mut World) {
         }
     }
     for job in &jobs {
-        let old = created(job).is_some_and(|at| now.duration_since(at) > config.max_prowjob_age);
+        let old = time(job, "/status/startTime").is_some_and(|at| now.duration_since(at) > config.max_prowjob_age);
         if old && !text(job, "/status/completionTime").is_empty() {
             let key = ObjectKey::new(Resource::ProwJob, &config.watched.prowjobs, name(job));
             doomed.push((service.clone(), key));

@@ -204,8 +204,9 @@ fn answer(world: &mut World, context: &str, parts: &Parts, body: &[u8]) -> Resul
             let verb = verb(&parts.method, &name, &incoming)?;
             let asked_resource = with_subresource(resource, &subresource);
             let facts = resource.facts();
-            let asked =
-                Asked { verb, group: facts.group, resource: &asked_resource, namespace: &namespace, name: &name };
+            // A namespace is in itself.
+            let within = if resource == Resource::Namespace { &name } else { &namespace };
+            let asked = Asked { verb, group: facts.group, resource: &asked_resource, namespace: within, name: &name };
             let allowed = world.clusters.get(context).map_or(Ok(()), |cluster| cluster.access.check(&asked));
             let place = Place { resource, namespace, name, subresource };
             match verb {

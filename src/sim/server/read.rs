@@ -27,7 +27,7 @@ pub fn read(
         ("list", "") => list(world, cluster, place, incoming),
         ("watch", "") => {
             let selector = selector(place, incoming)?;
-            Ok(Answer::Watch(Box::new(watch::Start::new(&cluster.store, place, selector, &incoming.route))))
+            Ok(Answer::Watch(Box::new(watch::Start::new(&cluster.store, place, selector, &incoming.route)?)))
         }
         _ => Err(Refusal::no_such_path()),
     }
@@ -68,9 +68,11 @@ fn list(world: &World, cluster: &Cluster, place: &Place, incoming: &Incoming<'_>
             (version, Some(key))
         }
     };
-    let mut matching = cluster
-        .store
-        .all(place.resource, &place.namespace)
+    // Later pages are of the moment of the first.
+    let then = after.as_ref().map(|_| cluster.store.at(version, place.resource, &place.namespace));
+    let now = then.is_none().then(|| cluster.store.all(place.resource, &place.namespace));
+    let all = then.iter().flatten().chain(now.into_iter().flatten());
+    let mut matching = all
         .skip_while(|(key, _)| after.as_ref().is_some_and(|after| *key <= after))
         .filter(|(_, object)| selector.matches(object));
     let limit = route.number("limit").filter(|limit| *limit > 0).unwrap_or(usize::MAX);
@@ -79,7 +81,10 @@ fn list(world: &World, cluster: &Cluster, place: &Place, incoming: &Incoming<'_>
     let mut metadata = json!({ "resourceVersion": version.to_string() });
     if let (Some((last, _)), true) = (page.last(), left > 0) {
         metadata["continue"] = json!(token(version, last));
-        metadata["remainingItemCount"] = json!(left);
+        // With a selector the server would have to look at them all.
+        if route.query("labelSelector").is_empty() && route.query("fieldSelector").is_empty() {
+            metadata["remainingItemCount"] = json!(left);
+        }
     }
     if incoming.wants_table() && place.resource == Resource::Pod {
         let objects = page.iter().map(|(_, object)| object.as_ref());

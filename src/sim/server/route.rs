@@ -83,7 +83,8 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Result<Target, Refusal>
         [plural, name, subresource] => (*plural, *name, *subresource),
         _ => return Err(Refusal::no_such_path()),
     };
-    let is_served = |resource: Resource| resource.facts().group == group;
+    // A group of custom resources answers as one that there is not.
+    let is_served = |resource: Resource| resource.facts().group == group && resource != Resource::ProwJob;
     let resource = Resource::find(group, version, plural).ok_or_else(|| {
         if Resource::ALL.into_iter().any(is_served) { Refusal::no_such_path() } else { Refusal::no_such_page() }
     })?;

@@ -36,8 +36,12 @@ pub struct Start {
 }
 
 impl Start {
-    pub fn new(store: &Store, place: &Place, selector: Selector, route: &Route) -> Start {
+    pub fn new(store: &Store, place: &Place, selector: Selector, route: &Route) -> Result<Start, Refusal> {
         let asked = route.query("resourceVersion");
+        if !asked.is_empty() && asked.parse::<u64>().is_err() {
+            let wrong = format!("strconv.ParseUint: parsing \"{asked}\": invalid syntax");
+            return Err(Refusal::internal(format!("resourceVersion: Invalid value: \"{asked}\": {wrong}")));
+        }
         let initial = route.query("sendInitialEvents") == "true";
         let from_now = initial || matches!(asked, "" | "0");
         let mut first: Vec<Bytes> = Vec::new();
@@ -50,14 +54,14 @@ impl Start {
             mark["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
             first.push(line("BOOKMARK", &mark));
         }
-        Start {
+        Ok(Start {
             resource: place.resource,
             selector,
             version: if from_now { store.version() } else { asked.parse().unwrap_or(0) },
             first,
             bookmarks: route.query("allowWatchBookmarks") == "true",
             lasts: route.query("timeoutSeconds").parse().map_or(LONGEST, Duration::from_secs),
-        }
+        })
     }
 }
 
@@ -84,6 +88,7 @@ fn event(change: &Change, selector: &Selector) -> Option<Bytes> {
         (_, Some(after), false, true) => Some(line("ADDED", after)),
         (_, Some(after), true, true) => Some(line("MODIFIED", after)),
         (Some(before), _, true, false) => {
+            // Its last state, at the version at which it went.
             let mut gone = before.as_ref().clone();
             gone["metadata"]["resourceVersion"] = json!(change.version.to_string());
             Some(line("DELETED", &gone))

@@ -4,7 +4,7 @@ use http::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::super::note::{Happened, Written};
-use super::super::object::{ObjectKey, name, namespace, text, uid};
+use super::super::object::{ObjectKey, Resource, name, namespace, text, uid};
 use super::super::refusal::Refusal;
 use super::super::store::Store;
 use super::super::store::patch::PatchKind;
@@ -34,7 +34,7 @@ pub fn write(
     let Some(cluster) = world.clusters.get_mut(context) else { return Err(Refusal::no_such_path()) };
     let mut about = cluster.store.get(&key).map_or_else(String::new, |object| uid(object).to_owned());
     let mut named = place.name.clone();
-    let outcome = allowed.and_then(|()| match verb {
+    let outcome = allowed.and_then(|()| known_dry_run(verb, incoming)).and_then(|()| match verb {
         "create" => {
             let object = incoming.json()?;
             name(&object).clone_into(&mut named);
@@ -76,11 +76,33 @@ fn delete(store: &mut Store, key: &ObjectKey, options: &DeleteOptions, by: &By<'
     Ok((200, store.delete(key, options, by)?.answer(key)))
 }
 
+/// The parameter knows one word; a deletion with a body is not asked.
+fn known_dry_run(verb: &str, incoming: &Incoming<'_>) -> Result<(), Refusal> {
+    let options = match verb {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        _ if !incoming.body.is_empty() => return Ok(()),
+        _ => "DeleteOptions",
+    };
+    match incoming.route.query("dryRun") {
+        "" | "All" => Ok(()),
+        other => Err(Refusal::unknown_dry_run(options, other)),
+    }
+}
+
 /// The body must be what the URL says.
 fn check_body(place: &Place, object: &Value) -> Result<(), Refusal> {
     let facts = place.resource.facts();
     let (kind, version) = (text(object, "/kind"), text(object, "/apiVersion"));
     let expected = place.resource.api_version();
+    let known = Resource::of_kind(kind).is_some_and(|resource| resource.api_version() == version);
+    if kind != facts.kind && known {
+        return Err(Refusal::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {}: converting (v1.{kind}) to (core.{}): unknown conversion",
+            facts.kind, facts.kind
+        )));
+    }
     if !kind.is_empty() && (kind != facts.kind || version != expected) {
         return Err(Refusal::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {}: no kind \"{kind}\" is registered for \"{expected}\"",

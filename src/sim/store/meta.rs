@@ -39,6 +39,17 @@ pub fn keep_own(before: &Value, after: &mut Value) {
     after["apiVersion"] = before["apiVersion"].clone();
 }
 
+/// Lists of metadata that hold nothing are not kept.
+pub fn drop_empty(object: &mut Value) {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for field in ["finalizers", "ownerReferences"] {
+            if metadata.get(field).is_some_and(|list| list.as_array().is_none_or(Vec::is_empty)) {
+                metadata.remove(field);
+            }
+        }
+    }
+}
+
 /// True where a write changes nothing that counts: the server keeps the version then.
 pub fn is_same(before: &Value, after: &Value) -> bool {
     same_fields(before, after, &["metadata"])
@@ -73,6 +84,7 @@ pub fn generation(resource: Resource, before: &Value, after: &Value) -> Option<i
         | Resource::Service
         | Resource::ServiceAccount
         | Resource::Event
+        | Resource::ResourceQuota
         | Resource::EndpointSlice
         | Resource::Lease => false,
     };

@@ -105,6 +105,24 @@ impl Store {
         (version >= self.forgotten).then(|| self.history.range(start..))
     }
 
+    /// All of a kind in a namespace (empty: everywhere) as they were at a version that is remembered.
+    pub fn at(&self, version: u64, resource: Resource, namespace: &str) -> BTreeMap<ObjectKey, Arc<Value>> {
+        let now = self.all(resource, namespace).map(|(key, object)| (key.clone(), Arc::clone(object)));
+        let mut then: BTreeMap<ObjectKey, Arc<Value>> = now.collect();
+        let start = self.history.partition_point(|change| change.version <= version);
+        for change in self.history.range(start..).rev() {
+            let key = &change.key;
+            if key.resource != resource || !(namespace.is_empty() || key.namespace == namespace) {
+                continue;
+            }
+            match &change.before {
+                Some(before) => drop(then.insert(key.clone(), Arc::clone(before))),
+                None => drop(then.remove(key)),
+            }
+        }
+        then
+    }
+
     /// Forgets all history, as a compaction does: watches must list again.
     pub fn compact(&mut self) {
         self.history.clear();
@@ -156,7 +174,6 @@ impl Store {
             Arc::new(object)
         });
         self.fresh.insert(key.clone(), Arc::clone(&last));
-        let before = if after.is_some() { before } else { Some(Arc::clone(&last)) };
         self.history.push_back(Change { version: self.version, key, before, after });
         while self.history.len() > REMEMBERED {
             if let Some(old) = self.history.pop_front() {

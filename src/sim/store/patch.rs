@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::super::object::{ObjectKey, Resource};
-use super::super::refusal::Refusal;
+use super::super::refusal::{Cause, Refusal};
 
 /// How a patch is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,12 @@ impl PatchKind {
 /// 400 for a patch that cannot be read, 422 for a JSON patch whose test fails.
 pub fn apply(key: &ObjectKey, object: &Value, kind: PatchKind, patch: &Value) -> Result<Value, Refusal> {
     let mut patched = object.clone();
+    let no_object = "json: cannot unmarshal array into Go value of type map[string]interface {}";
+    match (kind, patch.is_array()) {
+        (PatchKind::Merge, true) => return Err(Refusal::bad_request(format!("error decoding patch: {no_object}"))),
+        (PatchKind::Strategic, true) => return Err(Refusal::bad_request(no_object)),
+        (PatchKind::Json, _) | (PatchKind::Merge | PatchKind::Strategic, false) => {}
+    }
     match kind {
         PatchKind::Merge => json_patch::merge(&mut patched, patch),
         PatchKind::Strategic => merge(&mut patched, patch, ""),
@@ -60,7 +66,9 @@ pub fn apply(key: &ObjectKey, object: &Value, kind: PatchKind, patch: &Value) ->
     }
     if asked("uid") != object["metadata"]["uid"] {
         let wrong = format!("Invalid value: \"{}\": field is immutable", asked("uid"));
-        return Err(Refusal::invalid(key, "metadata.uid", "FieldValueInvalid", &wrong));
+        // The server looks twice.
+        let cause = Cause::new("metadata.uid", "FieldValueInvalid", wrong);
+        return Err(Refusal::all_invalid(key, &[cause.clone(), cause]));
     }
     Ok(patched)
 }
@@ -115,16 +123,33 @@ fn merge(target: &mut Value, patch: &Value, field: &str) {
 }
 
 fn merge_elements(elements: &mut Vec<Value>, changes: &[Value], key: &str) {
+    let order: Vec<Value> = elements.iter().map(|element| element[key].clone()).collect();
+    let place = |element: &Value| order.iter().position(|held| *held == element[key]);
+    let mut touched: Vec<Value> = Vec::new();
     for change in changes {
         let at = elements.iter().position(|element| element[key] == change[key]);
-        let deletes = change["$patch"] == "delete";
-        match at {
-            Some(at) if deletes => drop(elements.remove(at)),
-            Some(at) => merge(&mut elements[at], change, ""),
-            None if deletes => {}
-            None => elements.push(change.clone()),
+        let held = at.map(|at| elements.remove(at));
+        if change["$patch"] == "delete" {
+            continue;
         }
+        let mut element = held.unwrap_or(Value::Null);
+        if element.is_null() {
+            element = change.clone();
+        } else {
+            merge(&mut element, change, "");
+        }
+        touched.push(element);
     }
+    // As the server orders them: who is new, or was there before the next one that is left alone, comes first.
+    let mut left = std::mem::take(elements).into_iter().peekable();
+    for element in touched {
+        let own = place(&element);
+        while let Some(next) = left.next_if(|next| own.is_some() && place(next) < own) {
+            elements.push(next);
+        }
+        elements.push(element);
+    }
+    elements.extend(left);
 }
 
 #[cfg(test)]

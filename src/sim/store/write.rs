@@ -105,10 +105,16 @@ impl Store {
         if !object::version(&object).is_empty() {
             return Err(Refusal::version_on_create());
         }
-        if self.get(&key).is_some() {
-            return Err(Refusal::already_exists(&key));
+        match self.get(&key) {
+            Some(there) if is_deleting(there) => return Err(Refusal::still_going(&key)),
+            Some(_) => return Err(Refusal::already_exists(&key)),
+            None => {}
         }
         validate::object(&key, &object)?;
+        if resource == Resource::Pod {
+            self.admit(&key)?;
+        }
+        meta::drop_empty(&mut object);
         let uid = match by.effect {
             Effect::Real => self.next_uid(),
             Effect::DryRun => "00000000-0000-4000-a000-000000000000".to_owned(),
@@ -162,6 +168,9 @@ impl Store {
             return Err(Refusal::conflict(key, &why));
         }
         let version = asked("resourceVersion");
+        if !version.is_empty() && version.parse::<u64>().is_err() {
+            return Err(Refusal::internal(format!("strconv.ParseUint: parsing \"{version}\": invalid syntax")));
+        }
         if !version.is_empty() && version != object::version(&before) {
             return Err(Refusal::modified(key));
         }
@@ -206,6 +215,7 @@ impl Store {
         by: &By<'_>,
     ) -> Result<Arc<Value>, Refusal> {
         meta::keep_own(before, &mut after);
+        meta::drop_empty(&mut after);
         if key.resource.facts().has_status {
             match by.part {
                 Part::Main => keep(before, &mut after, "status"),
@@ -256,14 +266,15 @@ impl Store {
         }
         let grace = grace(key, &before, options);
         let bound = !items(&before, "/metadata/finalizers").is_empty();
-        if grace == 0 && !bound {
+        // Of a pod with nothing to wait for, the server tells the deletion and the end, one right after the other.
+        let at_once = grace == 0 && !bound;
+        if at_once && (key.resource != Resource::Pod || is_deleting(&before) && held_grace(&before) == Some(0)) {
             return Ok(Deleted::Gone(match by.effect {
                 Effect::DryRun => before,
                 Effect::Real => self.commit(key.clone(), None),
             }));
         }
-        let held = object::number(&before, "/metadata/deletionGracePeriodSeconds");
-        if is_deleting(&before) && held.is_some_and(|held| held <= grace) {
+        if is_deleting(&before) && held_grace(&before).is_some_and(|held| held <= grace) {
             return Ok(Deleted::Lingers(before));
         }
         let mut after = before.as_ref().clone();
@@ -272,11 +283,44 @@ impl Store {
         if let Some(generation) = object::number(&after, "/metadata/generation").filter(|_| !is_deleting(&before)) {
             after["metadata"]["generation"] = json!(generation + 1);
         }
-        Ok(Deleted::Lingers(match by.effect {
+        let after = match by.effect {
             Effect::DryRun => Arc::new(after),
             Effect::Real => self.commit(key.clone(), Some(after)),
-        }))
+        };
+        if !at_once {
+            return Ok(Deleted::Lingers(after));
+        }
+        if by.effect == Effect::Real {
+            self.commit(key.clone(), None);
+        }
+        Ok(Deleted::Gone(after))
     }
+
+    /// A namespace's quotas leave room for another pod.
+    fn admit(&self, pod: &ObjectKey) -> Result<(), Refusal> {
+        for (quota, object) in self.all(Resource::ResourceQuota, &pod.namespace) {
+            let Some(limit) = text(object, "/spec/hard/pods").parse::<usize>().ok() else { continue };
+            let used = self.pods_that_count(&pod.namespace);
+            if used + 1 > limit {
+                let why = format!(
+                    "exceeded quota: {}, requested: pods=1, used: pods={used}, limited: pods={limit}",
+                    quota.name
+                );
+                return Err(Refusal::forbidden("pods", "", &pod.name, &why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that have not ended.
+    pub fn pods_that_count(&self, namespace: &str) -> usize {
+        let pods = self.all(Resource::Pod, namespace);
+        pods.filter(|(_, pod)| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")).count()
+    }
+}
+
+fn held_grace(object: &Value) -> Option<i64> {
+    object::number(object, "/metadata/deletionGracePeriodSeconds")
 }
 
 fn keep(before: &Value, after: &mut Value, part: &str) {

@@ -63,18 +63,17 @@ const BEHAVIOURS: &[&[(&str, Behaviour)]] = &[
     behaviours![watches::changes],
     behaviours![watches::leaving_a_selection],
     behaviours![watches::beginnings],
-    behaviours![watches::bookmarks],
     behaviours![watches::too_old],
     behaviours![pods::that_nobody_scheduled, pods::with_a_finalizer, pods::in_a_watch],
     behaviours![pods::that_runs],
     // Leave others no room for pods while they last.
     behaviours![rollouts::quota],
     behaviours![plank::refused_pods],
-    behaviours![rollouts::rolls_out, rollouts::image_that_is_not_there, rollouts::image_that_comes_back, rollouts::paused],
-    behaviours![plank::creates, plank::recreates, plank::finished],
+    behaviours![rollouts::rolls_out, rollouts::image_that_is_not_there, rollouts::image_that_comes_back, rollouts::paused, watches::bookmarks],
+    behaviours![plank::creates, plank::deleted_at_once, plank::finished],
     behaviours![plank::lingering],
-    behaviours![plank::wrong_namespace, sinker::sweeps, hook::duplicated_presets],
-    behaviours![hook::gzipped_plugins],
+    behaviours![plank::recreates, hook::duplicated_presets],
+    behaviours![plank::wrong_namespace, sinker::sweeps, hook::gzipped_plugins],
 ];
 
 /// What came of a behaviour.

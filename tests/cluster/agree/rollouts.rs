@@ -196,7 +196,8 @@ pub async fn image_that_is_not_there(subject: &Subject, t: &mut Transcript) {
         let of_new: Vec<&Value> =
             of_new.iter().filter(|pod| pod["spec"]["containers"][0]["image"] == missing).collect();
         let waits = |pod: &&Value| text(pod, "/status/containerStatuses/0/state/waiting/reason") == "ImagePullBackOff";
-        (has_seen(&deployment) && of_new.len() == 2 && of_new.iter().all(waits)).then(|| of_new[0].clone())
+        let counted = deployment["status"]["updatedReplicas"] == 2 && deployment["status"]["replicas"] == 3;
+        (has_seen(&deployment) && counted && of_new.len() == 2 && of_new.iter().all(waits)).then(|| of_new[0].clone())
     };
     let pod = subject.until("both new pods cannot pull", SOON, stuck).await;
     t.show(
@@ -249,7 +250,8 @@ pub async fn image_that_comes_back(subject: &Subject, t: &mut Transcript) {
     let stuck = async || {
         let pods = pods(&server, app).await;
         let waits = |pod: &Value| text(pod, "/status/containerStatuses/0/state/waiting/reason") == "ImagePullBackOff";
-        (pods.len() == 1 && waits(&pods[0]) && has_seen(&get(&server, app).await)).then_some(())
+        let counted = get(&server, app).await["status"]["updatedReplicas"] == 1;
+        (pods.len() == 1 && waits(&pods[0]) && counted).then_some(())
     };
     subject.until("the pod cannot pull", SOON, stuck).await;
     tell(&server, t, "withdrawn", app).await;

@@ -3,12 +3,12 @@
 //! Both are a Prow of January 2019's layout without an outage: one cluster, components and ProwJobs in `prow`, pods of jobs in
 //! `test-pods`, the same configuration. To let a behaviour steer something else: a method of [`Subject`] with both ways.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use prow_breakglass::sim::{Access, Clock, Commit, Prow, Simulation, Version, World};
+use prow_breakglass::sim::{Access, Commit, Prow, Simulation, Version, World};
 
 use super::server::Server;
 use crate::bed::Bed;
@@ -26,6 +26,8 @@ pub const TEST_PODS: &str = "test-pods";
 const CONTEXT: &str = "prow-services";
 /// How far virtual time goes between two looks.
 const STEP: SignedDuration = SignedDuration::from_millis(500);
+/// So many looks in vain while virtual time stands still are enough.
+const MOST_IDLE: u32 = 10_000;
 /// How long real time goes between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,13 +46,14 @@ pub enum Who {
 
 /// A Prow to try behaviours on.
 pub enum Subject {
-    Simulated(Box<Simulation>),
+    Simulated { simulation: Box<Simulation>, held: Cell<bool> },
     Real { bed: Box<RefCell<Bed>>, admin: Server },
 }
 
 impl Subject {
     pub fn simulated() -> Self {
-        Subject::Simulated(Box::new(Simulation::start(world(), Clock::Stepped)))
+        let simulation = Box::new(Simulation::start(world()));
+        Subject::Simulated { simulation, held: Cell::new(false) }
     }
 
     pub async fn real(bed: Bed) -> Self {
@@ -66,7 +69,7 @@ impl Subject {
     /// The server as somebody sees it. The simulation has one user at a time: what was given before is this user's then.
     pub async fn server(&self, who: Who) -> Server {
         match (self, who) {
-            (Subject::Simulated(simulation), who) => {
+            (Subject::Simulated { simulation, .. }, who) => {
                 simulation.change(|world| {
                     if let Some(cluster) = world.clusters.get_mut(CONTEXT) {
                         cluster.access = access(who);
@@ -85,7 +88,7 @@ impl Subject {
     /// The time that goes by for Prow.
     pub fn now(&self) -> Timestamp {
         match self {
-            Subject::Simulated(simulation) => simulation.now(),
+            Subject::Simulated { simulation, .. } => simulation.now(),
             Subject::Real { .. } => Timestamp::now(),
         }
     }
@@ -96,13 +99,19 @@ impl Subject {
     /// When it takes longer than it may.
     pub async fn until<T>(&self, what: &str, within: u32, mut seen: impl AsyncFnMut() -> Option<T>) -> T {
         let end = self.now() + SignedDuration::from_secs(within.into());
+        let mut idle = 0;
         loop {
             if let Some(found) = seen().await {
                 return found;
             }
             assert!(self.now() < end, "{what}: not within {within} s");
             match self {
-                Subject::Simulated(simulation) => simulation.advance_by(STEP),
+                Subject::Simulated { held, .. } if held.get() => {
+                    idle += 1;
+                    assert!(idle < MOST_IDLE, "{what}: not while nodes are held");
+                    tokio::task::yield_now().await;
+                }
+                Subject::Simulated { simulation, .. } => simulation.advance_by(STEP),
                 Subject::Real { .. } => tokio::time::sleep(PAUSE).await,
             }
         }
@@ -111,15 +120,15 @@ impl Subject {
     /// Nodes and controllers do nothing until [`Subject::let_go`]; prow-controller-manager does.
     pub fn hold(&self) {
         match self {
-            // Nothing happens while no time passes.
-            Subject::Simulated(_) => {}
+            // Nothing happens while no time passes, also none of other behaviours.
+            Subject::Simulated { held, .. } => held.set(true),
             Subject::Real { bed, .. } => bed.borrow_mut().pause_controllers(),
         }
     }
 
     pub fn let_go(&self) {
         match self {
-            Subject::Simulated(_) => {}
+            Subject::Simulated { held, .. } => held.set(false),
             Subject::Real { bed, .. } => bed.borrow_mut().resume_controllers(),
         }
     }
@@ -127,7 +136,7 @@ impl Subject {
     /// From now on no node can pull `BASE:TAG`.
     pub fn withdraw(&self, image: &str) {
         match self {
-            Subject::Simulated(simulation) => simulation.change(|world| {
+            Subject::Simulated { simulation, .. } => simulation.change(|world| {
                 world.images.withdrawn.insert(image.to_owned());
             }),
             Subject::Real { bed, .. } => bed.borrow_mut().make_unpullable(image),
@@ -137,7 +146,7 @@ impl Subject {
     /// They can again.
     pub fn publish(&self, image: &str) {
         match self {
-            Subject::Simulated(simulation) => simulation.change(|world| {
+            Subject::Simulated { simulation, .. } => simulation.change(|world| {
                 world.images.withdrawn.remove(image);
             }),
             Subject::Real { bed, .. } => bed.borrow_mut().make_pullable(image),
@@ -199,7 +208,6 @@ fn world() -> World {
         name: "first".to_owned(),
         message: "Configure Prow for kubernetes".to_owned(),
         author: "Cole Wagner".to_owned(),
-        at: None,
         files: BTreeMap::from([
             config!("config/prow/config.yaml", "config.yaml"),
             config!("config/prow/plugins.yaml", "plugins.yaml"),

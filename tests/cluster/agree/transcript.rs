@@ -13,10 +13,6 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    pub fn lines(&self) -> &[String] {
-        &self.lines
-    }
-
     /// From now on this text is told as something else.
     pub fn hide(&mut self, text: &str, with: &'static str) {
         if !text.is_empty() && !self.hidden.iter().any(|(hidden, _)| hidden == text) {

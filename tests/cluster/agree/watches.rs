@@ -123,7 +123,7 @@ pub async fn bookmarks(subject: &Subject, t: &mut Transcript) {
     let ours = format!("{maps}?labelSelector=agree%3Dnobody");
     let from = list(&server, &ours).await;
     server.post(&maps, &config_map("agree-mark", "1")).await.ok();
-    let watch = format!("{ours}&resourceVersion={from}&timeoutSeconds=4");
+    let watch = format!("{ours}&resourceVersion={from}&timeoutSeconds=8");
     let mut quiet = server.watch(&watch).await;
     let mut marked = server.watch(&format!("{watch}&allowWatchBookmarks=true")).await;
     t.note("without bookmarks nothing", quiet.rest().await.len());

@@ -140,6 +140,8 @@ pub async fn preconditions_of_delete(subject: &Subject, t: &mut Transcript) {
     let if_uid = |uid: &str| json!({ "preconditions": { "uid": uid } });
     let if_version = |version: &str| json!({ "preconditions": { "resourceVersion": version } });
     let second = server.put(&one, &config_map("agree-delete", "2")).await.ok();
+    t.hide(uid(&first), "<uid>");
+    t.hide(version(&first), "<version>");
     t.hide(version(&second), "<version>");
     for (what, options) in [
         ("the uid is another one", if_uid(FOREIGN)),
@@ -234,7 +236,7 @@ pub async fn metadata(subject: &Subject, t: &mut Transcript) {
     assert!(!text(&made, "/metadata/creationTimestamp").starts_with("2001"));
     let mut again = sent.clone();
     again["metadata"]["uid"] = json!(uid(&made));
-    again["metadata"]["labels"] = json!({ "a": "1" });
+    again["metadata"]["labels"] = json!({ "a": "1", "c": "3" });
     let put = server.put(&format!("{one}?fieldManager=other"), &again).await.ok();
     assert_eq!(put["metadata"]["creationTimestamp"], made["metadata"]["creationTimestamp"], "the time is the server's");
     t.show("a PUT replaces labels", &put, &["/metadata/labels"]);
