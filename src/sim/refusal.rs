@@ -169,8 +169,7 @@ impl Refusal {
         let said = if said.len() == 1 { said.concat() } else { format!("[{}]", said.join(", ")) };
         let message = format!("{kind} \"{}\" is invalid: {said}", key.name);
         let mut details = details(&key.name, facts.group, facts.kind);
-        let cause =
-            |cause: &Cause| json!({ "reason": cause.reason, "message": cause.wrong, "field": cause.field });
+        let cause = |cause: &Cause| json!({ "reason": cause.reason, "message": cause.wrong, "field": cause.field });
         details["causes"] = causes.iter().map(cause).collect();
         Refusal { code: 422, reason: "Invalid", message, details }
     }

@@ -10,6 +10,8 @@ use super::refusal::Refusal;
 #[derive(Debug, Clone, PartialEq)]
 enum Labelled {
     In(String, BTreeSet<String>),
+    /// A number that is more (or less) than this one.
+    Beyond(String, std::cmp::Ordering, i64),
     /// Also true without the label.
     NotIn(String, BTreeSet<String>),
     Exists(String),
@@ -47,6 +49,10 @@ impl Selector {
             && self.labels.iter().all(|wanted| match wanted {
                 Labelled::In(key, values) => label(object, key).is_some_and(|value| values.contains(value)),
                 Labelled::NotIn(key, values) => label(object, key).is_none_or(|value| !values.contains(value)),
+                Labelled::Beyond(key, side, limit) => {
+                    let number = label(object, key).and_then(|value| value.parse::<i64>().ok());
+                    number.is_some_and(|number| number.cmp(limit) == *side)
+                }
                 Labelled::Exists(key) => label(object, key).is_some(),
                 Labelled::Absent(key) => label(object, key).is_none(),
             })
@@ -101,6 +107,11 @@ fn labelled(part: &str) -> Result<Labelled, Refusal> {
     }
     if let Some((name, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
         return Ok(Labelled::In(key(name)?, one(value)?));
+    }
+    for (sign, side) in [('>', std::cmp::Ordering::Greater), ('<', std::cmp::Ordering::Less)] {
+        if let Some((name, limit)) = part.split_once(sign) {
+            return Ok(Labelled::Beyond(key(name)?, side, limit.trim().parse().map_err(|_| bad(limit))?));
+        }
     }
     Ok(match part.strip_prefix('!') {
         Some(name) => Labelled::Absent(key(name)?),

@@ -47,7 +47,7 @@ pub fn sync(world: &mut World, key: &ObjectKey) {
     }
     let alias = text(&object, "/spec/cluster");
     let Some(cluster) = world.prow.context_of(alias).filter(|name| world.clusters.contains_key(*name)) else {
-        let why = format!("Terminal error: unknown cluster alias \"{alias}\"");
+        let why = format!("Terminal error: nonretryable error: no build client found for cluster \"{alias}\".");
         end(world, key, &object, "error", &why);
         return;
     };

@@ -237,7 +237,11 @@ impl Store {
             && object::number(&after, "/metadata/deletionGracePeriodSeconds").unwrap_or(0) == 0;
         Ok(match by.effect {
             Effect::DryRun => Arc::new(after),
-            Effect::Real if is_over => self.commit(key.clone(), None),
+            Effect::Real if is_over => {
+                self.commit(key.clone(), None);
+                // Who freed it is told what they wrote, others what it was before.
+                Arc::new(after)
+            }
             Effect::Real => self.commit(key.clone(), Some(after)),
         })
     }

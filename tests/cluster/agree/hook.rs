@@ -77,7 +77,8 @@ fn tell_crash(t: &mut Transcript, pod: &Value) {
     for field in ["ready", "started", "lastState/terminated/exitCode", "lastState/terminated/reason"] {
         t.note(field, of(field));
     }
-    let ready = pod["status"]["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == "Ready");
+    let ready =
+        pod["status"]["conditions"].as_array().into_iter().flatten().find(|condition| condition["type"] == "Ready");
     t.show("Ready", ready.expect("a condition"), &["/status", "/reason", "/message"]);
 }
 
@@ -115,7 +116,12 @@ pub async fn duplicated_presets(subject: &Subject, t: &mut Transcript) {
     let written = put(&server, "job-config", "data", "aws-presets.yaml", json!(bad)).await;
     t.show("written", &written, &["/kind"]);
     // Nobody restarts for it: what runs goes on.
-    assert!(hooks(&server).await.iter().all(|pod| is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 0));
+    assert!(
+        hooks(&server)
+            .await
+            .iter()
+            .all(|pod| is_ready(pod) && pod["status"]["containerStatuses"][0]["restartCount"] == 0)
+    );
     kick(&server).await;
     let pod = crash_loop(subject, &server).await;
     tell_crash(t, &pod);

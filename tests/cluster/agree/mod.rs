@@ -69,7 +69,13 @@ const BEHAVIOURS: &[&[(&str, Behaviour)]] = &[
     // Leave others no room for pods while they last.
     behaviours![rollouts::quota],
     behaviours![plank::refused_pods],
-    behaviours![rollouts::rolls_out, rollouts::image_that_is_not_there, rollouts::image_that_comes_back, rollouts::paused, watches::bookmarks],
+    behaviours![
+        rollouts::rolls_out,
+        rollouts::image_that_is_not_there,
+        rollouts::image_that_comes_back,
+        rollouts::paused,
+        watches::bookmarks
+    ],
     behaviours![plank::creates, plank::deleted_at_once, plank::finished],
     behaviours![plank::lingering],
     behaviours![plank::recreates, hook::duplicated_presets],

@@ -59,10 +59,9 @@ pub async fn creates(subject: &Subject, t: &mut Transcript) {
 /// nearly always looks in between and ends the job; else it finds no pod and makes another one. There is nothing third.
 pub async fn deleted_at_once(subject: &Subject, t: &mut Transcript) {
     let server = subject.admin().await;
-    for (name, job) in [
-        ("agree-forced", triggered(subject, "agree-forced")),
-        ("agree-unborn", unscheduled(subject, "agree-unborn")),
-    ] {
+    for (name, job) in
+        [("agree-forced", triggered(subject, "agree-forced")), ("agree-unborn", unscheduled(subject, "agree-unborn"))]
+    {
         create(&server, &job).await;
         let pod = until_pod(subject, &server, TEST_PODS, name, SOON).await;
         let before = get(&server, name).await;
@@ -187,7 +186,8 @@ pub async fn finished(subject: &Subject, t: &mut Transcript) {
 async fn roll_to(subject: &Subject, server: &Server, tag: &str) {
     let component = MANAGER;
     let image = format!("gcr.io/k8s-prow/{component}:{tag}");
-    let patch = json!({ "spec": { "template": { "spec": { "containers": [{ "name": component, "image": image }] } } } });
+    let patch =
+        json!({ "spec": { "template": { "spec": { "containers": [{ "name": component, "image": image }] } } } });
     server.patch(&at("deployments", PROW, component), STRATEGIC, &patch).await.ok();
     let rolled = async || {
         let deployment = server.get(&at("deployments", PROW, component)).await.ok();

@@ -98,7 +98,11 @@ pub async fn that_runs(subject: &Subject, t: &mut Transcript) {
     let one = at("pods", PROW, "agree-runs");
     server.post(&path("pods", PROW), &scheduled("agree-runs", &json!([]))).await.ok();
     let pod = running(subject, &server, &one).await;
-    t.show("it runs", &pod, &["/status/phase", "/status/containerStatuses/0/ready", "/status/containerStatuses/0/restartCount"]);
+    t.show(
+        "it runs",
+        &pod,
+        &["/status/phase", "/status/containerStatuses/0/ready", "/status/containerStatuses/0/restartCount"],
+    );
     subject.hold();
     let deleted = server.delete_with(&one, &json!({ "preconditions": { "uid": uid(&pod) } })).await;
     t.told_of("deleted", &deleted, DELETION);

@@ -42,9 +42,7 @@ pub async fn validation(subject: &Subject, t: &mut Transcript) {
     let server = subject.admin().await;
     let maps = path("configmaps", PROW);
     let with = |data: Value| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "agree-bad" }, "data": data });
-    let binary = |data: Value| {
-        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "agree-bad" }, "binaryData": data })
-    };
+    let binary = |data: Value| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "agree-bad" }, "binaryData": data });
     for (what, object) in [
         ("a key with a slash", with(json!({ "jobs/a.yaml": "1" }))),
         ("a key of a dot", with(json!({ ".": "1" }))),
@@ -126,7 +124,8 @@ pub async fn validation_of_workloads(subject: &Subject, t: &mut Transcript) {
     negative.refused(422, "Invalid");
 
     let pods = path("pods", TEST_PODS);
-    let pod = |spec: Value| json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "agree-pod" }, "spec": spec });
+    let pod =
+        |spec: Value| json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "agree-pod" }, "spec": spec });
     for (what, spec) in [
         ("no containers", json!({ "containers": [] })),
         ("a bad name of a container", json!({ "containers": [{ "name": "Test_1", "image": "golang:1.11" }] })),

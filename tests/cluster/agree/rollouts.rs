@@ -146,10 +146,18 @@ pub async fn rolls_out(subject: &Subject, t: &mut Transcript) {
     let owner = &pod["metadata"]["ownerReferences"][0];
     t.show("owner of its pods", owner, &["/apiVersion", "/kind", "/name", "/controller", "/blockOwnerDeletion"]);
     let set = &sets(&server, app).await[0];
-    t.show("owner of its set", &set["metadata"]["ownerReferences"][0], &["/apiVersion", "/kind", "/name", "/controller"]);
+    t.show(
+        "owner of its set",
+        &set["metadata"]["ownerReferences"][0],
+        &["/apiVersion", "/kind", "/name", "/controller"],
+    );
     let hash = &pod["metadata"]["labels"]["pod-template-hash"];
     assert_eq!(hash, &set["metadata"]["labels"]["pod-template-hash"]);
-    assert_eq!(name(set), format!("{app}-{}", hash.as_str().unwrap_or_default()), "the set is named after its template");
+    assert_eq!(
+        name(set),
+        format!("{app}-{}", hash.as_str().unwrap_or_default()),
+        "the set is named after its template"
+    );
     assert!(name(pod).starts_with(&format!("{}-", name(set))), "and the pod after its set");
 
     set_image(&server, app, "gcr.io/agree/web:v2").await;
@@ -214,7 +222,8 @@ pub async fn image_that_is_not_there(subject: &Subject, t: &mut Transcript) {
     );
     t.show("ready", &condition(&pod, "Ready"), &["/status", "/reason", "/message"]);
     tell(&server, t, "stuck", app).await;
-    let events = format!("/api/v1/namespaces/{PROW}/events?fieldSelector=type%3DWarning,involvedObject.name%3D{}", name(&pod));
+    let events =
+        format!("/api/v1/namespaces/{PROW}/events?fieldSelector=type%3DWarning,involvedObject.name%3D{}", name(&pod));
     let warned = async || {
         let events = server.items(&events).await;
         let failed = events.iter().find(|event| text(event, "/message").starts_with("Back-off pulling"))?;
@@ -294,7 +303,8 @@ pub async fn paused(subject: &Subject, t: &mut Transcript) {
 pub async fn quota(subject: &Subject, t: &mut Transcript) {
     let server = subject.admin().await;
     let app = "agree-quota";
-    let no_surge = json!({ "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } } });
+    let no_surge =
+        json!({ "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxSurge": 1, "maxUnavailable": 0 } } });
     server.post(&path("deployments", PROW), &deployment(app, 1, &no_surge)).await.ok();
     until_done(subject, &server, app).await;
     let used = pods_in(&server).await;

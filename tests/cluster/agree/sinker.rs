@@ -47,7 +47,10 @@ pub async fn sweeps(subject: &Subject, t: &mut Transcript) {
         t.note(&format!("an orphan in {namespace} is left"), left);
         assert_eq!(left, namespace != TEST_PODS, "sinker leaves other namespaces alone: {namespace}");
     }
-    t.note("a pod without Prow's label is left", find_pod(&server, TEST_PODS, "agree-swept-unlabelled").await.is_some());
+    t.note(
+        "a pod without Prow's label is left",
+        find_pod(&server, TEST_PODS, "agree-swept-unlabelled").await.is_some(),
+    );
     for (id, _) in jobs {
         let job = server.get(&at("prowjobs", PROW, id)).await.code;
         t.note(id, (job, find_pod(&server, TEST_PODS, id).await.is_some()));

@@ -74,11 +74,9 @@ impl Transcript {
     /// Hides what bears a server's mark in an object, or in the objects of a list.
     fn learn(&mut self, object: &Value) {
         let at = |pointer: &str| text(&object.pointer(pointer).cloned().unwrap_or_default());
-        for (pointer, with) in [
-            ("/metadata/uid", "<uid>"),
-            ("/details/uid", "<uid>"),
-            ("/metadata/resourceVersion", "<version>"),
-        ] {
+        for (pointer, with) in
+            [("/metadata/uid", "<uid>"), ("/details/uid", "<uid>"), ("/metadata/resourceVersion", "<version>")]
+        {
             self.hide(&at(pointer), with);
         }
         for item in object["items"].as_array().into_iter().flatten() {
@@ -123,9 +121,8 @@ fn replace_word(line: &str, word: &str, with: &str) -> String {
 /// What the two told differently; empty where nothing.
 pub fn differences(simulated: &Transcript, real: &Transcript) -> Vec<String> {
     let count = simulated.lines.len().max(real.lines.len());
-    let line = |transcript: &Transcript, n: usize| {
-        transcript.lines.get(n).cloned().unwrap_or_else(|| "(nothing)".to_owned())
-    };
+    let line =
+        |transcript: &Transcript, n: usize| transcript.lines.get(n).cloned().unwrap_or_else(|| "(nothing)".to_owned());
     (0..count)
         .map(|n| (line(simulated, n), line(real, n)))
         .filter(|(simulated, real)| simulated != real)

@@ -122,12 +122,12 @@ pub async fn bookmarks(subject: &Subject, t: &mut Transcript) {
     let maps = path("configmaps", PROW);
     let ours = format!("{maps}?labelSelector=agree%3Dnobody");
     let from = list(&server, &ours).await;
-    server.post(&maps, &config_map("agree-mark", "1")).await.ok();
     let watch = format!("{ours}&resourceVersion={from}&timeoutSeconds=8");
     let mut quiet = server.watch(&watch).await;
     let mut marked = server.watch(&format!("{watch}&allowWatchBookmarks=true")).await;
-    t.note("without bookmarks nothing", quiet.rest().await.len());
-    let events = marked.rest().await;
+    server.post(&maps, &config_map("agree-mark", "1")).await.ok();
+    let (nothing, events) = futures::join!(quiet.rest(), marked.rest());
+    t.note("without bookmarks nothing", nothing.len());
     // How many there are is the server's business.
     assert!(events.iter().all(|event| event["type"] == "BOOKMARK"), "{events:?}");
     let last = events.last().expect("a bookmark before the end");

@@ -75,7 +75,8 @@ pub async fn preconditions_of_patch(subject: &Subject, t: &mut Transcript) {
         t.told(&format!("{kind}: the uid is another one"), &server.patch(&one, kind, &foreign).await);
         let both = json!({ "metadata": { "uid": FOREIGN, "resourceVersion": version(&first) }, "data": { "k": "x" } });
         t.told(&format!("{kind}: both are wrong"), &server.patch(&one, kind, &both).await);
-        let absent = server.patch(&at("configmaps", PROW, "agree-absent"), kind, &json!({ "data": { "k": "x" } })).await;
+        let absent =
+            server.patch(&at("configmaps", PROW, "agree-absent"), kind, &json!({ "data": { "k": "x" } })).await;
         t.told(&format!("{kind}: of what is not there"), &absent);
         absent.refused(404, "NotFound");
         let nothing = server.patch(&one, kind, &json!({})).await.ok();
@@ -116,7 +117,8 @@ pub async fn preconditions_of_deployments(subject: &Subject, t: &mut Transcript)
             "spec": { "template": { "spec": { "containers": containers } } },
         })
     };
-    let parts: &[&str] = &["/spec/template/spec/containers/0/image", "/spec/template/spec/containers/0/args", "/metadata/generation"];
+    let parts: &[&str] =
+        &["/spec/template/spec/containers/0/image", "/spec/template/spec/containers/0/args", "/metadata/generation"];
     let dry = server.patch(&format!("{one}?dryRun=All"), STRATEGIC, &patch(version(&before))).await;
     t.told_of("a dry run", &dry, &parts[..1]);
     let dry = dry.ok();
@@ -146,10 +148,7 @@ pub async fn preconditions_of_delete(subject: &Subject, t: &mut Transcript) {
     for (what, options) in [
         ("the uid is another one", if_uid(FOREIGN)),
         ("the version is stale", if_version(version(&first))),
-        (
-            "both are wrong",
-            json!({ "preconditions": { "uid": FOREIGN, "resourceVersion": version(&first) } }),
-        ),
+        ("both are wrong", json!({ "preconditions": { "uid": FOREIGN, "resourceVersion": version(&first) } })),
         (
             "the uid is right, the version stale",
             json!({ "preconditions": { "uid": uid(&first), "resourceVersion": version(&first) } }),
@@ -207,7 +206,8 @@ pub async fn dry_run(subject: &Subject, t: &mut Transcript) {
     bare.ok();
     let after = server.get(&one).await.ok();
     assert_eq!((version(&after), text(&after, "/data/k")), (version(&before), "1"), "nothing was written");
-    let really = server.delete_with(&format!("{one}?dryRun=All"), &json!({ "preconditions": { "uid": uid(&after) } })).await;
+    let really =
+        server.delete_with(&format!("{one}?dryRun=All"), &json!({ "preconditions": { "uid": uid(&after) } })).await;
     t.told("DELETE in the URL beside a body", &really);
     really.ok();
     let gone = server.get(&one).await;
