@@ -18,6 +18,25 @@
 //!
 //! **The same world twice** is the same down to uids, names and resourceVersions: nothing is drawn at random.
 //!
+//! **As the real one.** `tests/cluster/agree` tries one suite of behaviours on this simulation and on the bed's real servers with
+//! the real Prow, and fails where they tell different things. What is left out on purpose:
+//!
+//! | Real | Here |
+//! |---|---|
+//! | RBAC: rules of roles and their bindings | one user a cluster, who may do all but what is denied ([`Access`]) |
+//! | managedFields tell which fields are whose | who wrote last, and when; no fields, no conflicts of server-side apply |
+//! | defaults are filled in for all kinds | those of pods that anybody here reads |
+//! | validation of everything | metadata, ConfigMaps, containers' names and images, replicas, selectors, what is immutable |
+//! | reasons of undecodable JSON and tokens in the decoder's words | code and reason only |
+//! | quotas of many resources | of pods: `spec.hard.pods` |
+//! | a paused Deployment with several ReplicaSets is scaled in proportion | the newest of them takes the change |
+//! | nodes, taints, selectors, affinity | every pod gets a node, unless it names another scheduler |
+//! | a pod that goes at once is deleted and gone in two events, which plank may see as one: then it makes another pod | plank is always in time to see it deleted, as the real one nearly always is, and ends the job |
+//! | leases are renewed every few seconds | written when the lead changes hands |
+//! | `status.url` by the template of `job_url_prefix_config` | none |
+//! | events of a pod's normal life | warnings only |
+//! | deletecollection, exec, port-forward, server-side apply | 404, 405 or 415 |
+//!
 //! To extend: another kind of object is a variant of [`object::Resource`]; another mistake of a version a field of
 //! [`images::Version`]; another behaviour of Prow a module in [`prow`] and its line in its table.
 

@@ -55,12 +55,25 @@ fn a_job_runs_to_its_end() {
     assert!(!text(&job(&world), "/status/completionTime").is_empty());
 }
 
+fn while_nobody_leads(world: &mut World, change: impl FnOnce(&mut World)) {
+    let manager = ObjectKey::new(Resource::Deployment, "default", "prow-controller-manager");
+    let scale = |world: &mut World, replicas: u32| {
+        let by = By::new("kubectl", world.now());
+        let store = &mut world.clusters.get_mut(SERVICE).unwrap().store;
+        store.edit(&manager, &by, |deployment| deployment["spec"]["replicas"] = serde_json::json!(replicas));
+        world.advance_by(minutes(1));
+    };
+    scale(world, 0);
+    change(world);
+    scale(world, 1);
+}
+
 #[test]
-fn a_pod_that_is_gone_at_once_is_made_again_and_a_lingering_one_ends_the_job() {
+fn a_pod_that_goes_while_nobody_leads_is_made_again_and_one_that_goes_while_somebody_looks_ends_the_job() {
     let mut world = with_job(false);
     world.advance_by(minutes(1));
     let (before, build) = (pod(&world).unwrap(), job(&world)["status"]["build_id"].clone());
-    delete(&mut world, Some(0));
+    while_nobody_leads(&mut world, |world| delete(world, Some(0)));
     let after = pod(&world).expect("made again");
     assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
     assert_ne!(job(&world)["status"]["build_id"], build);
@@ -90,7 +103,7 @@ fn pods_that_wait_too_long_end_their_jobs() {
     let by = By::new("kubectl", world.now());
     let secret = ObjectKey::new(Resource::Secret, TEST_PODS, "service-account");
     world.clusters.get_mut(SERVICE).unwrap().store.delete(&secret, &DeleteOptions::default(), &by).unwrap();
-    delete(&mut world, Some(0));
+    while_nobody_leads(&mut world, |world| delete(world, Some(0)));
     world.advance_by(minutes(10));
     let waiting = pod(&world).unwrap();
     assert_eq!(text(&waiting, "/status/containerStatuses/0/state/waiting/reason"), "ContainerCreating");
@@ -120,7 +133,10 @@ fn a_refused_creation_and_an_unknown_cluster_are_errors() {
     let by = By::new("kubectl", world.now());
     let namespace = ObjectKey::new(Resource::Namespace, "", TEST_PODS);
     world.clusters.get_mut(SERVICE).unwrap().store.delete(&namespace, &DeleteOptions::default(), &by).unwrap();
-    assert_eq!(add(&mut world, "c", TRUSTED), "Pod can not be created: namespaces \"test-pods\" not found");
+    assert_eq!(
+        add(&mut world, "c", TRUSTED),
+        "Pod can not be created: create pod test-pods/c in cluster test-infra-trusted: namespaces \"test-pods\" not found"
+    );
 }
 
 #[test]
