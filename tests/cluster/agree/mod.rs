@@ -117,7 +117,7 @@ fn simulated() -> BTreeMap<&'static str, Outcome> {
     runtime.expect("a runtime").block_on(async { try_all(&Subject::simulated()).await })
 }
 
-fn failures<'a>(what: &str, outcomes: &BTreeMap<&'a str, Outcome>) -> Vec<String> {
+fn failures(what: &str, outcomes: &BTreeMap<&str, Outcome>) -> Vec<String> {
     let failed = outcomes.iter().filter_map(|(name, outcome)| Some((name, outcome.failed.as_ref()?)));
     failed.map(|(name, message)| format!("{name} on {what}: {message}")).collect()
 }
