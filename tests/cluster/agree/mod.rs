@@ -9,6 +9,9 @@
 //!
 //! To add a behaviour: an async function that takes a subject and a transcript, and its row in [`BEHAVIOURS`]. It makes objects
 //! of its own (named `agree-…`), waits with [`Subject::until`] only, and leaves nothing behind that others would see.
+//!
+//! `AGREE=plank::` in the environment tries only those whose names hold that; `cargo test --test cluster agree::the_simulation_b`
+//! needs no bed.
 
 mod hook;
 mod jobs;
@@ -90,6 +93,7 @@ struct Outcome {
 }
 
 async fn try_all(subject: &Subject) -> BTreeMap<&'static str, Outcome> {
+    // For whoever mends one of them.
     let only = std::env::var("AGREE").unwrap_or_default();
     let mut outcomes = BTreeMap::new();
     for group in BEHAVIOURS {
