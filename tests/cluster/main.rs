@@ -23,6 +23,8 @@ mod outage;
 mod preview;
 #[cfg(debug_assertions)]
 mod race;
+#[cfg(debug_assertions)]
+mod rollback_faults;
 mod screens;
 mod smoke;
 mod smoke_strays;
@@ -30,5 +32,6 @@ mod strays;
 #[cfg(debug_assertions)]
 mod strays_faults;
 mod strays_screens;
+mod strays_support;
 mod support;
 mod terminal;
