@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp, Write, content_digest,
+    Alias, ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp, Write,
+    content_digest,
 };
 use crate::prow::image;
 use crate::repair::{Plan, Verify};
@@ -182,6 +183,14 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
             what.push(format!("{count} ProwJob(s) of these pods {words} meanwhile"));
         }
     }
+    // Who goes on has a pod, or gets one: until that is seen nobody knows where it comes.
+    let pods = snapshot.views().filter_map(|view| view.job_pods.seen()).flatten().map(|pod| pod.object.name.as_str());
+    let placed = snapshot.views().filter_map(|view| view.census.seen()).flat_map(|census| census.pods.iter());
+    let with_pods: BTreeSet<&str> = pods.chain(placed.map(|row| row.name.as_str())).collect();
+    let waits = |name: &&String| {
+        !with_pods.contains(name.as_str()) && matches!(jobs.get(name.as_str()), Some(&("pending" | "triggered")))
+    };
+    let waiting = prowjobs.iter().filter(waits).count();
     let planned: BTreeSet<&str> = plan
         .steps
         .iter()
@@ -203,8 +212,11 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
     }
     // By the server's clock: the laptop's may be fast, and would call what was made again old.
     let newest = newest.unwrap_or(plan.basis.taken_at);
+    // The same name with another uid was made in its place, whatever the clocks say.
+    let names: BTreeSet<_> = plan.steps.iter().map(|step| step.write.object()).map(place).collect();
     let is_new = |judged: &&super::JudgedPod| {
-        !planned.contains(judged.pod.uid()) && judged.pod.created.is_none_or(|at| at > newest)
+        !planned.contains(judged.pod.uid())
+            && (names.contains(&place(&judged.pod.object)) || judged.pod.created.is_none_or(|at| at > newest))
     };
     let in_plan =
         |judged: &&super::JudgedPod| plan.clusters.iter().any(|cluster| cluster.alias == judged.pod.object.cluster);
@@ -212,6 +224,7 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
         (strays.strays().filter(is_new).count(), "stray(s) were made again since: the cause is at work"),
         (strays.unknown().filter(in_plan).filter(is_new).count(), "pod(s) made since could not be judged"),
         (left, "stray(s) of the plan are still there"),
+        (waiting, "ProwJob(s) of these pods have no pod now: where the next one comes is not seen yet"),
     ] {
         if count > 0 {
             what.push(format!("{count} {words}"));
@@ -222,6 +235,11 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
         what.push(format!("{count} stray(s) are held in Terminating by the finalizer {finalizer}{owner}"));
     }
     (!what.is_empty()).then(|| what.join("; "))
+}
+
+/// Where a pod is, whichever it is.
+fn place(object: &ObjectRef) -> (&Alias, &str, &str) {
+    (&object.cluster, &object.namespace, &object.name)
 }
 
 /// What of the plan's ConfigMaps is not (or no longer) as written.

@@ -230,23 +230,29 @@ pub(super) fn still_allowed(plan: &Plan, now: Option<&Diagnosis>) -> Result<(), 
 /// What deleting does while the cause is there, as Prow's controller behaves.
 fn prediction(chosen: &[&JudgedPod], facts: &GateFacts) -> Vec<String> {
     let unfinished: Vec<&&JudgedPod> = chosen.iter().filter(|judged| judged.has_unfinished_job()).collect();
-    let lingers = |judged: &JudgedPod| judged.pod.may_run() || !judged.pod.finalizers.is_empty();
+    // Who is on a node goes when the kubelet has let go of it; a controller that sees it go takes it for lost.
+    let lingers = |judged: &JudgedPod| judged.pod.node.is_some() || !judged.pod.finalizers.is_empty();
     let lingering = unfinished.iter().filter(|judged| lingers(judged)).count();
     let at_once = unfinished.len() - lingering;
     let tag = facts.tag.as_deref().unwrap_or("as it is now");
     let mut lines = Vec::new();
+    let place = match (facts.is_cause_gone(), facts.same_tag) {
+        (false, _) => "in the same wrong place",
+        // It was only restarted.
+        (true, true) => "in the same wrong place, unless the restart mended it",
+        (true, false) => "where they belong, if it is repaired",
+    };
     if at_once > 0 {
-        let place =
-            if facts.is_cause_gone() { "where they belong, if it is repaired" } else { "in the same wrong place" };
         lines.push(format!(
-            "PREDICTION: {at_once} of these pods belong to ProwJobs that go on: {MAKER} {tag} makes new ones, {place}; where \
-             it sees the old one go, it ends the ProwJob as error instead"
+            "PREDICTION: {at_once} wait for a node and are gone at once; their ProwJobs go on: {MAKER} {tag} makes new ones, \
+             {place}, or ends them as error where it sees the old ones go"
         ));
     }
     if lingering > 0 {
         lines.push(format!(
-            "PREDICTION: {lingering} run or carry a finalizer and linger while they go: {MAKER} ends their ProwJobs as error \
-             (\"Pod got deleted unexpectedly\"), and nobody runs these again"
+            "PREDICTION: {lingering} are on a node or carry a finalizer and linger while they go: {MAKER} {tag} ends their \
+             ProwJobs as error (\"Pod got deleted unexpectedly\"), and nobody runs these again; where it comes too late to \
+             see them go, it makes new ones, {place}"
         ));
     }
     lines

@@ -2,8 +2,8 @@
 //!
 //! `PROW_BREAKGLASS_FAULT=POINT:N` with the step's number: `after-intent` and `after-send` end the process at once, as
 //! kill -9 does; `panic-at-step` panics; `hold-before-send` waits, intent on disk, until somebody kills the process or asks
-//! the run to stop (then the step goes on, as a request in flight would). `slow:MILLISECONDS` holds every step that long, so
-//! that something can happen in the middle.
+//! the run to stop (then the step goes on, as a request in flight would), and so does every step with the number 0.
+//! `slow:MILLISECONDS` holds every step that long, so that something can happen in the middle.
 
 use super::StopToken;
 
@@ -25,6 +25,9 @@ pub async fn point(point: Point, n: usize, stop: &StopToken) {
     if let ("slow", Point::AfterIntent, Ok(millis)) = (name, point, step.parse()) {
         tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
         return;
+    }
+    if (name, point, step) == ("hold-before-send", Point::AfterIntent, "0") {
+        return stop.stopped().await;
     }
     if step.parse() != Ok(n) {
         return;

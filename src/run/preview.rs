@@ -59,12 +59,23 @@ async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) 
         };
         match gate.send(prepared).await {
             Ok(_) => return Ok(Answer::Accepted),
+            // Gone between our look and our question: as the run has it, that is what was wanted.
+            Err(SendError::NotDone(failure)) if failure.kind == FailureKind::NotFound && is_delete(&write) => {
+                return Ok(Answer::Gone);
+            }
             Err(SendError::NotDone(failure)) if failure.kind == FailureKind::Conflict && !last => {}
             Err(SendError::NotDone(failure) | SendError::NoAnswer(failure)) => return refused(failure),
         }
     }
     // The second try returns in each case above; this is what a third would say.
     Ok(Answer::Moved { detail: format!("{} keeps changing", write.object()) })
+}
+
+fn is_delete(write: &Write) -> bool {
+    match write {
+        Write::DeletePod { .. } => true,
+        Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => false,
+    }
 }
 
 async fn look(repair: RepairId, gate: &Gate, write: &Write) -> Result<Judgement, Failure> {

@@ -264,6 +264,15 @@ async fn pods_that_moved_are_judged_again_and_others_left_alone() {
 }
 
 #[tokio::test]
+async fn what_goes_while_the_preview_asks_is_gone_and_no_refusal() {
+    let scene = Scene::strays(1);
+    // Identity, read, DELETE.
+    scene.fault(2, Fault::Status(404));
+    let preview = preview(&scene.plan, &scene.clusters(), now()).await.unwrap();
+    assert_eq!(preview.steps[0].answer, crate::repair::Answer::Gone);
+}
+
+#[tokio::test]
 async fn whatever_a_plan_says_only_pods_that_prow_made_for_a_job_are_deleted() {
     let label = |scene: &Scene, n: usize, labels: serde_json::Value, kept: Option<&str>| {
         let mut world = scene.build.world();

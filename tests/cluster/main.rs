@@ -13,6 +13,7 @@ mod bed {
     pub use handle::Bed;
 }
 
+mod agree;
 mod bootstrapper;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]
@@ -22,6 +23,8 @@ mod outage;
 mod preview;
 #[cfg(debug_assertions)]
 mod race;
+#[cfg(debug_assertions)]
+mod rollback_faults;
 mod screens;
 mod smoke;
 mod smoke_strays;
@@ -29,5 +32,6 @@ mod strays;
 #[cfg(debug_assertions)]
 mod strays_faults;
 mod strays_screens;
+mod strays_support;
 mod support;
 mod terminal;

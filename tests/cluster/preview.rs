@@ -1,6 +1,9 @@
 //! A preview writes nothing, and a run sends what its preview sent.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::bed::Bed;
+use crate::bed::audit::Entry;
 use crate::support::{Admin, JOB_CONFIG, Tool, but_for_dry_run, outage_in_long_back_off, written_since};
 
 /// Everything that can be looked at and previewed, with the exit codes of what differs before and after the repair.
@@ -66,25 +69,36 @@ fn previews_write_nothing_and_runs_equal_them() {
 /// Every real write has a dry run before it that is the same request but for `dryRun`.
 fn runs_equal_previews(bed: &Bed) {
     let entries = bed.audit_of_oncall();
-    let mut written = 0;
-    for (n, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.writes()) {
-        assert!(entry.code < 300, "{entry:?}");
-        let real = but_for_dry_run(entry);
-        let previewed = entries[..n].iter().filter(|before| before.mutating() && before.dry_run());
-        let like_it = previewed.map(but_for_dry_run).filter(|dry| *dry == real).count();
-        assert!(like_it >= 2, "`plan` and `apply` previewed {real:?}");
-        written += 1;
-    }
-    assert_eq!(written, 5);
+    assert!(entries.iter().filter(|entry| entry.writes()).all(|entry| entry.code < 300));
+    assert_eq!(previewed_writes(&entries, 2), 5);
 }
 
-type Versions = std::collections::BTreeMap<String, String>;
+/// The writes that landed; each was asked before under dry run, at least so often, in the same words: `plan` and `apply` do
+/// so once each.
+#[track_caller]
+pub fn previewed_writes(entries: &[Entry], at_least: usize) -> usize {
+    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    let mut written = 0;
+    for entry in entries.iter().filter(|entry| entry.mutating() && entry.code < 300) {
+        let (verb, uri, body) = but_for_dry_run(entry);
+        let request = format!("{verb} {uri} {body}");
+        if entry.dry_run() {
+            *asked.entry(request).or_default() += 1;
+        } else {
+            let times = asked.get(&request).copied().unwrap_or(0);
+            assert!(times >= at_least, "previewed {times} times: {request}");
+            written += 1;
+        }
+    }
+    written
+}
+
+pub type Versions = BTreeMap<String, String>;
 
 /// Nothing came, went or changed, but for these.
 #[track_caller]
-fn assert_same(before: &Versions, after: &Versions, but: &[&str]) {
+pub fn assert_same(before: &Versions, after: &Versions, but: &[&str]) {
     let ids = before.keys().chain(after.keys());
-    let changed: std::collections::BTreeSet<&str> =
-        ids.filter(|id| before.get(*id) != after.get(*id)).map(String::as_str).collect();
+    let changed: BTreeSet<&str> = ids.filter(|id| before.get(*id) != after.get(*id)).map(String::as_str).collect();
     assert_eq!(changed.into_iter().collect::<Vec<_>>(), but);
 }

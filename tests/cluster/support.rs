@@ -270,6 +270,11 @@ impl Admin {
         Self { kubeconfig: bed.admin_kubeconfig() }
     }
 
+    /// In the cluster that Prow's jobs know by this alias.
+    pub fn in_cluster(bed: &Bed, alias: &str) -> Self {
+        Self { kubeconfig: bed.fact_of(alias, "adminKubeconfig").into() }
+    }
+
     pub async fn get(&self, path: &str) -> Value {
         let request = http::Request::get(path).body(Vec::new()).expect("a request");
         client(&self.kubeconfig).await.request(request).await.unwrap_or_else(|error| panic!("get {path}: {error}"))

@@ -192,11 +192,16 @@ impl Terminal {
 
     /// Types what the plan demands, and Enter.
     pub fn confirm(&mut self) {
+        self.send_confirmation();
+        self.see("[6 Run]");
+    }
+
+    /// The same, of a run that may be over before it is drawn.
+    pub fn send_confirmation(&mut self) {
         let words = self.confirmation();
         self.press(&words);
         self.see(&format!("> {words}_"));
         self.press(ENTER);
-        self.see("[6 Run]");
     }
 
     /// `p`, and waits until the server's dry run was answered.

@@ -69,6 +69,14 @@ impl Entry {
     }
 }
 
+/// As [`read`], of one user; the lines of others, which are many, are not parsed.
+pub fn read_of(log: &Path, user: &str) -> Vec<Entry> {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let named = format!("\"{user}\"");
+    let entries = text.lines().filter(|line| line.contains(&named)).filter_map(Entry::parse);
+    entries.filter(|entry| entry.user == user).collect()
+}
+
 /// Everything so far, in the order of the answers. A line that is just being written is left out.
 pub fn read(log: &Path) -> Vec<Entry> {
     let text = std::fs::read_to_string(log).unwrap_or_default();

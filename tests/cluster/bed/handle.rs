@@ -258,10 +258,7 @@ impl Bed {
 
     /// The requests that the server of this cluster has answered the tool's user.
     pub fn audit_of_oncall_in(&self, alias: &str) -> Vec<audit::Entry> {
-        let user = self.fact("user");
-        let mut entries = audit::read(Path::new(self.fact_of(alias, "auditLog")));
-        entries.retain(|entry| entry.user == user);
-        entries
+        audit::read_of(Path::new(self.fact_of(alias, "auditLog")), self.fact("user"))
     }
 
     /// The oncall's kubeconfig.
@@ -297,10 +294,7 @@ impl Bed {
 
     /// The requests of the tool's user.
     pub fn audit_of_oncall(&self) -> Vec<audit::Entry> {
-        let user = self.fact("user");
-        let mut entries = self.audit();
-        entries.retain(|entry| entry.user == user);
-        entries
+        audit::read_of(Path::new(self.fact("auditLog")), self.fact("user"))
     }
 
     /// The bed's process.
