@@ -4,7 +4,7 @@ mod planning;
 mod running;
 
 pub use planning::{DryRun, PlanPane, PlanSheet, Planning};
-pub use running::{Outage, Phase, RunView, StepState, StepView, Undoable, Verification};
+pub use running::{Outage, Phase, RunView, StepState, StepView, Verification};
 
 use std::sync::Arc;
 
@@ -39,13 +39,12 @@ pub struct App {
     pub rollback: RollbackState,
     pub planning: Planning,
     pub run: Option<RunView>,
-    /// The newest run of this session that put something in the place of something else.
-    pub undo: Option<Undoable>,
     /// The newest outage that this session saw.
     pub outage: Option<Outage>,
     /// What the last key came to, until the next one.
     pub notice: Option<String>,
     pub attention: Attention,
+    pub hearing: Hearing,
     /// What failed beside the matter (the journal), each once.
     pub notes: Vec<Failure>,
     pub leaving: Leaving,
@@ -201,6 +200,15 @@ pub enum Attention {
     Paid,
 }
 
+/// Whether keys are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    Keys,
+    /// A run was just confirmed. What was typed beyond its words was meant for the field, and is no command on a screen that
+    /// nobody has seen yet.
+    NotUntilDrawn,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
     No,
@@ -208,9 +216,14 @@ pub enum Leaving {
     AfterRun(Exit),
 }
 
+/// The smallest screen, columns and rows, that everything fits on, confirmations included.
+pub const SMALLEST: (u16, u16) = (80, 24);
+
 /// Where the focus is, which decides what keys mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
+    /// Nothing is shown but that the terminal is too small: no key may do what nobody sees.
+    TooSmall,
     Screen(Screen),
     /// A pop-up to read.
     Reading,
@@ -247,13 +260,13 @@ impl App {
                 scroll: 0,
             },
             strays: StraysState::default(),
-            rollback: RollbackState { tag: None, outlook: None },
+            rollback: RollbackState::default(),
             planning: Planning::Empty,
             run: None,
-            undo: None,
             outage: None,
             notice: None,
             attention: Attention::None,
+            hearing: Hearing::Keys,
             notes: Vec::new(),
             leaving: Leaving::No,
             ticket: 0,
@@ -262,13 +275,19 @@ impl App {
 
     pub fn place(&self) -> Place {
         match self.modals.last() {
-            Some(Modal::Help { .. } | Modal::Detail { .. } | Modal::Log { .. }) => Place::Reading,
+            // Questions are short enough for any screen, and a run can be stopped on one.
             Some(Modal::AskQuit | Modal::AskStop) => Place::Asking,
+            _ if self.is_too_small() => Place::TooSmall,
+            Some(Modal::Help { .. } | Modal::Detail { .. } | Modal::Log { .. }) => Place::Reading,
             Some(Modal::Arm { .. }) => Place::Typing(Field::Arm),
             Some(Modal::Filter) => Place::Typing(Field::Filter),
             None if self.screen == Screen::Plan && self.confirmable().is_some() => Place::Typing(Field::Confirm),
             None => Place::Screen(self.screen),
         }
+    }
+
+    pub fn is_too_small(&self) -> bool {
+        self.size.0 < SMALLEST.0 || self.size.1 < SMALLEST.1
     }
 
     /// The plan that typed words would start now: previewed, armed, and no other run going on.

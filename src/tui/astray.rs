@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::diagnose::{JudgedPod, PodPlace};
-use crate::model::{Alias, Snapshot, Timestamp};
+use crate::diagnose::{ChangeKind, JudgedPod, PodPlace, role_tag};
+use crate::model::{Alias, Component, Snapshot, Timestamp};
 use crate::repair::rollback::{Target, previous_tag, targets};
 use crate::repair::{Plan, Refusal, RepairId, Request, plan};
 
-use super::app::{App, Observation};
+use super::app::{App, Observation, Screen};
 
 #[derive(Debug, Clone)]
 pub struct StraysState {
@@ -120,10 +120,15 @@ pub struct GroupRow {
     pub oldest: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RollbackState {
-    /// The tag that would be rolled back to.
+    /// The tag that would be rolled back to. `None` where history names none and nobody chose one: the newest would be
+    /// the one that was just rolled back from.
     pub tag: Option<String>,
+    /// What ran when the tag was chosen, as component and tag: with other versions it is another choice.
+    versions: Vec<(String, String)>,
+    /// The tag that the strays of this session began with.
+    pub origin: Option<String>,
     pub outlook: Option<Outlook>,
 }
 
@@ -255,11 +260,47 @@ pub fn settle(app: &mut App) {
         app.strays.pod = None;
     }
     settle_pod(app);
-    let tags: Vec<String> = app.rollback_targets().into_iter().map(|target| target.tag).collect();
-    if !app.rollback.tag.as_ref().is_some_and(|tag| tags.contains(tag)) {
-        let before = app.picture.shown().and_then(|seen| previous_tag(&seen.snapshot).ok());
-        app.rollback.tag = before.or_else(|| tags.into_iter().next());
+    settle_target(app);
+}
+
+/// A choice of a tag holds as long as the versions do that it was made over.
+fn settle_target(app: &mut App) {
+    let Some(seen) = app.picture.shown() else { return };
+    let versions = versions(&seen.snapshot);
+    let before = previous_tag(&seen.snapshot).ok();
+    let is_known = |tag: &String| app.rollback_targets().iter().any(|target| target.tag == *tag);
+    let is_same = versions == app.rollback.versions;
+    if is_same && app.rollback.tag.as_ref().is_some_and(is_known) {
+        return;
     }
+    if !is_same && app.screen == Screen::Rollback && app.rollback.tag.is_some() && app.rollback.tag != before {
+        app.notice = Some("other versions are asked for now: choose the target again".to_owned());
+    }
+    app.rollback.tag = before;
+    app.rollback.versions = versions;
+}
+
+fn versions(snapshot: &Snapshot) -> Vec<(String, String)> {
+    let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
+    let running = components.iter().filter(|component| !component.is_idle_by_intent());
+    let tag = |component: &Component| role_tag(component).unwrap_or_default().to_owned();
+    let mut versions: Vec<_> = running.map(|component| (component.object.to_string(), tag(component))).collect();
+    versions.sort();
+    versions
+}
+
+/// Keeps in mind what the strays began with: once they are deleted, no picture tells.
+pub fn remember_origin(app: &mut App) {
+    let Some(seen) = app.picture.newest() else { return };
+    let made = |judged: &JudgedPod| Some(judged.pod.plank_version.clone()).filter(|version| !version.is_empty());
+    let strays = seen.diagnosis.strays.strays();
+    let Some(first) = strays.min_by_key(|judged| judged.pod.created.unwrap_or(Timestamp::MAX)) else { return };
+    let bump = match seen.diagnosis.verdict.began.as_ref().map(|change| &change.what) {
+        Some(ChangeKind::Bumped { tag, .. }) => Some(tag.clone()),
+        Some(ChangeKind::ConfigMapWritten { .. } | ChangeKind::RolledOut { .. } | ChangeKind::Committed { .. })
+        | None => None,
+    };
+    app.rollback.origin = bump.or_else(|| app.rollback.origin.take()).or_else(|| made(first));
 }
 
 /// While groups are chosen, the first pod of one stands for it. Of the pods themselves, one that went takes its selection with

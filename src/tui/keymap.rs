@@ -3,15 +3,19 @@
 //! Small letters never write. Capitals change modes. To add a key: a line in the table, its [`Command`]'s arm in
 //! `update`, and in [`available`] the reason why it may not work now.
 
+mod flags;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::app::{
-    App, ConfigPane, DryRun, Field, Modal, Mode, OverviewPane, Picture, Place, Planning, Screen, Undoable,
+    App, ConfigPane, DryRun, Field, Hearing, Modal, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
 use crate::diagnose::{DriftState, NextStep};
 use crate::repair::{RepairId, Request};
+
+pub use flags::{next, with_keys};
 
 /// A line of the table.
 pub struct Binding {
@@ -37,7 +41,12 @@ pub enum Hint {
 /// Where a key works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Places {
+    /// Whatever is shown, be it only that the terminal is too small.
+    Always,
+    /// Wherever the keys' effect can be seen.
     Everywhere,
+    /// Screens and pop-ups, and where the terminal is too small for them.
+    Leaving,
     /// All screens, pop-ups closed.
     Screens,
     ScreensAndReading,
@@ -52,16 +61,29 @@ enum Places {
 impl Places {
     fn contain(self, place: Place) -> bool {
         match (self, place) {
-            (Places::Everywhere, _)
+            (Places::Always, _)
+            | (Places::Everywhere, Place::Screen(_) | Place::Reading | Place::Asking | Place::Typing(_))
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Screen(_))
             | (Places::ScreensAndReading | Places::Lists, Place::Reading)
-            | (Places::Asking, Place::Asking) => true,
+            | (Places::Asking, Place::Asking)
+            | (Places::Leaving, Place::Screen(_) | Place::Reading | Place::TooSmall) => true,
             (Places::Only(screen), Place::Screen(now)) => screen == now,
             (Places::Panes, Place::Screen(now)) => match now {
                 Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
                 Screen::Rollback | Screen::Run => false,
             },
-            (Places::Screens, Place::Reading)
+            (
+                Places::Everywhere
+                | Places::Screens
+                | Places::ScreensAndReading
+                | Places::Lists
+                | Places::Panes
+                | Places::Only(_)
+                | Places::Asking,
+                Place::TooSmall,
+            )
+            | (Places::Leaving, Place::Asking | Place::Typing(_))
+            | (Places::Screens, Place::Reading)
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
             | (Places::Only(_) | Places::Panes, Place::Reading | Place::Asking | Place::Typing(_))
             | (Places::Asking, Place::Screen(_) | Place::Reading | Place::Typing(_)) => false,
@@ -132,7 +154,7 @@ pub static KEYS: &[Binding] = &[
         Places::Only(Screen::Run),
         Command::Undo,
         "undo plan",
-        "plan that undoes the newest run that can be undone",
+        "plan that takes back the run shown here",
         Shown
     ),
     key!(
@@ -196,8 +218,8 @@ pub static KEYS: &[Binding] = &[
     key!("G", [Char('G'), KeyCode::End], Places::Lists, Command::Bottom, "bottom", "to the end", HelpOnly),
     key!("?", [Char('?')], Places::ScreensAndReading, Command::Help, "help", "this help", Shown),
     key!("Esc", [KeyCode::Esc], Places::Everywhere, Command::Back, "back", "back; never quits", HelpOnly),
-    key!("q", [Char('q')], Places::ScreensAndReading, Command::Quit, "quit", "quit; asks while a run goes on", Shown),
-    control!("Ctrl-C", 'c', Places::Everywhere, Command::Interrupt, "stop", "stop the run (asks), else quit", HelpOnly),
+    key!("q", [Char('q')], Places::Leaving, Command::Quit, "quit", "quit; asks while a run goes on", Shown),
+    control!("Ctrl-C", 'c', Places::Always, Command::Interrupt, "stop", "stop the run (asks), else quit", HelpOnly),
     control!("Ctrl-Z", 'z', Places::Everywhere, Command::Suspend, "suspend", "to the shell, until fg", HelpOnly),
 ];
 
@@ -216,6 +238,7 @@ pub fn message(app: &App, key: KeyEvent) -> Option<Msg> {
         return Some(msg);
     }
     KEYS.iter()
+        .filter(|binding| app.hearing == Hearing::Keys || binding.places == Places::Always)
         .find(|binding| binding.places.contain(place) && binding.keys.contains(&(key.code, modifiers)))
         .map(|binding| Msg::Command(binding.command))
 }
@@ -244,6 +267,9 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
     }
 }
 
+/// Of a plan that only deletes: there the key is not even offered.
+pub const NO_DIFF: &str = "it changes nothing, it deletes";
+
 /// The lines of the table that mean something at this place.
 pub fn at(place: Place) -> impl Iterator<Item = &'static Binding> {
     KEYS.iter().filter(move |binding| binding.places.contain(place))
@@ -268,7 +294,8 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         },
         Command::Diff => match app.screen {
             Screen::Config => app.config.key.as_ref().map(|_| ()).ok_or("no key selected"),
-            Screen::Plan => match app.planning {
+            Screen::Plan => match &app.planning {
+                Planning::Ready(sheet) if sheet.diff.is_empty() => Err(NO_DIFF),
                 Planning::Ready(_) => Ok(()),
                 Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => Err("no plan"),
             },
@@ -343,16 +370,13 @@ fn openable(app: &App) -> Result<(), &'static str> {
     }
 }
 
-/// The run that `u` would undo.
+/// The run that `u` would undo: the one that is shown, and no other.
 ///
 /// # Errors
-/// Why there is none.
-pub fn undoable(app: &App) -> Result<&Undoable, &'static str> {
-    match &app.run {
-        None => Err("no run yet"),
-        Some(run) if run.is_going() => Err("the run goes on"),
-        Some(_) => app.undo.as_ref().ok_or("nothing to put back"),
-    }
+/// Why it cannot be undone.
+pub fn undoable(app: &App) -> Result<&RunView, &'static str> {
+    let run = app.run.as_ref().ok_or("no run yet")?;
+    run.undoable().map(|()| run)
 }
 
 /// What `p` would plan here.

@@ -40,6 +40,8 @@ pub enum Msg {
     /// Something beside the matter failed; the person should know as long as the program runs.
     Note(Failure),
     Resized(u16, u16),
+    /// The app as it is now was drawn.
+    Drawn,
     Signal(Signal),
 }
 

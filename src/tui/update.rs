@@ -1,18 +1,14 @@
 //! What each message does. Pure: no clock, no I/O; what the outside shall do comes back as effects.
 
 mod moves;
+mod planning;
 mod running;
 
-use std::sync::Arc;
-
 use crate::model::text::sanitize_line;
-use crate::model::{Failure, Snapshot, Write};
-use crate::present::{DiffLine, DiffTag};
-use crate::repair::{Approval, Plan, Preview, Request};
 
 use super::app::{
-    ARMED_IDLE_SECONDS, App, Attention, ConfigPane, DIFF_CONTEXT, DryRun, Field, Leaving, Modal, Mode, Observation,
-    OverviewPane, Picture, Place, PlanPane, PlanSheet, Planning, Screen, live_map,
+    ARMED_IDLE_SECONDS, App, Attention, ConfigPane, Field, Hearing, Leaving, Modal, Mode, Observation, OverviewPane,
+    Picture, Place, PlanPane, Planning, Screen,
 };
 use super::astray::{self, RunningOnes, StraysPane};
 use super::keymap;
@@ -69,13 +65,17 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
             paste(app, &text);
             Vec::new()
         }
-        Msg::Planned { ticket, plan } => planned(app, ticket, plan),
+        Msg::Planned { ticket, plan } => planning::planned(app, ticket, plan),
         Msg::Previewed { digest, preview } => {
-            previewed(app, &digest, preview);
+            planning::previewed(app, &digest, preview);
             Vec::new()
         }
         Msg::Resized(width, height) => {
-            app.size = (width, height);
+            resized(app, (width, height));
+            Vec::new()
+        }
+        Msg::Drawn => {
+            app.hearing = Hearing::Keys;
             Vec::new()
         }
         Msg::Run(event) => running::event(app, event),
@@ -86,6 +86,19 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
             Vec::new()
         }
         Msg::Signal(signal) => leave(app, signal.into(), "a signal asked the program to end"),
+    }
+}
+
+/// Words that nobody could see being typed are not taken for read.
+fn resized(app: &mut App, size: (u16, u16)) {
+    app.size = size;
+    if !app.is_too_small() {
+        return;
+    }
+    planning::forget_typed(app);
+    if let Some(Modal::Arm { typed, reply }) = app.modals.last_mut() {
+        typed.clear();
+        *reply = None;
     }
 }
 
@@ -106,15 +119,8 @@ fn disarm_when_idle(app: &mut App) {
         && app.now.as_second() - idle_since.as_second() >= ARMED_IDLE_SECONDS
     {
         app.mode = Mode::ReadOnly;
-        forget_typed(app);
+        planning::forget_typed(app);
         app.notice = Some("read-only again after 60 idle minutes; A arms".to_owned());
-    }
-}
-
-fn forget_typed(app: &mut App) {
-    if let Planning::Ready(sheet) = &mut app.planning {
-        sheet.typed.clear();
-        sheet.reply = None;
     }
 }
 
@@ -125,7 +131,7 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
     }
     match command {
         Command::Show(screen) => {
-            forget_typed(app);
+            planning::forget_typed(app);
             app.screen = screen;
             if screen == Screen::Rollback {
                 astray::look_ahead(app);
@@ -155,11 +161,11 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Open => open(app),
         Command::Back => back(app),
         Command::Filter => app.modals.push(Modal::Filter),
-        Command::Help => {
-            if !matches!(app.modals.last(), Some(Modal::Help { .. })) {
-                app.modals.push(Modal::Help { scroll: 0 });
-            }
-        }
+        // The key that opens it closes it.
+        Command::Help => match app.modals.last() {
+            Some(Modal::Help { .. }) => drop(app.modals.pop()),
+            Some(_) | None => app.modals.push(Modal::Help { scroll: 0 }),
+        },
         Command::Log => {
             if let Some(component) = app.component_of_selection().map(|component| component.object.clone()) {
                 app.modals.push(Modal::Log { component, scroll: 0 });
@@ -174,13 +180,13 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
                 app.config.pane = ConfigPane::Diff;
             }
         },
-        Command::Plan => return plan(app),
-        Command::Undo => return plan_undo(app),
+        Command::Plan => return planning::plan(app),
+        Command::Undo => return planning::plan_undo(app),
         Command::Arm => match app.mode {
             Mode::ReadOnly => app.modals.push(Modal::Arm { typed: String::new(), reply: None }),
             Mode::Armed { .. } => {
                 app.mode = Mode::ReadOnly;
-                forget_typed(app);
+                planning::forget_typed(app);
                 app.notice = Some("read-only again".to_owned());
             }
         },
@@ -252,7 +258,7 @@ fn back(app: &mut App) {
             ConfigPane::Maps => app.screen = Screen::Overview,
         },
         Screen::Plan => {
-            forget_typed(app);
+            planning::forget_typed(app);
             app.screen = Screen::Overview;
         }
         Screen::Strays => match app.strays.pane {
@@ -315,7 +321,7 @@ fn paste(app: &mut App, text: &str) {
         Place::Typing(Field::Arm | Field::Confirm) => {
             app.notice = Some("paste is ignored here: read it, then type it".to_owned());
         }
-        Place::Screen(_) | Place::Reading | Place::Asking => {}
+        Place::Screen(_) | Place::Reading | Place::Asking | Place::TooSmall => {}
     }
 }
 
@@ -330,7 +336,7 @@ fn submit(app: &mut App) -> Vec<Effect> {
             arm(app);
             Vec::new()
         }
-        Field::Confirm => confirm(app),
+        Field::Confirm => planning::confirm(app),
     }
 }
 
@@ -348,131 +354,6 @@ fn arm(app: &mut App) {
         *reply = Some(format!("that is not it: `{}`", typed.trim()));
         typed.clear();
     }
-}
-
-/// Enter beside the confirmation: the one way to a write.
-fn confirm(app: &mut App) -> Vec<Effect> {
-    if app.confirmable().is_none() {
-        return Vec::new();
-    }
-    let newest = app.picture.newest().cloned();
-    let now = newest.as_ref().map(|seen| &*seen.diagnosis);
-    let Planning::Ready(sheet) = &mut app.planning else { return Vec::new() };
-    let DryRun::Answered(preview) = &sheet.dry_run else { return Vec::new() };
-    if sheet.typed.trim().is_empty() {
-        app.notice = Some("an empty Enter does nothing".to_owned());
-        return Vec::new();
-    }
-    match crate::repair::approve(&sheet.plan, preview, now, &Approval::Typed(sheet.typed.clone())) {
-        Ok(approved) => {
-            running::begin(app, approved.plan().clone());
-            // Where the server does not tell who we are, the journal says just that.
-            let who = app.picture.newest().and_then(|seen| seen.snapshot.user.clone()).unwrap_or("unknown".to_owned());
-            vec![Effect::Start { plan: Box::new(approved), who }]
-        }
-        Err(refusal) => {
-            sheet.reply = Some(format!("{}; {}", refusal.reason, refusal.hint));
-            sheet.typed.clear();
-            Vec::new()
-        }
-    }
-}
-
-fn plan(app: &mut App) -> Vec<Effect> {
-    let Ok(request) = keymap::request(app) else { return Vec::new() };
-    let Some(seen) = thawed(app) else { return Vec::new() };
-    app.ticket += 1;
-    app.planning = Planning::Making { title: title(&request), again: Some(request.clone()) };
-    app.screen = Screen::Plan;
-    vec![Effect::Plan { ticket: app.ticket, request, snapshot: seen.snapshot, diagnosis: seen.diagnosis }]
-}
-
-fn plan_undo(app: &mut App) -> Vec<Effect> {
-    let Ok(run) = keymap::undoable(app).map(|run| run.run.clone()) else { return Vec::new() };
-    thawed(app);
-    app.ticket += 1;
-    app.planning = Planning::Making { title: format!("undo {run}"), again: None };
-    app.screen = Screen::Plan;
-    vec![Effect::PlanUndo { ticket: app.ticket, run }]
-}
-
-/// Plans are made from the newest picture, so a held one is let go first.
-fn thawed(app: &mut App) -> Option<Observation> {
-    if keymap::is_frozen(app) {
-        freeze(app);
-        app.notice = Some("no longer frozen: plans are made from the newest picture".to_owned());
-    }
-    app.picture.newest().cloned()
-}
-
-fn title(request: &Request) -> String {
-    match (&request.to, request.maps.as_slice()) {
-        (Some(tag), _) => format!("{} to {tag}", request.repair),
-        (None, []) => request.repair.to_string(),
-        (None, maps) => format!("{} {}", request.repair, maps.join(", ")),
-    }
-}
-
-fn planned(app: &mut App, ticket: u64, plan: Result<Box<Plan>, Failure>) -> Vec<Effect> {
-    if ticket != app.ticket {
-        return Vec::new();
-    }
-    let Planning::Making { title, again } = std::mem::replace(&mut app.planning, Planning::Empty) else {
-        return Vec::new();
-    };
-    match plan {
-        Ok(plan) => {
-            let plan = Arc::new(*plan);
-            let diff = app.picture.newest().map(|seen| plan_diff(&plan, &seen.snapshot)).unwrap_or_default();
-            app.planning = Planning::Ready(Box::new(PlanSheet {
-                plan: Arc::clone(&plan),
-                again,
-                dry_run: DryRun::Asking,
-                pane: PlanPane::Summary,
-                scroll: 0,
-                diff,
-                typed: String::new(),
-                reply: None,
-            }));
-            vec![Effect::Preview(plan)]
-        }
-        Err(failure) => {
-            app.planning = Planning::Refused { title, failure, again };
-            Vec::new()
-        }
-    }
-}
-
-fn previewed(app: &mut App, digest: &str, preview: Result<Preview, Failure>) {
-    if let Planning::Ready(sheet) = &mut app.planning
-        && sheet.plan.digest == digest
-    {
-        sheet.dry_run = match preview {
-            Ok(preview) => DryRun::Answered(Arc::new(preview)),
-            Err(failure) => DryRun::Failed(failure),
-        };
-    }
-}
-
-/// Key by key, what the plan would change against what is live.
-fn plan_diff(plan: &Plan, snapshot: &Snapshot) -> Vec<DiffLine> {
-    let mut lines = Vec::new();
-    for step in &plan.steps {
-        let (Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body }) = &step.write else {
-            continue;
-        };
-        let live = live_map(snapshot, object).map(|map| map.values.clone()).unwrap_or_default();
-        let keys: std::collections::BTreeSet<&String> = live.keys().chain(body.values.keys()).collect();
-        for key in keys {
-            let (old, new) = (live.get(key), body.values.get(key));
-            if old == new {
-                continue;
-            }
-            lines.push(DiffLine { tag: DiffTag::Hunk, text: format!("{object} {key}") });
-            lines.extend(crate::present::diff(old.map(Vec::as_slice), new.map(Vec::as_slice), DIFF_CONTEXT));
-        }
-    }
-    lines
 }
 
 fn interrupt(app: &mut App) -> Vec<Effect> {

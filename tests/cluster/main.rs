@@ -13,6 +13,7 @@ mod bed {
     pub use handle::Bed;
 }
 
+mod agree;
 mod bootstrapper;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]

@@ -57,7 +57,14 @@ fn the_whole_repair_with_keys() {
     assert_eq!(written_since(&bed, 0), ["update configmaps job-config"]);
 
     // The next step is proposed where the run is shown.
-    terminal.see_all(&["done: written", "NEXT plan kick", "UNDO u makes the plan that undoes r-0001"]);
+    terminal.see_all(&[
+        "done: written",
+        "NEXT plan kick",
+        "UNDO u plans to take back r-0001 (that was: write job-config",
+    ]);
+    terminal.press("u").see_all(&["[5 Plan]", "UNDOES run r-0001", "accepted", "To run it, type"]);
+    terminal.press(ESC).see("[1 Overview]");
+    terminal.press("6").see("NEXT plan kick");
     terminal.plan();
     assert_eq!(terminal.confirmation(), "2");
     run(&mut terminal);
@@ -67,10 +74,9 @@ fn the_whole_repair_with_keys() {
     assert!(unwrapped(&healthy).contains("git's head would break it again"), "{healthy}");
     assert!(!healthy.contains("BAD "), "{healthy}");
 
-    // Pods cannot be put back; what can is the ConfigMap.
-    terminal.press("6").see_all(&["[6 Run]", "UNDO u makes the plan that undoes r-0001"]);
-    terminal.press("u").see_all(&["[5 Plan]", "UNDOES run r-0001", "accepted", "To run it, type"]);
-    terminal.press(ESC).see("[1 Overview]");
+    // Pods cannot be put back, and the run before is not meant.
+    terminal.press("6").see_all(&["[6 Run]", "r-0002", "UNDO a deletion cannot be undone"]);
+    terminal.press("u").see("a deletion cannot be undone\n");
     terminal.press("q");
     let ended = terminal.end();
     ended.is_clean();

@@ -76,11 +76,18 @@ impl Hands {
         self.key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::CONTROL))
     }
 
+    /// A key, pressed by somebody who sees what the one before it did.
     pub fn key(&mut self, key: KeyEvent) -> &mut Self {
+        self.unseen(key);
+        self.tell(Msg::Drawn);
+        self
+    }
+
+    /// A key that arrives before the next frame is drawn.
+    pub fn unseen(&mut self, key: KeyEvent) {
         if let Some(msg) = keymap::message(&self.app, key) {
             self.tell(msg);
         }
-        self
     }
 
     /// Types the characters, a key each.

@@ -92,6 +92,101 @@ fn leaving_the_plan_forgets_what_was_typed() {
 }
 
 #[test]
+fn nothing_is_typed_or_run_while_the_screen_is_too_small_to_see_it() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.arm().keys("p");
+    let word = hands.app.confirmable().expect("armed and previewed").plan.confirmation.word();
+    let (half, rest) = word.split_at(word.len() / 2);
+    hands.keys(half);
+    hands.tell(Msg::Resized(40, 10));
+    hands.keys(rest).enter().keys(&word).enter().escape().keys("p1A");
+    assert_eq!((hands.writes(), hands.app.screen), (0, Screen::Plan));
+    hands.tell(Msg::Resized(120, 36));
+    hands.keys(rest).enter();
+    assert_eq!(hands.writes(), 0, "the half typed before is forgotten");
+    hands.keys(&word).enter();
+    assert_eq!(hands.writes(), 1);
+}
+
+#[test]
+fn arming_begins_anew_after_the_screen_was_too_small() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.keys("Aprow-serv");
+    hands.tell(Msg::Resized(40, 10));
+    hands.keys("ices").enter();
+    hands.tell(Msg::Resized(80, 24));
+    hands.keys("ices").enter();
+    assert_eq!(hands.app.mode, Mode::ReadOnly);
+}
+
+#[test]
+fn a_screen_too_small_is_left_or_its_run_stopped() {
+    let mut hands = Hands::on_incident((40, 10));
+    for line in hands.text().lines() {
+        assert!(!line.ends_with('…'), "{line}");
+    }
+    assert!(hands.text().contains("leave (q)"), "{}", hands.text());
+    hands.keys("q");
+    assert!(matches!(hands.last_effect(), Some(Effect::Quit(Exit::Quit))));
+    hands.control('c');
+    assert!(matches!(hands.last_effect(), Some(Effect::Quit(Exit::Interrupted))));
+
+    let mut hands = Hands::on_incident(WIDE);
+    hands.arm().keys("p").confirm();
+    hands.run_begins();
+    hands.tell(Msg::Resized(40, 10));
+    assert!(hands.text().contains("A run goes on"), "{}", hands.text());
+    hands.control('c');
+    assert!(hands.text().contains("Stop the run?"), "{}", hands.text());
+    hands.keys("y");
+    assert!(matches!(hands.last_effect(), Some(Effect::StopRun { .. })));
+}
+
+#[test]
+fn what_was_typed_beyond_the_words_is_no_command() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.arm().keys("p");
+    let word = hands.app.confirmable().expect("armed and previewed").plan.confirmation.word();
+    hands.keys(&word);
+    for code in [KeyCode::Enter, KeyCode::Char('3'), KeyCode::Char('f'), KeyCode::Char('q'), KeyCode::Esc] {
+        hands.unseen(KeyEvent::new(code, KeyModifiers::NONE));
+    }
+    assert_eq!(hands.writes(), 1);
+    assert_eq!((hands.app.screen, hands.app.modals.len()), (Screen::Run, 0));
+    // A run can be stopped at once all the same.
+    hands.unseen(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
+    assert_eq!(hands.app.modals, [Modal::AskStop]);
+    hands.tell(Msg::Drawn);
+    hands.escape().keys("3");
+    assert_eq!(hands.app.screen, Screen::Strays, "once it was seen, keys mean what they mean");
+}
+
+#[test]
+fn help_and_quit_are_always_told() {
+    for size in [SMALL, WIDE] {
+        for keys in ["1", "2", "3", "4", "5", "6", "p", "1?"] {
+            let mut hands = Hands::on_incident(size);
+            hands.keys(keys);
+            hands.app.notice = Some("something to say".to_owned());
+            let text = hands.text();
+            assert!(text.contains("something to say"), "{text}");
+            assert!(text.contains("? help  q quit"), "{keys} at {size:?}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn the_key_that_opens_the_help_closes_it() {
+    let mut hands = Hands::on_incident(SMALL);
+    hands.keys("?");
+    assert!(matches!(hands.app.modals.as_slice(), [Modal::Help { .. }]));
+    hands.keys("?");
+    assert!(hands.app.modals.is_empty());
+    hands.enter().keys("??");
+    assert!(matches!(hands.app.modals.as_slice(), [Modal::Detail { .. }]), "what was below it stays");
+}
+
+#[test]
 fn a_key_held_down_is_no_second_answer() {
     let mut hands = Hands::on_incident(WIDE);
     hands.arm().keys("p");

@@ -1,5 +1,8 @@
 //! Screens as they are drawn, at 80x24 and 120x36.
 
+use crossterm::event::KeyCode;
+use prow_breakglass::model::Source;
+use prow_breakglass::tui::Msg;
 use prow_breakglass::tui::picture::render_to_svg;
 use prow_breakglass::tui::theme::{Charset, Palette, Theme};
 use ratatui::style::{Color, Modifier};
@@ -124,6 +127,39 @@ fn pop_ups() {
         },
         support::incident,
     );
+}
+
+#[test]
+fn lists_say_what_they_leave_out() {
+    // Ten components, for eight of which there is room.
+    let mut many = support::healthy();
+    let Source::Known { value, .. } = &mut many.service.components else { panic!("known components") };
+    while value.len() < 16 {
+        let mut another = value[0].clone();
+        another.object.name = format!("crier-{}", value.len());
+        value.push(another);
+    }
+    let mut hands = Hands::new(many, SMALL);
+    let text = hands.press(KeyCode::Tab).text();
+    assert!(text.contains("COMPONENTS 16, not ready 0"), "{text}");
+    assert!(text.contains("\n  and 6 more\n"), "{text}");
+    let text = hands.keys("G").text();
+    assert!(text.contains("\n  and 6 more (6 above)\n"), "{text}");
+
+    let text = Hands::on_incident((80, 24)).keys("5").text();
+    assert!(text.contains("on 4 Rollback."), "the advice is not cut: {text}");
+}
+
+#[test]
+fn a_finding_is_told_in_full_where_there_is_room() {
+    let mut hands = Hands::new(support::healthy(), SMALL);
+    let snapshot = support::incident();
+    let mut diagnosis = prow_breakglass::diagnose::diagnose(&snapshot);
+    diagnosis.findings.truncate(1);
+    hands.tell(Msg::Observed(snapshot.into(), diagnosis.into()));
+    let text = hands.text();
+    let findings = text.split("FINDINGS").nth(1).and_then(|rest| rest.split("COMPONENTS").next()).expect("findings");
+    assert!(findings.contains("hook cannot start on its configuration") && !findings.contains('…'), "{text}");
 }
 
 #[test]

@@ -43,6 +43,21 @@ fn only_a_newer_picture_verifies() {
 }
 
 #[test]
+fn an_outage_whose_loss_nobody_told_has_no_empty_place_for_it() {
+    let mut hands = Hands::on_incident(WIDE);
+    let snapshot = support::incident();
+    let mut diagnosis = prow_breakglass::diagnose::diagnose(&snapshot);
+    diagnosis.verdict.loss.clear();
+    hands.app.outage = None;
+    hands.tell(Msg::Observed(snapshot.into(), diagnosis.into()));
+    let mut well = support::healthy();
+    well.taken_at = at("2019-01-23T16:13:30Z");
+    hands.tick("2019-01-23T16:13:31Z");
+    hands.see(well);
+    assert!(hands.text().contains("WAS BROKEN 12:41Z to 16:13Z. Webhooks of that time were lost"), "{}", hands.text());
+}
+
+#[test]
 fn afterwards_the_next_repair_is_one_key_away() {
     let mut hands = running();
     hands.run_ends();
@@ -59,6 +74,8 @@ fn undo_is_a_plan() {
     hands.keys("u");
     assert_eq!(hands.app.screen, Screen::Run, "not while it goes on");
     hands.run_ends();
+    let text = hands.text();
+    assert!(text.contains("UNDO u plans to take back r-0001 (that was: write job-config as of"), "{text}");
     hands.keys("u");
     assert!(matches!(hands.last_effect(), Some(Effect::PlanUndo { run, .. }) if run == "r-0001"));
     assert_eq!(hands.writes(), 1, "only the first run wrote");

@@ -10,7 +10,7 @@ use prow_breakglass::tui::{Msg, astray::StraysPane};
 use crate::hands::{Hands, SMALL, WIDE};
 use crate::pictures::both;
 use crate::support::at;
-use crate::support::strays::{BAD_TAG, BUILD, GOOD_TAG, rolled_back, strays};
+use crate::support::strays::{BAD_TAG, BUILD, GOOD_TAG, rolled_back, seen, strays};
 
 fn incident() -> Snapshot {
     strays(371, 44)
@@ -51,6 +51,7 @@ fn screens() {
     both("strays-refused", |hands| now(hands, "3p"), incident);
     both("strays-repaired", |hands| later(hands, "3"), repaired);
     both("strays-plan", |hands| later(hands, "3ip"), repaired);
+    both("strays-run", |hands| ran(hands, "4"), incident);
     both("rollback", |hands| now(hands, "4"), incident);
     both("rollback-plan", |hands| now(hands, "4p"), incident);
     both(
@@ -63,8 +64,22 @@ fn screens() {
     );
 }
 
+/// Rolled back, and seen to be.
+fn ran(hands: &mut Hands, screen: &str) {
+    hands.tick("2019-02-05T17:27:42Z");
+    hands.arm().keys(screen).keys("p").confirm();
+    runs(hands, "r-0001", "2019-02-05T17:30:00Z", 1);
+    hands.tick("2019-02-05T17:31:51Z");
+    hands.see(repaired());
+}
+
 /// The run of the plan on the screen ends well.
 fn runs_well(hands: &mut Hands, run: &str, time: &str) {
+    runs(hands, run, time, 0);
+}
+
+/// The run of the plan on the screen ends, with so many steps skipped.
+fn runs(hands: &mut Hands, run: &str, time: &str, skipped: usize) {
     let plan = hands.app.run.as_ref().expect("a run").plan.clone();
     let (run, journal, at) = (run.to_owned(), "/journal".to_owned(), at(time));
     let title = plan.title.clone();
@@ -79,9 +94,10 @@ fn runs_well(hands: &mut Hands, run: &str, time: &str) {
         let (n, object) = (step.n, step.write.object().clone());
         hands.tell(Msg::Run(RunEvent::StepStarted { n, object: object.clone(), at }));
         let status = "done".to_owned();
-        hands.tell(Msg::Run(RunEvent::StepEnded { n, object, outcome: Outcome::Done, status, at }));
+        let outcome = if n > skipped { Outcome::Done } else { Outcome::Skipped };
+        hands.tell(Msg::Run(RunEvent::StepEnded { n, object, outcome, status, at }));
     }
-    let summary = RunSummary { run, journal, done: plan.steps.len(), ..RunSummary::default() };
+    let summary = RunSummary { run, journal, done: plan.steps.len() - skipped, skipped, ..RunSummary::default() };
     hands.tell(Msg::Run(RunEvent::Ended { at, summary }));
 }
 
@@ -118,6 +134,28 @@ fn the_whole_chain_takes_few_keys_and_only_typed_words_write() {
     assert!(keys < 40, "{keys} keys");
     let Some(Effect::Start { plan, .. }) = hands.last_effect() else { panic!("a run") };
     assert_eq!(plan.plan().steps.len(), 415);
+    runs_well(&mut hands, "r-0002", "2019-02-05T17:33:00Z");
+    assert!(hands.text().contains("UNDO a deletion cannot be undone"), "{}", hands.text());
+    hands.keys("u");
+    assert!(!hands.effects.iter().any(|effect| matches!(effect, Effect::PlanUndo { .. })), "not of the run before it");
+    assert_eq!(hands.app.notice.as_deref(), Some("a deletion cannot be undone"));
+}
+
+#[test]
+fn steps_keep_their_rows_beside_what_comes_afterwards() {
+    let mut hands = Hands::new(incident(), SMALL);
+    hands.tick("2019-02-05T17:27:42Z");
+    hands.arm().keys("4p").confirm();
+    runs(&mut hands, "r-0001", "2019-02-05T17:30:00Z", 2);
+    let text = hands.text();
+    assert!(text.contains("DONE, 2 skipped"), "{text}");
+    let steps = text.lines().filter(|line| line.contains("prow/deployment/")).count();
+    assert!(steps >= 6, "{steps}\n{text}");
+    for words in ["waiting for a picture newer", "NEXT", "UNDO", "more lines: Down"] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+    let text = hands.keys("G").text();
+    assert!(text.contains("8 prow/deployment/tide"), "{text}");
 }
 
 #[test]
@@ -162,6 +200,25 @@ fn those_that_run_are_left_unless_asked_for() {
 }
 
 #[test]
+fn what_names_a_flag_names_the_key_too() {
+    let mut hands = hands(incident());
+    assert!(hands.text().contains("NEXT plan rollback (p), but first"), "{}", hands.text());
+    hands.see(repaired());
+    assert!(hands.text().contains("NEXT plan delete-strays (p), but first"), "{}", hands.text());
+    // `p` is told only where it plans the next step, not what the selected finding asks for.
+    for n in 0..7 {
+        let mut hands = Hands::new(incident(), WIDE);
+        hands.keys(&"j".repeat(n));
+        let told = hands.text().contains("NEXT plan rollback (p), but first");
+        hands.keys("p");
+        assert_eq!(told, last_request(&hands).repair == RepairId::Rollback, "finding {n}");
+    }
+    hands.keys("3p");
+    let text = unwrapped(&hands);
+    assert!(text.contains("--include-running deletes them as well); here: i on 3 Strays"), "{text}");
+}
+
+#[test]
 fn another_tag_can_be_chosen_and_is_named() {
     let mut hands = hands(incident());
     hands.keys("4");
@@ -173,6 +230,111 @@ fn another_tag_can_be_chosen_and_is_named() {
     assert!(hands.text().contains("REFUSED all of these components ask for"), "{}", hands.text());
     hands.keys("p");
     assert_eq!(last_request(&hands).to.as_deref(), Some(BAD_TAG));
+}
+
+#[test]
+fn the_warnings_of_a_plan_are_read_before_its_steps() {
+    for size in [SMALL, WIDE] {
+        let mut hands = Hands::new(incident(), size);
+        hands.tick("2019-02-05T17:27:42Z");
+        let text = hands.keys("4p").text();
+        let warning = text.find("WARN post-test-infra-deploy-prow will undo this").expect("in sight, unscrolled");
+        assert!(warning < text.find("STEP VERB").expect("the steps"), "{text}");
+    }
+    // All rows that the confirmation does not need are the plan's.
+    let mut hands = Hands::new(incident(), WIDE);
+    let text = hands.keys("4p").text();
+    assert!(!text.contains("more lines"), "{text}");
+    assert!(text.contains("8 patch    prow/deployment/tide"), "{text}");
+}
+
+#[test]
+fn the_diff_of_a_rollback_is_its_images_and_a_deletion_has_none() {
+    let mut hands = hands(incident());
+    let text = hands.keys("4pd").text();
+    for line in [
+        "prow/deployment/hook",
+        "- hook: gcr.io/k8s-prow/hook:v20190205-6dda9",
+        "+ hook: gcr.io/k8s-prow/hook:v20190129-1b2c",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let mut hands = Hands::new(repaired(), WIDE);
+    later(&mut hands, "3ip");
+    let text = hands.text();
+    assert!(!text.contains("d diff") && !text.contains("Diff"), "{text}");
+    assert!(!text.contains('…'), "names of pods are not cut: {text}");
+    let by_hand = hands.press(KeyCode::Tab).text();
+    assert!(by_hand.contains("[By hand]"), "{by_hand}");
+    assert!(hands.keys("d").text().contains("it changes nothing, it deletes"));
+    assert!(hands.press(KeyCode::BackTab).text().contains("[Summary]"));
+}
+
+#[test]
+fn steps_in_two_clusters_say_which() {
+    let mut hands = Hands::new(rolled_back(strays(3, 2)), (120, 60));
+    later(&mut hands, "3i");
+    let text = hands.arm().keys("p").text();
+    for line in [
+        "TARGET prow-services (test-infra-trusted), https://35.1.2.3",
+        "TARGET prow-build (default), https://35.4.5.6",
+        "     in prow-services (test-infra-trusted)\n   1 delete   default/pod/",
+        "     in prow-build (default)\n   3 delete   default/pod/",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("default: context"), "{text}");
+    let run = hands.confirm().text();
+    assert!(run.contains("context prow-services, prow-build"), "{run}");
+    assert!(run.contains("     in prow-build (default)\n   3 default/pod/"), "{run}");
+}
+
+#[test]
+fn groups_say_how_many_are_not_shown() {
+    let mut many = incident();
+    let view = many.clusters.get_mut(&Alias(BUILD.to_owned())).expect("the build cluster");
+    let Source::Known { value: pods, .. } = &mut view.job_pods else { panic!("known pods") };
+    for (n, pod) in pods.iter_mut().enumerate().take(8) {
+        std::sync::Arc::make_mut(pod).job = format!("job-{n}");
+    }
+    let mut hands = Hands::new(many, SMALL);
+    hands.tick("2019-02-05T17:27:42Z");
+    let text = hands.keys("3tt").text();
+    let (all, shown) = (hands.app.stray_groups().len(), text.matches("/default ").count());
+    assert!(all > shown && shown > 0, "{text}");
+    assert!(text.contains(&format!("{all} GROUPS by job (t)")), "{text}");
+    assert!(text.contains(&format!("  and {} more", all - shown)), "{text}");
+}
+
+#[test]
+fn a_target_looked_at_before_the_rollback_is_not_planned_after_it() {
+    let mut hands = hands(incident());
+    hands.keys("4").press(KeyCode::Up);
+    assert_eq!(hands.app.rollback.tag.as_deref(), Some(BAD_TAG));
+    assert!(unwrapped(&hands).contains("asked for now by 8; the version that the strays began with"));
+    hands.see(incident());
+    assert_eq!(hands.app.rollback.tag.as_deref(), Some(BAD_TAG), "the same versions, the same choice");
+
+    // The rollback is done, and the strays are deleted.
+    let mut after = repaired();
+    for view in after.clusters.values_mut() {
+        view.job_pods = seen(Vec::new());
+    }
+    after.service.job_pods = seen(Vec::new());
+    hands.tick("2019-02-05T17:31:51Z");
+    hands.see(after);
+    assert_eq!(hands.app.rollback.tag, None, "what was rolled back from is no default");
+    let text = unwrapped(&hands);
+    assert!(text.contains("ran earlier; the version that the strays began with"), "{text}");
+    assert!(text.contains("Nothing is chosen for you"), "{text}");
+    let before = hands.effects.len();
+    hands.keys("p");
+    assert_eq!(hands.effects.len(), before);
+}
+
+/// The screen in one line.
+fn unwrapped(hands: &Hands) -> String {
+    hands.text().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[test]

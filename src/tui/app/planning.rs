@@ -30,7 +30,7 @@ pub struct PlanSheet {
     pub dry_run: DryRun,
     pub pane: PlanPane,
     pub scroll: usize,
-    /// What it would change, of all ConfigMaps in it.
+    /// What it would change, of all ConfigMaps and images in it. Empty where it only deletes: then there is no such pane.
     pub diff: Vec<DiffLine>,
     pub typed: String,
     /// Why the last try was refused.
@@ -49,4 +49,15 @@ pub enum PlanPane {
     Summary,
     Diff,
     ByHand,
+}
+
+impl PlanSheet {
+    /// In the order of Tab.
+    pub fn panes(&self) -> &'static [PlanPane] {
+        if self.diff.is_empty() {
+            &[PlanPane::Summary, PlanPane::ByHand]
+        } else {
+            &[PlanPane::Summary, PlanPane::Diff, PlanPane::ByHand]
+        }
+    }
 }

@@ -3,15 +3,8 @@
 use std::sync::Arc;
 
 use crate::diagnose::VerifyState;
-use crate::model::{ObjectRef, Outcome, RunSummary, Timestamp};
-use crate::repair::Plan;
-
-/// A run that `u` can make a plan against.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undoable {
-    pub run: String,
-    pub title: String,
-}
+use crate::model::{ObjectRef, Outcome, RunSummary, Timestamp, Write};
+use crate::repair::{Plan, Undo};
 
 /// A run, going on or ended.
 #[derive(Debug, Clone)]
@@ -69,6 +62,22 @@ impl RunView {
             Phase::Starting | Phase::Going | Phase::Stopping => true,
             Phase::Ended { .. } => false,
         }
+    }
+
+    /// Whether a plan can be made that takes it back.
+    ///
+    /// # Errors
+    /// Why not, in a few words.
+    pub fn undoable(&self) -> Result<(), &'static str> {
+        let Phase::Ended { summary, .. } = &self.phase else { return Err("the run goes on") };
+        let steps = &self.plan.steps;
+        if steps.iter().all(|step| matches!(step.write, Write::DeletePod { .. })) {
+            return Err("a deletion cannot be undone");
+        }
+        if summary.done + summary.unknown == 0 {
+            return Err("nothing was written");
+        }
+        if steps.iter().any(|step| step.undo == Undo::FromBackup) { Ok(()) } else { Err("nothing to put back") }
     }
 }
 

@@ -164,7 +164,7 @@ impl Runtime {
     /// The loop. `None`: a panic ended it.
     async fn turn(&mut self, mut receiver: mpsc::UnboundedReceiver<Input>) -> Option<Exit> {
         let mut app = App::new(self.session.clock.now(), self.session.theme, self.screen.size());
-        self.draw(&app);
+        self.draw(&mut app);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             batch.clear();
@@ -177,15 +177,21 @@ impl Runtime {
                     Turn::Panicked => return None,
                 }
             }
-            self.draw(&app);
+            self.draw(&mut app);
         }
     }
 
-    fn draw(&mut self, app: &App) {
+    fn draw(&mut self, app: &mut App) {
+        // The size that the frame will have decides what keys do from now on, whether or not its event came already.
+        let (width, height) = self.screen.size();
+        if (width, height) != app.size && width > 0 {
+            update(app, Msg::Resized(width, height));
+        }
         if self.screen.draw(|frame| view(app, frame)).is_err() {
             // No terminal any more: as if it had hung up.
             let _ = self.sender.send(Input::Msg(Msg::Signal(Signal::HangUp)));
         }
+        update(app, Msg::Drawn);
     }
 
     fn take(&mut self, app: &mut App, input: Input) -> Turn {

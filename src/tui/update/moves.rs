@@ -5,7 +5,7 @@ use crate::present;
 
 use super::super::app::{
     App, Attention, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, Outage, OverviewPane, Picture,
-    PlanPane, Planning, Screen, live_map, wanted,
+    Planning, Screen, live_map, wanted,
 };
 use super::super::astray::{self, GroupId, StraysPane};
 use super::super::view;
@@ -30,6 +30,7 @@ pub fn observed(app: &mut App, newest: Observation) {
         Picture::Waiting | Picture::Live(_) => Picture::Live(newest),
         Picture::Frozen { shown, since, newest: _ } => Picture::Frozen { shown, newest, since },
     };
+    astray::remember_origin(app);
     settle(app);
 }
 
@@ -154,11 +155,13 @@ pub fn pane(app: &mut App, turn: Turn) {
         Screen::Plan => {
             if let Planning::Ready(sheet) = &mut app.planning {
                 sheet.scroll = 0;
-                sheet.pane = match (sheet.pane, turn) {
-                    (PlanPane::Summary, Turn::Next) | (PlanPane::ByHand, Turn::Previous) => PlanPane::Diff,
-                    (PlanPane::Diff, Turn::Next) | (PlanPane::Summary, Turn::Previous) => PlanPane::ByHand,
-                    (PlanPane::ByHand, Turn::Next) | (PlanPane::Diff, Turn::Previous) => PlanPane::Summary,
-                }
+                let panes = sheet.panes();
+                let now = panes.iter().position(|pane| *pane == sheet.pane).unwrap_or_default();
+                let step = match turn {
+                    Turn::Next => 1,
+                    Turn::Previous => panes.len() - 1,
+                };
+                sheet.pane = panes[(now + step) % panes.len()];
             }
         }
         Screen::Strays => {

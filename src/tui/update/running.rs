@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::diagnose::VerifyState;
 use crate::model::{RunEvent, Timestamp};
-use crate::repair::{Plan, Undo};
+use crate::repair::Plan;
 
 use super::super::app::{
-    App, Leaving, Modal, Mode, Phase, Planning, RunView, Screen, StepState, StepView, Undoable, Verification,
+    App, Leaving, Modal, Mode, Phase, Planning, RunView, Screen, StepState, StepView, Verification,
 };
 use super::super::msg::Effect;
 
@@ -68,9 +68,6 @@ pub fn event(app: &mut App, event: RunEvent) -> Vec<Effect> {
         RunEvent::Ended { at, summary } => {
             view.run.clone_from(&summary.run);
             view.journal.clone_from(&summary.journal);
-            if summary.done + summary.unknown > 0 && view.plan.steps.iter().any(|step| step.undo == Undo::FromBackup) {
-                app.undo = Some(Undoable { run: summary.run.clone(), title: view.plan.title.clone() });
-            }
             view.phase = Phase::Ended { at, summary };
             ended(app, at)
         }

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use super::super::app::{App, ConfigPane, Observation, live_map};
 use super::super::text;
 use super::super::theme::Role;
-use super::{diff_line, is_wide, paint, rule, selectable, styled, take};
+use super::{diff_line, is_wide, paint, paint_rows, rule, selectable, styled, take};
 use crate::diagnose::{ConfigMapDrift, DriftState, FindingKind, KeyChange};
 use crate::model::Alias;
 use crate::present;
@@ -143,13 +143,13 @@ fn paint_maps(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) {
     let head = map_line(["CONFIGMAP", "STATE", "+   -   ~", "OF 1Mi", "LAST WRITER", "WRITTEN"], columns);
     paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
     let selected = maps.iter().position(|map| app.config.map.as_ref() == Some(&map.object));
-    let first = text::window(selected, maps.len(), usize::from(area.height));
     let focused = app.config.pane == ConfigPane::Maps;
-    let rows = maps.iter().enumerate().skip(first).map(|(at, map)| {
+    let row = |at: usize| {
+        let map = maps[at];
         let line = styled(app.theme, state_role(map.state), map_row(app, seen, map, columns));
         selectable(app.theme, line, Some(at) == selected, focused)
-    });
-    paint(area, buffer, rows);
+    };
+    paint_rows(app.theme, area, buffer, maps.len(), selected, row);
 }
 
 fn map_row(app: &App, seen: &Observation, map: &ConfigMapDrift, columns: usize) -> String {
@@ -187,8 +187,8 @@ fn paint_keys(app: &App, area: Rect, buffer: &mut Buffer) {
     let focused = app.config.pane == ConfigPane::Keys;
     paint(take(&mut area, 1), buffer, [rule(app.theme, &title, focused, columns)]);
     let selected = keys.iter().position(|key| app.config.key.as_ref() == Some(&key.key));
-    let first = text::window(selected, keys.len(), usize::from(area.height));
-    let rows = keys.iter().enumerate().skip(first).map(|(at, key)| {
+    let row = |at: usize| {
+        let key = keys[at];
         let (note, role) = match key.change {
             KeyChange::Same => ("", Role::Dim),
             KeyChange::Added => ("new", Role::Added),
@@ -206,9 +206,9 @@ fn paint_keys(app: &App, area: Rect, buffer: &mut Buffer) {
             Span::styled(format!(" {path}"), app.theme.style(Role::Dim)),
         ]);
         selectable(app.theme, line, Some(at) == selected, focused)
-    });
+    };
     let narrow = Rect { width: u16::try_from(columns).unwrap_or(area.width), ..area };
-    paint(narrow, buffer, rows);
+    paint_rows(app.theme, narrow, buffer, keys.len(), selected, row);
 }
 
 fn paint_diff(app: &App, area: Rect, buffer: &mut Buffer) {

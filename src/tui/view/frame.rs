@@ -22,7 +22,8 @@ fn header_rows(app: &App) -> u16 {
     if is_wide(app.size) { 2 } else { 3 }
 }
 
-fn hint_rows(app: &App) -> u16 {
+/// Rows of the hints, below the one of what the last key came to.
+pub fn hint_rows(app: &App) -> u16 {
     if is_wide(app.size) { 2 } else { 1 }
 }
 
@@ -230,9 +231,10 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
             }
             works.into_iter().map(|hint| (hint.to_owned(), Role::Text)).collect()
         }
-        Place::Screen(_) | Place::Reading | Place::Asking => Vec::new(),
+        Place::Screen(_) | Place::Reading | Place::Asking | Place::TooSmall => Vec::new(),
     };
     let mut greyed = Vec::new();
+    let mut kept: Vec<String> = Vec::new();
     for binding in keymap::at(place).filter(|binding| binding.hint == Hint::Shown) {
         let label = match (binding.command, &app.mode) {
             (Command::Arm, Mode::Armed { .. }) => "disarm",
@@ -240,7 +242,9 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
         };
         let hint = format!("{} {label}", binding.shown);
         match keymap::available(app, binding.command) {
+            Ok(()) if matches!(binding.command, Command::Help | Command::Quit) => kept.push(hint),
             Ok(()) => works.push((hint, Role::Text)),
+            Err(keymap::NO_DIFF) => {}
             Err(reason) => greyed.push((format!("{hint} ({reason})"), Role::Dim)),
         }
     }
@@ -248,16 +252,21 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
         works.push(("Esc back".to_owned(), Role::Text));
     }
     works.extend(greyed);
-    flow(app, works, columns, rows)
+    flow(app, works, &kept.join("  "), columns, rows)
 }
 
-fn flow(app: &App, words: Vec<(String, Role)>, columns: usize, rows: usize) -> Vec<Line<'static>> {
+/// The words in so many rows at most. What is kept has its place at the end, whatever else has none.
+fn flow(app: &App, words: Vec<(String, Role)>, kept: &str, columns: usize, rows: usize) -> Vec<Line<'static>> {
+    let kept_room = if kept.is_empty() { 0 } else { text::width(kept) + 2 };
     let mut lines = vec![Line::default()];
     let mut used = 0;
-    for (word, role) in words {
+    let last = words.len();
+    let kept = (!kept.is_empty()).then(|| (kept.to_owned(), Role::Text));
+    for (at, (word, role)) in words.into_iter().chain(kept).enumerate() {
         let wide = text::width(&word);
+        let room = if lines.len() < rows || at >= last { columns } else { columns.saturating_sub(kept_room) };
         let gap = if used == 0 { 0 } else { 2 };
-        if used + gap + wide > columns {
+        if used + gap + wide > room {
             if lines.len() == rows {
                 continue;
             }

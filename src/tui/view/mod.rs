@@ -17,13 +17,13 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::app::{App, ConfigPane, Modal, Screen};
+use super::app::{App, ConfigPane, Modal, SMALLEST, Screen};
 use super::text;
 use super::theme::{Role, Theme};
+use crate::model::Alias;
 use crate::present::{self, DiffLine, DiffTag};
+use crate::repair::Plan;
 
-/// The smallest screen that everything fits on, confirmations included.
-pub const SMALLEST: (u16, u16) = (80, 24);
 /// From here on panes stand together.
 pub const WIDE: (u16, u16) = (100, 30);
 
@@ -32,7 +32,7 @@ pub fn view(app: &App, frame: &mut Frame<'_>) {
     let area = frame.area();
     let buffer = frame.buffer_mut();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        too_small(area, buffer);
+        too_small(app, area, buffer);
     } else {
         let body = frame::draw(app, area, buffer);
         match app.screen {
@@ -50,13 +50,17 @@ pub fn view(app: &App, frame: &mut Frame<'_>) {
     app.theme.finish(buffer);
 }
 
-fn too_small(area: Rect, buffer: &mut Buffer) {
-    let lines = [
-        format!("too small: {}x{}, need {}x{}", area.width, area.height, SMALLEST.0, SMALLEST.1),
-        "make it larger, or leave (Ctrl-C) and use:".to_owned(),
-        "  prow-breakglass --plain".to_owned(),
-        "  prow-breakglass status".to_owned(),
-    ];
+/// Fits 40 columns. No key does anything here but leave, and stop a run.
+fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
+    let size = format!("too small: {}x{}, need {}x{}", area.width, area.height, SMALLEST.0, SMALLEST.1);
+    let rest: &[&str] = match app.modals.last() {
+        Some(Modal::AskQuit) => &["Stop the run, then quit?", "  y  yes      Esc  no, go on"],
+        Some(Modal::AskStop) => &["Stop the run?", "  y  yes      Esc  no, go on"],
+        _ if app.run_is_going() => &["A run goes on. Make it larger to see it.", "  Ctrl-C  stop it (asks)"],
+        _ => &["Make it larger, or leave (q) and use:", "  prow-breakglass --plain", "  prow-breakglass status"],
+    };
+    let lines = std::iter::once(size.as_str()).chain(rest.iter().copied());
+    let lines = lines.flat_map(|line| text::wrap(line, usize::from(area.width), 2));
     paint(area, buffer, lines.map(Line::from));
 }
 
@@ -90,14 +94,135 @@ pub fn scroll_limit(app: &App) -> usize {
     lines.saturating_sub(usize::from(height))
 }
 
-/// Paints lines from the top of a rectangle; what does not fit is left out.
+/// Paints lines from the top of a rectangle; what does not fit is left out, and a line that is too long says so.
 fn paint<'a>(area: Rect, buffer: &mut Buffer, lines: impl IntoIterator<Item = Line<'a>>) {
     for (row, line) in (area.top()..area.bottom()).zip(lines) {
         buffer.set_line(area.x, row, &line, area.width);
+        if line.width() > usize::from(area.width)
+            && let Some(last) = area.right().checked_sub(1).and_then(|column| buffer.cell_mut((column, row)))
+        {
+            last.set_symbol("…");
+        }
         if line.style != ratatui::style::Style::default() {
             buffer.set_style(Rect::new(area.x, row, area.width, 1), line.style);
         }
     }
+}
+
+/// A plan's cluster as people know it: its context, then Prow's name of it where that is another one.
+fn cluster_name(app: &App, alias: &Alias, plan: &Plan) -> String {
+    let context = plan.clusters.iter().find(|cluster| cluster.alias == *alias).map(|cluster| cluster.context.as_str());
+    match (app.picture.newest(), context) {
+        (Some(seen), Some(context)) if seen.snapshot.view(alias).is_some_and(|view| view.context == context) => {
+            present::cluster_name(&seen.snapshot, alias)
+        }
+        (_, context) => context.unwrap_or(alias.0.as_str()).to_owned(),
+    }
+}
+
+/// The line above a step in another cluster than the one before it; none where the plan has but one cluster.
+fn cluster_line(app: &App, plan: &Plan, before: Option<&Alias>, alias: &Alias) -> Option<Line<'static>> {
+    (plan.clusters.len() > 1 && before != Some(alias))
+        .then(|| styled(app.theme, Role::Title, format!("     in {}", cluster_name(app, alias, plan))))
+}
+
+/// A row of a list: its lines.
+type Item = Vec<Line<'static>>;
+
+/// Paints the rows around the selected one. Where not all fit, the last line counts the others.
+fn paint_list(theme: Theme, area: Rect, buffer: &mut Buffer, items: Vec<Item>, selected: Option<usize>) {
+    let height = usize::from(area.height);
+    if items.iter().map(Vec::len).sum::<usize>() <= height {
+        paint(area, buffer, items.into_iter().flatten());
+        return;
+    }
+    let all = items.len();
+    // Of a single row, the title has to tell.
+    let room = if height > 1 { height - 1 } else { height };
+    let first = first_shown(&items, selected, room);
+    let mut lines = Vec::new();
+    let mut shown = 0;
+    for item in items.into_iter().skip(first) {
+        // One that is too long for all of the room is shown as far as it goes.
+        if !lines.is_empty() && lines.len() + item.len() > room {
+            break;
+        }
+        lines.extend(item);
+        shown += 1;
+    }
+    lines.truncate(room);
+    lines.extend((room < height && shown < all).then(|| more(theme, all - shown, first)));
+    paint(area, buffer, lines);
+}
+
+/// The same of rows of one line each, of which only those are made that are shown.
+fn paint_rows(
+    theme: Theme,
+    area: Rect,
+    buffer: &mut Buffer,
+    count: usize,
+    selected: Option<usize>,
+    row: impl Fn(usize) -> Line<'static>,
+) {
+    let height = usize::from(area.height);
+    // Of a single row, the title has to tell.
+    let room = if count > height && height > 1 { height - 1 } else { height };
+    let first = text::window(selected, count, room);
+    let shown = first..count.min(first + room);
+    let more = (room < height).then(|| more(theme, count - shown.len(), first));
+    paint(area, buffer, shown.map(row).chain(more));
+}
+
+fn more(theme: Theme, hidden: usize, above: usize) -> Line<'static> {
+    let above = if above > 0 { format!(" ({above} above)") } else { String::new() };
+    styled(theme, Role::Dim, format!("  and {hidden} more{above}"))
+}
+
+/// At most so many lines; the last one says when more was cut.
+fn wrapped(words: &str, columns: usize, indent: usize, most: usize) -> Vec<String> {
+    if words.is_empty() || most == 0 {
+        return Vec::new();
+    }
+    let mut lines = text::wrap(words, columns, indent);
+    if lines.len() > most {
+        let rest: Vec<String> = lines.split_off(most - 1);
+        let rest = rest.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let indent = if lines.is_empty() { 0 } else { indent };
+        lines.push(text::cut(&format!("{}{rest}", " ".repeat(indent)), columns));
+    }
+    lines
+}
+
+/// How many lines each of some texts gets: one each, in their order, as far as there is room; then one more to each that needs
+/// it, and so on.
+fn shares(needs: &[usize], room: usize) -> Vec<usize> {
+    let mut shares = vec![0; needs.len()];
+    let mut left = room;
+    let most = needs.iter().copied().max().unwrap_or_default();
+    for round in 0..most {
+        for (share, need) in shares.iter_mut().zip(needs) {
+            if *need > round && left > 0 {
+                *share += 1;
+                left -= 1;
+            }
+        }
+    }
+    shares
+}
+
+/// The first row such that the selected one fits into the room: in its middle, but for the ends of the list.
+fn first_shown(items: &[Item], selected: Option<usize>, room: usize) -> usize {
+    let Some(selected) = selected.filter(|at| *at < items.len()) else { return 0 };
+    let lines = |from: usize, to: usize| items[from..to].iter().map(Vec::len).sum::<usize>();
+    let mut first = selected;
+    while first > 0 && lines(first - 1, selected) <= room / 2 && lines(first - 1, selected + 1) <= room {
+        first -= 1;
+    }
+    // No empty lines below the last row.
+    while first > 0 && lines(first - 1, items.len()) <= room {
+        first -= 1;
+    }
+    first
 }
 
 /// Splits rows off the top of a rectangle.
@@ -158,7 +283,8 @@ fn outage(app: &App) -> Option<String> {
     } else {
         ""
     };
-    Some(format!("WAS BROKEN {since} to {}: {}{lost}", present::clock(until, app.now), outage.loss.join("; ")))
+    let loss = if outage.loss.is_empty() { String::new() } else { format!(": {}", outage.loss.join("; ")) };
+    Some(format!("WAS BROKEN {since} to {}{loss}{lost}", present::clock(until, app.now)))
 }
 
 /// A diff as text, for the clipboard.

@@ -10,9 +10,11 @@ use super::super::keymap::{self, Binding};
 use super::super::text;
 use super::super::theme::Role;
 use super::plan::field;
-use super::{paint, styled};
+use super::{frame, paint, styled};
 use crate::model::{Component, Container, ContainerState, LogLine};
 use crate::present;
+
+const HEADER_ROWS: u16 = 3;
 
 pub fn draw(app: &App, modal: &Modal, area: Rect, buffer: &mut Buffer) {
     let outer = outer(app, modal, area);
@@ -48,12 +50,13 @@ fn title(app: &App, modal: &Modal) -> String {
     }
 }
 
-/// The frame: as high as its text, at most the screen but the header.
+/// The frame: as high as its text, at most the screen but the header, what the last key came to, and the hints.
 fn outer(app: &App, modal: &Modal, area: Rect) -> Rect {
     let width = area.width.saturating_sub(4).min(100);
     let text = lines(app, modal, usize::from(width.saturating_sub(4))).len() + 2;
-    let height = u16::try_from(text).unwrap_or(u16::MAX).min(area.height.saturating_sub(5));
-    Rect { x: area.x + (area.width - width) / 2, y: area.y + 3 + (area.height - 5 - height) / 2, width, height }
+    let most = area.height.saturating_sub(HEADER_ROWS + 1 + frame::hint_rows(app));
+    let height = u16::try_from(text).unwrap_or(u16::MAX).min(most);
+    Rect { x: area.x + (area.width - width) / 2, y: area.y + HEADER_ROWS + (most - height) / 2, width, height }
 }
 
 /// Where the text goes.
@@ -150,7 +153,8 @@ fn detail(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     }
     rest.push(format!("id {}", finding.id));
     for subject in &finding.subjects {
-        rest.push(format!("about {subject} (cluster {})", subject.cluster));
+        let cluster = app.picture.shown().map(|seen| present::cluster_name(&seen.snapshot, &subject.cluster));
+        rest.push(format!("about {subject} in {}", cluster.unwrap_or_else(|| subject.cluster.to_string())));
     }
     rest.push(String::new());
     rest.push("EVIDENCE".to_owned());

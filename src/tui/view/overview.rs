@@ -5,9 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::super::app::{App, Observation, OverviewPane, Phase, Verification};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
-use super::{is_wide, paint, rule, selectable, styled, take};
+use super::{Item, is_wide, paint, paint_list, paint_rows, rule, selectable, shares, styled, take, wrapped};
 use crate::diagnose::{Finding, Health, Severity, VerifyState};
 use crate::model::{Component, Failure};
 use crate::present;
@@ -62,14 +63,14 @@ fn head(app: &App, seen: &Observation, columns: usize, height: usize) -> Vec<Lin
         Health::Broken => Role::Bad,
     };
     lines.extend(going(app, columns));
-    let next = wrapped(&present::next(&seen.diagnosis), columns, 2);
+    let next = wrapped(&keymap::next(app, &seen.diagnosis), columns, 6, 3);
     let mut after: Vec<Line<'static>> = next.into_iter().map(|line| styled(app.theme, Role::Title, line)).collect();
-    after.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 3).into_iter().map(Line::from));
-    after.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 2).into_iter().map(Line::from));
+    after.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 6, 3).into_iter().map(Line::from));
+    after.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 6, 2).into_iter().map(Line::from));
     // The verdict is told in full where there is room: the findings below it scroll, it does not.
     let most = height.saturating_sub(lines.len() + after.len() + FINDING_ROWS).clamp(2, 6);
     let said = present::verdict(&seen.diagnosis, app.now);
-    lines.extend(wrapped(&said, columns, most).into_iter().map(|line| styled(app.theme, role, line)));
+    lines.extend(wrapped(&said, columns, 6, most).into_iter().map(|line| styled(app.theme, role, line)));
     lines.extend(after);
     lines
 }
@@ -86,7 +87,7 @@ fn going(app: &App, columns: usize) -> Vec<Line<'static>> {
         }
         (Phase::Ended { .. }, Verification::NotBegun | Verification::Seen { .. }) => return Vec::new(),
     };
-    wrapped(&words, columns, 2).into_iter().map(|line| styled(app.theme, Role::Warn, line)).collect()
+    wrapped(&words, columns, 6, 2).into_iter().map(|line| styled(app.theme, Role::Warn, line)).collect()
 }
 
 /// A line each.
@@ -97,26 +98,12 @@ fn notes(app: &App, columns: usize) -> Vec<Line<'static>> {
     app.notes.iter().map(line).collect()
 }
 
-/// At most so many lines; the last one says when more was cut.
-fn wrapped(words: &str, columns: usize, most: usize) -> Vec<String> {
-    if words.is_empty() {
-        return Vec::new();
-    }
-    let mut lines = text::wrap(words, columns, 6);
-    if lines.len() > most {
-        let rest: Vec<String> = lines.split_off(most - 1);
-        let rest = rest.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
-        lines.push(text::cut(&format!("      {rest}"), columns));
-    }
-    lines
-}
-
 fn both(app: &App, area: &mut Rect, buffer: &mut Buffer) {
     let columns = usize::from(area.width);
     let height = usize::from(area.height).saturating_sub(2);
     let components = component_rows(app, columns);
     let findings = finding_rows(app, columns, usize::MAX);
-    let needed: usize = findings.iter().map(|(lines, _)| lines.len()).sum();
+    let needed: usize = findings.0.iter().map(Vec::len).sum();
     // Findings come first; components keep a third where both are too long.
     let for_components = components.rows.len() + 1;
     let for_findings = needed.max(1).min(height.saturating_sub(for_components.min(height / 3)));
@@ -135,9 +122,7 @@ fn one(app: &App, area: Rect, buffer: &mut Buffer) {
         OverviewPane::Findings => {
             paint(take(&mut pane, 1), buffer, [findings_title(app, columns)]);
             paint_findings(app, pane, buffer);
-            let components = app.components();
-            let down = components.iter().filter(|c| !c.is_idle_by_intent() && c.ready < c.desired).count();
-            format!("COMPONENTS {}, not ready {down} (Tab)", components.len())
+            format!("{} (Tab)", components_words(app))
         }
         OverviewPane::Components => {
             paint(take(&mut pane, 1), buffer, [components_title(app, columns)]);
@@ -160,24 +145,33 @@ fn findings_title(app: &App, columns: usize) -> Line<'static> {
     rule(app.theme, &title, app.overview.pane == OverviewPane::Findings, columns)
 }
 
-fn components_title(app: &App, columns: usize) -> Line<'static> {
-    rule(app.theme, "COMPONENTS", app.overview.pane == OverviewPane::Components, columns)
+fn components_words(app: &App) -> String {
+    let components = app.components();
+    let down = components.iter().filter(|c| !c.is_idle_by_intent() && c.ready < c.desired).count();
+    format!("COMPONENTS {}, not ready {down}", components.len())
 }
 
-/// Each finding as its lines, and whether it is the selected one. Of the rows beyond one for each, the first findings
-/// get their share first: causes are told in full before symptoms.
-fn finding_rows(app: &App, columns: usize, height: usize) -> Vec<(Vec<Line<'static>>, bool)> {
+fn components_title(app: &App, columns: usize) -> Line<'static> {
+    rule(app.theme, &components_words(app), app.overview.pane == OverviewPane::Components, columns)
+}
+
+/// Each finding as its lines, and which is the selected one. Of the rows beyond one for each, the first findings get their
+/// share first: causes are told in full before symptoms.
+fn finding_rows(app: &App, columns: usize, height: usize) -> (Vec<Item>, Option<usize>) {
     let findings = app.findings();
-    let mut spare = height.saturating_sub(findings.len());
-    findings
-        .into_iter()
-        .map(|finding| {
-            let selected = app.overview.finding.as_deref() == Some(finding.id.as_str());
-            let lines = finding_lines(app, finding, selected, columns, 1 + spare.min(1));
-            spare -= lines.len() - 1;
-            (lines, selected)
-        })
-        .collect()
+    let selected = findings.iter().position(|finding| app.overview.finding.as_ref() == Some(&finding.id));
+    let needs: Vec<usize> = findings.iter().map(|finding| finding_words(finding, columns, usize::MAX).len()).collect();
+    let item = |(at, (finding, most)): (usize, (&&Finding, usize))| {
+        finding_lines(app, finding, Some(at) == selected, columns, most.max(1))
+    };
+    (findings.iter().zip(shares(&needs, height)).enumerate().map(item).collect(), selected)
+}
+
+/// Columns beside a finding's words: marker 2, severity 5, basis 6, age 5 at the right.
+const BESIDE_WORDS: usize = 2 + 5 + 6 + 5;
+
+fn finding_words(finding: &Finding, columns: usize, most: usize) -> Vec<String> {
+    wrapped(&present::finding(finding), columns.saturating_sub(BESIDE_WORDS), 0, most)
 }
 
 fn finding_lines(app: &App, finding: &Finding, selected: bool, columns: usize, most: usize) -> Vec<Line<'static>> {
@@ -188,13 +182,8 @@ fn finding_lines(app: &App, finding: &Finding, selected: bool, columns: usize, m
         Severity::Info => Role::Text,
     };
     let since = finding.since.map(|at| present::age(at, app.now)).unwrap_or_default();
-    // Marker 2, severity 5, basis 6, age 5 at the right.
-    let room = columns.saturating_sub(2 + 5 + 6 + 5);
-    let mut words = text::wrap(&present::finding(finding), room, 0);
-    if words.len() > most {
-        let rest = words.split_off(most - 1).join(" ");
-        words.push(text::cut(&rest, room));
-    }
+    let room = columns.saturating_sub(BESIDE_WORDS);
+    let words = finding_words(finding, columns, most);
     let mut lines = Vec::new();
     for (row, word) in words.iter().enumerate() {
         let (severity, basis, age) = match row {
@@ -218,15 +207,13 @@ fn finding_lines(app: &App, finding: &Finding, selected: bool, columns: usize, m
 
 fn paint_findings(app: &App, area: Rect, buffer: &mut Buffer) {
     let (columns, height) = (usize::from(area.width), usize::from(area.height));
-    let rows = finding_rows(app, columns, height);
+    let (rows, selected) = finding_rows(app, columns, height);
     if rows.is_empty() {
         let words = if app.overview.filter.is_empty() { "none" } else { "none that match; Esc clears the filter" };
         paint(area, buffer, [styled(app.theme, Role::Ok, format!("  {words}"))]);
         return;
     }
-    let selected = rows.iter().position(|(_, selected)| *selected);
-    let first = if rows.len() > height { text::window(selected, rows.len(), height) } else { 0 };
-    paint(area, buffer, rows.into_iter().skip(first).flat_map(|(lines, _)| lines));
+    paint_list(app.theme, area, buffer, rows, selected);
 }
 
 struct ComponentRows {
@@ -317,8 +304,8 @@ fn paint_components(app: &App, area: Rect, buffer: &mut Buffer, components: Comp
         return;
     }
     paint(take(&mut area, 1), buffer, [components.head]);
-    let first = text::window(components.selected, components.rows.len(), usize::from(area.height));
-    paint(area, buffer, components.rows.into_iter().skip(first));
+    let row = |at: usize| components.rows[at].clone();
+    paint_rows(app.theme, area, buffer, components.rows.len(), components.selected, row);
 }
 
 /// What could not be read: denied, lost, not yet there.

@@ -5,31 +5,31 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
-use super::{diff_line, is_wide, paint, rule, styled, take};
+use super::{cluster_line, cluster_name, diff_line, is_wide, paint, rule, styled, take};
+use crate::model::Write;
 use crate::present;
 use crate::repair::Answer;
 
 /// Columns of a uid's beginning and a resourceVersion.
 const GUARD: usize = 27;
 const UNDO: usize = 15;
-/// With more steps, the notes come before them.
-const FEW_STEPS: usize = 9;
-/// Rows of the confirmation, its rule included.
-const CONFIRM_ROWS: u16 = 6;
+/// Of the server's answer to the dry run; what is longer has its own line.
+const ANSWER: usize = 15;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let columns = usize::from(area.width);
     match &app.planning {
-        Planning::Empty => paint(area, buffer, empty(app)),
+        Planning::Empty => paint(area, buffer, empty(app, columns)),
         Planning::Making { title, .. } => {
             paint(area, buffer, [Line::from(format!("Making the plan `{title}` from the newest picture."))]);
         }
         Planning::Refused { title, failure, again } => {
             let mut lines = vec![styled(app.theme, Role::Bad, format!("NO PLAN  {title}"))];
             for line in present::failure(failure) {
-                lines.extend(text::wrap(&line, columns, 2).into_iter().map(Line::from));
+                lines.extend(text::wrap(&keymap::with_keys(&line), columns, 2).into_iter().map(Line::from));
             }
             lines.push(Line::default());
             let key = if again.is_some() { "p" } else { "u on 6 Run" };
@@ -38,8 +38,8 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         }
         Planning::Ready(sheet) => {
             let mut area = area;
-            let upper = area.height.saturating_sub(CONFIRM_ROWS);
-            let mut above = take(&mut area, usize::from(upper));
+            let rows = upper_rows(app, sheet, area);
+            let mut above = take(&mut area, rows);
             paint(take(&mut above, 1), buffer, [panes(app, sheet, columns)]);
             let lines = lines(app, sheet, columns);
             let most = lines.len().saturating_sub(usize::from(above.height));
@@ -50,41 +50,49 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     }
 }
 
+/// Rows of the open pane and its title: all that the confirmation leaves.
+fn upper_rows(app: &App, sheet: &PlanSheet, area: Rect) -> usize {
+    usize::from(area.height).saturating_sub(confirmation(app, sheet, usize::from(area.width), 0).len())
+}
+
 /// Lines of the open pane and the rows it has.
 pub fn extent(app: &App, body: Rect) -> (usize, u16) {
     match &app.planning {
         Planning::Ready(sheet) => {
-            (lines(app, sheet, usize::from(body.width)).len(), body.height.saturating_sub(CONFIRM_ROWS + 1))
+            let rows = upper_rows(app, sheet, body).saturating_sub(1);
+            (lines(app, sheet, usize::from(body.width)).len(), u16::try_from(rows).unwrap_or(u16::MAX))
         }
         Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => (0, body.height),
     }
 }
 
-fn empty(app: &App) -> Vec<Line<'static>> {
+fn empty(app: &App, columns: usize) -> Vec<Line<'static>> {
     let words = if app.run_is_going() {
         "The plan is being run: 6 shows it."
     } else {
         "No plan. p makes one: for the selected finding on 1 Overview, for the selected map on 2 Config, on 3 Strays, on 4 Rollback."
     };
-    vec![Line::from(words), Line::from("A plan is only shown and previewed; it runs once its words are typed here.")]
+    let then = "A plan is only shown and previewed; it runs once its words are typed here.";
+    [words, then].iter().flat_map(|words| text::wrap(words, columns, 2)).map(Line::from).collect()
 }
 
 fn panes(app: &App, sheet: &PlanSheet, columns: usize) -> Line<'static> {
-    let tab = |pane: PlanPane, name: &str| if sheet.pane == pane { format!("[{name}]") } else { format!(" {name} ") };
-    let title = format!(
-        "PLAN {}  {}{}{} Tab",
-        sheet.plan.id,
-        tab(PlanPane::Summary, "Summary"),
-        tab(PlanPane::Diff, "Diff"),
-        tab(PlanPane::ByHand, "By hand"),
-    );
+    let name = |pane: PlanPane| match pane {
+        PlanPane::Summary => "Summary",
+        PlanPane::Diff => "Diff",
+        PlanPane::ByHand => "By hand",
+    };
+    let tab = |pane: &PlanPane| {
+        if sheet.pane == *pane { format!("[{}]", name(*pane)) } else { format!(" {} ", name(*pane)) }
+    };
+    let tabs: String = sheet.panes().iter().map(tab).collect();
+    let title = format!("PLAN {}  {tabs} Tab", sheet.plan.id);
     rule(app.theme, &title, true, columns)
 }
 
 fn lines(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     match sheet.pane {
         PlanPane::Summary => summary(app, sheet, columns),
-        PlanPane::Diff if sheet.diff.is_empty() => vec![Line::from("No ConfigMap changes in this plan.")],
         PlanPane::Diff => sheet.diff.iter().map(|line| diff_line(app.theme, line)).collect(),
         PlanPane::ByHand => {
             let mut lines =
@@ -109,25 +117,24 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     let head = format!("{} | made {made} | {state}", plan.title);
     lines.extend(text::wrap(&head, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)));
     for cluster in &plan.clusters {
-        let target = format!("TARGET  {}: context {}, {}", cluster.alias, cluster.context, cluster.server);
+        let target = format!("TARGET  {}, {}", cluster_name(app, &cluster.alias, plan), cluster.server);
         lines.extend(text::wrap(&target, columns, 8).into_iter().map(Line::from));
     }
-    let mut notes = Vec::new();
-    for note in present::plan_notes(plan) {
-        let role = if note.starts_with("WARN") { Role::Warn } else { Role::Text };
-        notes.extend(text::wrap(&note, columns, 6).into_iter().map(|line| styled(app.theme, role, line)));
-    }
-    let steps = steps(app, sheet, columns);
-    // Nobody looks for a warning below hundreds of steps.
-    let (first, then) = if plan.steps.len() > FEW_STEPS { (notes, steps) } else { (steps, notes) };
-    lines.extend(first);
-    lines.extend(then);
     if let DryRun::Failed(failure) = &sheet.dry_run {
         for line in present::failure(failure) {
             lines.extend(text::wrap(&line, columns, 2).into_iter().map(|line| styled(app.theme, Role::Bad, line)));
         }
     }
-    if !sheet.diff.is_empty() {
+    // Nobody looks for a warning below the steps.
+    let (warnings, others): (Vec<String>, Vec<String>) =
+        present::plan_notes(plan).into_iter().partition(|note| note.starts_with("WARN"));
+    for (notes, role) in [(warnings, Role::Warn), (others, Role::Text)] {
+        let lines_of = notes.iter().flat_map(|note| text::wrap(&keymap::with_keys(note), columns, 6));
+        lines.extend(lines_of.map(|line| styled(app.theme, role, line)));
+    }
+    lines.extend(steps(app, sheet, columns));
+    // Images are told by their steps already.
+    if plan.steps.iter().any(|step| !matches!(step.write, Write::PatchImage { .. } | Write::DeletePod { .. })) {
         lines.push(rule(app.theme, "CHANGES  - what is live  + what would be written", false, columns));
         lines.extend(sheet.diff.iter().map(|line| diff_line(app.theme, line)));
     }
@@ -137,20 +144,23 @@ fn summary(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
 /// The steps: a row each, and below it what is too long for a column.
 fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
     let wide = is_wide(app.size);
-    let object_room = columns.saturating_sub(if wide { 5 + 9 + GUARD + 18 + UNDO } else { 5 + 9 + 16 });
+    let object_room = columns.saturating_sub(if wide { 5 + 9 + GUARD + ANSWER + UNDO } else { 5 + 9 + ANSWER + 1 });
     let head = if wide {
         format!(
             "STEP {} {} {} {} UNDO",
             text::fit("VERB", 8),
             text::fit("OBJECT", object_room),
             text::fit("GUARD", GUARD - 1),
-            text::fit("SERVER DRY RUN", 17)
+            text::fit("SERVER DRY RUN", ANSWER - 1)
         )
     } else {
         format!("STEP {} {} SERVER DRY RUN", text::fit("VERB", 8), text::fit("OBJECT", object_room))
     };
     let mut lines = vec![styled(app.theme, Role::Dim, head)];
+    let mut cluster = None;
     for step in &sheet.plan.steps {
+        lines.extend(cluster_line(app, &sheet.plan, cluster, step.write.cluster()));
+        cluster = Some(step.write.cluster());
         let words = present::step(step);
         let (answer, role) = answer(sheet, step.n);
         let start = format!(
@@ -159,20 +169,20 @@ fn steps(app: &App, sheet: &PlanSheet, columns: usize) -> Vec<Line<'static>> {
             text::fit(words.verb, 8),
             text::fit(&words.object, object_room)
         );
-        let cell = |room| Span::styled(text::fit(&answer, room), app.theme.style(role));
+        let cell = Span::styled(text::fit(&answer, ANSWER - 1) + " ", app.theme.style(role));
         let mut below = Vec::new();
         if wide {
             lines.push(Line::from(vec![
                 Span::raw(start),
                 Span::raw(text::fit(&words.guard, GUARD)),
-                cell(18),
+                cell,
                 Span::raw(text::cut(words.undo, UNDO)),
             ]));
         } else {
-            lines.push(Line::from(vec![Span::raw(start), cell(15)]));
+            lines.push(Line::from(vec![Span::raw(start), cell]));
             below.push(format!("guard {}; undo {}", words.guard, words.undo));
         }
-        if text::width(&answer) > if wide { 18 } else { 15 } {
+        if text::width(&answer) > ANSWER - 1 {
             below.push(answer.clone());
         }
         below.insert(0, words.effect);

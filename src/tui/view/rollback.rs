@@ -5,9 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::super::app::{App, Observation};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
-use super::{is_wide, paint, rule, selectable, styled, take};
+use super::{Item, is_wide, paint, paint_list, rule, selectable, styled, take};
 use crate::diagnose::role_tag;
 use crate::model::{Component, SourceStatus};
 use crate::present;
@@ -24,43 +25,65 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let targets = app.rollback_targets();
     let checks = checks(app, seen, columns);
     let height = usize::from(area.height);
-    let for_targets = (targets.len() + 2).min(if is_wide(app.size) { 8 } else { 5 });
+    let items = target_items(app, seen, &targets, columns);
+    let for_targets = (items.iter().map(Vec::len).sum::<usize>() + 2).min(if is_wide(app.size) { 9 } else { 7 });
     let for_components = components(app, seen).len() + 2;
     // What speaks against it must be read; components can be read in the plan as well.
     let for_checks = checks.len().min(height.saturating_sub(for_targets + 4)).min(checks.len());
     let for_components = for_components.min(height.saturating_sub(for_targets + for_checks));
-    paint_targets(app, seen, &targets, take(&mut area, for_targets), buffer);
+    paint_targets(app, &targets, items, take(&mut area, for_targets), buffer);
     paint_components(app, seen, take(&mut area, for_components), buffer);
     paint(area, buffer, checks);
 }
 
-fn target_line(cells: [&str; 4], columns: usize) -> String {
-    let [tag, components, since, note] = cells;
-    let room = columns.saturating_sub(2 + 26 + 12 + 14);
-    format!("{}{}{}{}", text::fit(tag, 26), text::fit(components, 12), text::fit(since, 14), text::cut(note, room))
+/// Columns of a tag, of how many have it, of since when: what is left is the note's.
+fn target_cells(targets: &[Target]) -> [usize; 3] {
+    let tag = targets.iter().map(|target| text::width(&target.tag)).max().unwrap_or_default();
+    [tag.clamp(8, 30) + 2, 11, 13]
 }
 
-fn paint_targets(app: &App, seen: &Observation, targets: &[Target], area: Rect, buffer: &mut Buffer) {
+fn target_line(cells: [&str; 3], columns: [usize; 3], note: &str) -> String {
+    let cells: String = cells.iter().zip(columns).map(|(cell, columns)| text::fit(cell, columns)).collect();
+    cells + note
+}
+
+/// Each target as its lines: what is to be known of it is never cut.
+fn target_items(app: &App, seen: &Observation, targets: &[Target], columns: usize) -> Vec<Item> {
+    let before = previous_tag(&seen.snapshot).ok();
+    let widths = target_cells(targets);
+    let room = columns.saturating_sub(2 + widths.iter().sum::<usize>());
+    let item = |target: &Target| {
+        let mut notes = vec![match (target.current, before.as_ref() == Some(&target.tag)) {
+            (0, true) => "common before: the default target".to_owned(),
+            (0, false) => "ran earlier".to_owned(),
+            (n, _) => format!("asked for now by {n}"),
+        }];
+        let origin = app.rollback.origin.as_ref() == Some(&target.tag);
+        notes.extend(origin.then(|| "the version that the strays began with".to_owned()));
+        let since = target.since.map_or("-".to_owned(), |at| present::clock(at, app.now));
+        let selected = app.rollback.tag.as_ref() == Some(&target.tag);
+        let mut cells = [target.tag.clone(), target.known.to_string(), since];
+        let mut lines = Vec::new();
+        for note in text::wrap(&notes.join("; "), room, 0) {
+            let line = target_line(cells.each_ref().map(String::as_str), widths, &note);
+            let role = if origin { Role::Warn } else { Role::Text };
+            lines.push(selectable(app.theme, styled(app.theme, role, line), selected && lines.is_empty(), true));
+            cells = [const { String::new() }; 3];
+        }
+        lines
+    };
+    targets.iter().map(item).collect()
+}
+
+fn paint_targets(app: &App, targets: &[Target], items: Vec<Item>, area: Rect, buffer: &mut Buffer) {
     let mut area = area;
     let columns = usize::from(area.width);
     let title = "TARGETS  as far as ReplicaSets tell; Up and Down choose";
     paint(take(&mut area, 1), buffer, [rule(app.theme, title, true, columns)]);
-    let head = target_line(["TAG", "COMPONENTS", "SINCE", "NOTE"], columns);
+    let head = target_line(["TAG", "COMPONENTS", "SINCE"], target_cells(targets), "NOTE");
     paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
-    let before = previous_tag(&seen.snapshot).ok();
     let selected = targets.iter().position(|target| app.rollback.tag.as_ref() == Some(&target.tag));
-    let first = text::window(selected, targets.len(), usize::from(area.height));
-    let rows = targets.iter().enumerate().skip(first).map(|(at, target)| {
-        let note = match (target.current, before.as_ref() == Some(&target.tag)) {
-            (0, true) => "common before: where a rollback leads unasked".to_owned(),
-            (0, false) => "ran earlier".to_owned(),
-            (n, _) => format!("asked for now by {n}"),
-        };
-        let since = target.since.map_or("-".to_owned(), |at| present::clock(at, app.now));
-        let line = Line::from(target_line([&target.tag, &target.known.to_string(), &since, &note], columns));
-        selectable(app.theme, line, Some(at) == selected, true)
-    });
-    paint(area, buffer, rows);
+    paint_list(app.theme, area, buffer, items, selected);
 }
 
 /// Each component, and its step where it would get one.
@@ -131,16 +154,21 @@ fn checks(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
         add(&format!("NOT SEEN {words}"), Role::Warn);
     }
     match app.rollback.outlook.as_ref().map(|outlook| &outlook.plan) {
-        None => add("No tag is known to roll back to: prow-breakglass plan rollback --to TAG", Role::Warn),
+        None => {
+            if let Err(refusal) = previous_tag(&seen.snapshot) {
+                add(&format!("NO TARGET {}", refusal.reason), Role::Warn);
+            }
+            add("Nothing is chosen for you: Up and Down choose one, if you know that it was good.", Role::Text);
+        }
         Some(Err(refusal)) => {
             add(&format!("REFUSED {}", refusal.reason), Role::Bad);
-            add(&format!("        {}", refusal.hint), Role::Text);
+            add(&format!("        {}", keymap::with_keys(&refusal.hint)), Role::Text);
         }
         Some(Ok(plan)) => {
             let reason = plan.basis.reason.as_deref().unwrap_or_default();
             add(&format!("ok      {reason}"), Role::Ok);
             for warning in &plan.warnings {
-                add(&format!("WARN    {warning}"), Role::Warn);
+                add(&format!("WARN    {}", keymap::with_keys(warning)), Role::Warn);
             }
             add("p makes the plan and previews it on the server; nothing is written by that.", Role::Text);
         }

@@ -5,9 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::super::app::{App, Phase, RunView, StepState, StepView, Verification};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
-use super::{is_wide, paint, rule, styled, take};
+use super::{cluster_line, is_wide, paint, rule, shares, styled, take, wrapped};
 use crate::diagnose::VerifyState;
 use crate::model::{Outcome, RunSummary, Timestamp};
 use crate::present;
@@ -21,23 +22,44 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     };
     let mut area = area;
     let columns = usize::from(area.width);
-    let head = head(app, run, columns);
-    paint(take(&mut area, head.len()), buffer, head);
-    let foot = foot(app, run, columns);
-    let rows = usize::from(area.height).saturating_sub(foot.len());
-    let steps = take(&mut area, rows);
     let lines = step_lines(app, run, columns);
-    let most = lines.len().saturating_sub(usize::from(steps.height));
-    paint(steps, buffer, lines.into_iter().skip(run.scroll.min(most)));
+    let Parts { head, rows, foot } = parts(app, run, area, lines.len());
+    paint(take(&mut area, head.len()), buffer, head);
+    let steps = take(&mut area, rows + 1);
+    let most = lines.len().saturating_sub(rows);
+    let hidden = most.saturating_sub(run.scroll);
+    let title = if hidden > 0 { format!("STEPS  {hidden} more lines: Down, PgDn") } else { "STEPS".to_owned() };
+    let title = rule(app.theme, &title, true, columns);
+    paint(steps, buffer, std::iter::once(title).chain(lines.into_iter().skip(run.scroll.min(most))));
     paint(area, buffer, foot);
+}
+
+/// Rows that steps have at least, below their column titles: what comes afterwards must not push them away.
+const STEP_ROWS: usize = 6;
+
+/// What is above the steps, how many rows they have, and what is below them.
+struct Parts {
+    head: Vec<Line<'static>>,
+    rows: usize,
+    foot: Vec<Line<'static>>,
+}
+
+fn parts(app: &App, run: &RunView, area: Rect, step_lines: usize) -> Parts {
+    let columns = usize::from(area.width);
+    let mut head = head(app, run, columns);
+    let height = usize::from(area.height).saturating_sub(1);
+    let steps = step_lines.min(STEP_ROWS + 1);
+    // Of a failure with many causes the first are told here, all of them in the journal.
+    head.truncate(height.saturating_sub(steps + FOOT_ROWS).max(2));
+    let foot = foot(app, run, columns, height.saturating_sub(head.len() + steps));
+    Parts { rows: height.saturating_sub(head.len() + foot.len()), head, foot }
 }
 
 /// Lines of the list of steps and the rows it has.
 pub fn extent(app: &App, body: Rect) -> (usize, u16) {
     let Some(run) = &app.run else { return (0, body.height) };
-    let columns = usize::from(body.width);
-    let around = head(app, run, columns).len() + foot(app, run, columns).len();
-    (step_lines(app, run, columns).len(), body.height.saturating_sub(u16::try_from(around).unwrap_or(u16::MAX)))
+    let lines = step_lines(app, run, usize::from(body.width)).len();
+    (lines, u16::try_from(parts(app, run, body, lines).rows).unwrap_or(u16::MAX))
 }
 
 /// What a run came to so far.
@@ -57,8 +79,8 @@ fn counts(run: &RunView) -> RunSummary {
     counts
 }
 
-fn phase(run: &RunView) -> (&'static str, Role) {
-    match &run.phase {
+fn phase(run: &RunView) -> (String, Role) {
+    let (word, role) = match &run.phase {
         Phase::Starting => ("STARTING", Role::Title),
         Phase::Going => ("RUNNING", Role::Title),
         Phase::Stopping => ("STOPPING after the object in flight", Role::Warn),
@@ -71,16 +93,20 @@ fn phase(run: &RunView) -> (&'static str, Role) {
                 ("FAILED", Role::Bad)
             } else if summary.left > 0 {
                 ("STOPPED", Role::Warn)
+            } else if summary.skipped > 0 {
+                return (format!("DONE, {} skipped", summary.skipped), Role::Warn);
             } else {
                 ("DONE", Role::Ok)
             }
         }
-    }
+    };
+    (word.to_owned(), role)
 }
 
 fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
     let (word, role) = phase(run);
-    let context = run.plan.clusters.first().map_or("", |cluster| cluster.context.as_str());
+    let contexts: Vec<&str> = run.plan.clusters.iter().map(|cluster| cluster.context.as_str()).collect();
+    let contexts = contexts.join(", ");
     let took = run.started.map(|started| {
         let until = match &run.phase {
             Phase::Ended { at, .. } => *at,
@@ -90,10 +116,13 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
     });
     let id = if run.run.is_empty() { "RUN" } else { run.run.as_str() };
     // What is cut where it is too long is the end of what the plan says of itself.
-    let title = format!("{id}{}  context {context}  {}", took.unwrap_or_default(), run.plan.title);
+    let title = format!("{id}{}  context {contexts}  {}", took.unwrap_or_default(), run.plan.title);
     let mut lines = vec![
         styled(app.theme, Role::Title, text::cut(&title, columns)),
-        Line::from(vec![Span::styled(format!("{word}  "), app.theme.style(role)), Span::raw(bar(run, columns))]),
+        Line::from(vec![
+            Span::styled(format!("{word}  "), app.theme.style(role)),
+            Span::raw(bar(run, columns.saturating_sub(word.len() + 2))),
+        ]),
     ];
     if let Some(why) = &run.stopped {
         lines.push(styled(app.theme, Role::Warn, text::cut(&format!("stopped: {why}"), columns)));
@@ -104,7 +133,6 @@ fn head(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
         lines.push(rule(app.theme, "FIRST FAILURE", false, columns));
         lines.extend(said(app, &present::failure(failure), columns));
     }
-    lines.push(rule(app.theme, "STEPS", true, columns));
     lines
 }
 
@@ -116,21 +144,17 @@ fn bar(run: &RunView, columns: usize) -> String {
     let counts = counts(run);
     let all = run.steps.len();
     let ended = all - counts.left;
-    let room = columns.saturating_sub(60).clamp(10, 50);
+    let words = format!(
+        "] {ended} of {all}  done {}  failed {}  skipped {}  unknown {}",
+        counts.done, counts.failed, counts.skipped, counts.unknown
+    );
+    let room = columns.saturating_sub(words.len() + 1).min(50);
     let full = (ended * room).checked_div(all).unwrap_or(0);
-    format!(
-        "[{}{}] {ended} of {all}  done {}  failed {}  skipped {}  unknown {}",
-        "#".repeat(full),
-        ".".repeat(room - full),
-        counts.done,
-        counts.failed,
-        counts.skipped,
-        counts.unknown
-    )
+    format!("[{}{}{words}", "#".repeat(full), ".".repeat(room - full))
 }
 
 fn step_lines(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
-    let object_room = if is_wide(app.size) { 44 } else { 28 };
+    let object_room = if is_wide(app.size) { 49 } else { 28 };
     let result_room = columns.saturating_sub(5 + object_room + 1 + 6 + 7 + 1);
     let head = format!(
         "STEP {} {} {} {}",
@@ -140,7 +164,10 @@ fn step_lines(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
         text::right("AT", 6)
     );
     let mut lines = vec![styled(app.theme, Role::Dim, head)];
+    let mut cluster = None;
     for step in &run.steps {
+        lines.extend(cluster_line(app, &run.plan, cluster, &step.object.cluster));
+        cluster = Some(&step.object.cluster);
         lines.extend(step_line(app, step, object_room, result_room));
     }
     lines
@@ -189,48 +216,47 @@ fn took(since: Timestamp, at: Timestamp) -> String {
     if tenths < 600 { format!("{}.{}s", tenths / 10, tenths % 10) } else { present::age(since, at) }
 }
 
-/// Verification, what comes next, how to undo, the journal.
-fn foot(app: &App, run: &RunView, columns: usize) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    if let Phase::Ended { at, summary } = &run.phase {
-        lines.push(rule(app.theme, "AFTERWARDS", false, columns));
-        lines.extend(verification(app, run, *at, summary, columns));
-        if let Some(seen) = app.picture.newest() {
-            let verdict = present::verdict(&seen.diagnosis, app.now);
-            lines.extend(text::wrap(&verdict, columns, 6).into_iter().take(2).map(Line::from));
-            let next = present::next(&seen.diagnosis);
-            lines.extend(text::wrap(&next, columns, 6).into_iter().map(|line| styled(app.theme, Role::Title, line)));
-        }
-        if let Some(outage) = super::outage(app) {
-            lines.extend(text::wrap(&outage, columns, 6).into_iter().map(Line::from));
-        }
-        if let Ok(undo) = super::super::keymap::undoable(app) {
-            let words = format!("UNDO  u makes the plan that undoes {}: {}", undo.run, undo.title);
-            lines.push(Line::from(text::cut(&words, columns)));
-        }
-    }
-    lines.push(rule(app.theme, "", false, columns));
+/// Rows that what comes afterwards has at least: verification, what comes next, how to undo.
+const FOOT_ROWS: usize = 4;
+
+/// Verification, what comes next, how to undo, the journal; in so many rows at most. Each text is cut before a later one is
+/// left out.
+fn foot(app: &App, run: &RunView, columns: usize, rows: usize) -> Vec<Line<'static>> {
     let journal = if run.journal.is_empty() { "not begun" } else { run.journal.as_str() };
-    lines.push(Line::from(text::cut(&format!("JOURNAL  {journal}"), columns)));
-    if run.is_going() {
-        lines.push(styled(
-            app.theme,
-            Role::Dim,
-            "Intents and outcomes are on disk. Esc leaves the screen, the run goes on; Ctrl-C stops it (asks).",
-        ));
+    let journal = (format!("JOURNAL  {journal}"), Role::Text, 9);
+    let Phase::Ended { at, summary } = &run.phase else {
+        let words = "Intents and outcomes are on disk. Esc leaves the screen, the run goes on; Ctrl-C stops it (asks).";
+        return told(app, "", [journal, (words.to_owned(), Role::Dim, 0)].to_vec(), columns, rows);
+    };
+    let (verified, role) = verification(app, run, *at, summary);
+    let mut texts = vec![(verified, role, 2)];
+    if let Some(seen) = app.picture.newest() {
+        texts.push((keymap::next(app, &seen.diagnosis), Role::Title, 6));
+    }
+    let undo = match run.undoable() {
+        Ok(()) => format!("UNDO  u plans to take back {} (that was: {})", run.run, run.plan.title),
+        Err(why) => format!("UNDO  {why}"),
+    };
+    texts.push((undo, Role::Text, 6));
+    texts.extend(super::outage(app).map(|outage| (outage, Role::Text, 6)));
+    texts.extend(app.picture.newest().map(|seen| (present::verdict(&seen.diagnosis, app.now), Role::Text, 6)));
+    texts.push(journal);
+    told(app, "AFTERWARDS", texts, columns, rows)
+}
+
+/// Texts with their indents below a rule, the first ones first where there is no room for all.
+fn told(app: &App, title: &str, texts: Vec<(String, Role, usize)>, columns: usize, rows: usize) -> Vec<Line<'static>> {
+    let needs: Vec<usize> = texts.iter().map(|(words, _, indent)| text::wrap(words, columns, *indent).len()).collect();
+    let mut lines = vec![rule(app.theme, title, false, columns)];
+    for ((words, role, indent), most) in texts.into_iter().zip(shares(&needs, rows.saturating_sub(1))) {
+        lines.extend(wrapped(&words, columns, indent, most).into_iter().map(|line| styled(app.theme, role, line)));
     }
     lines
 }
 
-fn verification(
-    app: &App,
-    run: &RunView,
-    ended: Timestamp,
-    summary: &RunSummary,
-    columns: usize,
-) -> Vec<Line<'static>> {
+fn verification(app: &App, run: &RunView, ended: Timestamp, summary: &RunSummary) -> (String, Role) {
     let promised = present::promise(&run.plan.verify);
-    let (words, role) = match &run.verification {
+    match &run.verification {
         Verification::NotBegun if summary.done == 0 => {
             (format!("not verified: nothing was done (promised: {promised})"), Role::Warn)
         }
@@ -250,6 +276,5 @@ fn verification(
                 (format!("waiting for {what}, {age} so far"), Role::Title)
             }
         }
-    };
-    text::wrap(&words, columns, 2).into_iter().map(|line| styled(app.theme, role, line)).collect()
+    }
 }

@@ -6,9 +6,10 @@ use ratatui::text::Line;
 
 use super::super::app::{App, Observation};
 use super::super::astray::{GroupBy, RunningOnes, StraysPane};
+use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
-use super::{is_wide, paint, rule, selectable, styled, take};
+use super::{is_wide, paint, paint_rows, rule, selectable, styled, take, wrapped};
 use crate::diagnose::{GateState, JudgedPod, StrayGroup, Strays, context_of};
 use crate::present;
 
@@ -46,9 +47,7 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     let strays = &seen.diagnosis.strays;
     let total = total(strays);
     let wrapped = |words: &str, role: Role, most: usize| -> Vec<Line<'static>> {
-        let mut lines = text::wrap(words, columns, 7);
-        lines.truncate(most);
-        lines.into_iter().map(|line| styled(app.theme, role, line)).collect()
+        wrapped(words, columns, 7, most).into_iter().map(|line| styled(app.theme, role, line)).collect()
     };
     if !is_wide(app.size) && app.strays.pane == StraysPane::Pods && strays.total() > 0 {
         // The pods are what one came for.
@@ -137,6 +136,7 @@ fn order(app: &App, seen: &Observation) -> String {
             "Rolling back comes first: 4, then p. Deleting now makes new pods in the same wrong place, or ends their jobs."
         }
         (GateState::Closed { next, .. }, _) => {
+            let next = keymap::with_keys(next);
             return format!("ORDER  The gate opens by itself, then p plans the deletion. Until then: {next}");
         }
         (GateState::Open(_), RunningOnes::Left) => {
@@ -183,7 +183,7 @@ fn paint_groups(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) 
     let focused = app.strays.pane == StraysPane::Groups;
     let (by, filter) = (app.strays.by, &app.strays.filter);
     let title = match filter.is_empty() {
-        true => format!("GROUPS by {} (t)", by.name()),
+        true => format!("{} GROUPS by {} (t)", app.stray_groups().len(), by.name()),
         // What is hidden is still planned for.
         false => format!("GROUPS by {} (t) of those that contain `{filter}`; p plans all strays", by.name()),
     };
@@ -205,8 +205,8 @@ fn paint_groups(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) 
     paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
     let groups = app.stray_groups();
     let selected = groups.iter().position(|row| app.strays.group.as_ref() == Some(&row.id));
-    let first = text::window(selected, groups.len(), usize::from(area.height));
-    let rows = groups.iter().enumerate().skip(first).map(|(at, group)| {
+    let row = |at: usize| {
+        let group = &groups[at];
         let of = match by {
             GroupBy::Place if columns < 100 => group.id.of.trim_start_matches("wrong-"),
             GroupBy::Place | GroupBy::Cause | GroupBy::Job | GroupBy::Node => &group.id.of,
@@ -227,10 +227,9 @@ fn paint_groups(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) 
             }
         };
         let line = group_line((&cluster, &group.id.namespace), cells.each_ref().map(String::as_str), of_width, columns);
-        let line = Line::from(line);
-        selectable(app.theme, line, Some(at) == selected, focused)
-    });
-    paint(area, buffer, rows);
+        selectable(app.theme, Line::from(line), Some(at) == selected, focused)
+    };
+    paint_rows(app.theme, area, buffer, groups.len(), selected, row);
 }
 
 fn pod_line(cells: [&str; 6], columns: usize) -> String {
@@ -263,12 +262,11 @@ fn paint_pods(app: &App, area: Rect, buffer: &mut Buffer) {
     let head = pod_line(["POD", "JOB", "PROWJOB", "STATE", "AGE", "FINALIZER"], columns);
     paint(take(&mut area, 1), buffer, [styled(app.theme, Role::Dim, format!("  {head}"))]);
     let selected = pods.iter().position(|judged| app.strays.pod.as_deref() == Some(judged.pod.uid()));
-    let first = text::window(selected, pods.len(), usize::from(area.height));
-    let rows = pods.iter().enumerate().skip(first).take(usize::from(area.height)).map(|(at, judged)| {
-        let line = Line::from(pod_row(app, judged, columns));
+    let row = |at: usize| {
+        let line = Line::from(pod_row(app, pods[at], columns));
         selectable(app.theme, line, Some(at) == selected, focused)
-    });
-    paint(area, buffer, rows);
+    };
+    paint_rows(app.theme, area, buffer, pods.len(), selected, row);
 }
 
 fn pod_row(app: &App, judged: &JudgedPod, columns: usize) -> String {
@@ -316,9 +314,7 @@ fn why(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
         ),
     ];
     for (words, most) in words.iter().zip([2, 2]) {
-        let mut wrapped = text::wrap(words, columns, 2);
-        wrapped.truncate(most);
-        lines.extend(wrapped.into_iter().map(Line::from));
+        lines.extend(wrapped(words, columns, 2, most).into_iter().map(Line::from));
     }
     lines
 }

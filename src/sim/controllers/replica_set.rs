@@ -1,0 +1,82 @@
+//! ReplicaSets: as many pods as asked for.
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::super::agenda::Item;
+use super::super::object::{
+    ObjectKey, Resource, condition, created, is_deleting, is_ready, name, number, stamp, text, uid,
+};
+use super::super::store::write::{By, DeleteOptions};
+use super::super::world::World;
+use super::{MANAGER, collect};
+
+/// When a refused pod is tried again.
+const RETRY: SignedDuration = SignedDuration::from_secs(10);
+
+pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
+    let by = By::new(MANAGER, world.now());
+    let Some(set) = world.get(cluster, key).cloned() else {
+        collect(world, cluster, Resource::Pod, key, last);
+        return;
+    };
+    let Some(found) = world.clusters.get_mut(cluster) else { return };
+    let wanted = usize::try_from(number(&set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
+    let is_active = |pod: &Value| !is_deleting(pod) && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
+    let owned = found.store.owned_by(Resource::Pod, &key.namespace, uid(&set));
+    let mut pods: Vec<_> =
+        owned.filter(|(_, pod)| is_active(pod)).map(|(key, pod)| (key.clone(), pod.clone())).collect();
+    let mut refused = None;
+    for _ in pods.len()..wanted {
+        let template = &set["spec"]["template"];
+        let mut pod = json!({
+            "metadata": {
+                "generateName": format!("{}-", key.name),
+                "labels": template["metadata"]["labels"],
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": key.name, "uid": uid(&set),
+                    "controller": true, "blockOwnerDeletion": true,
+                }],
+            },
+            "spec": template["spec"],
+        });
+        if template["metadata"]["annotations"].is_object() {
+            pod["metadata"]["annotations"] = template["metadata"]["annotations"].clone();
+        }
+        match found.store.create(Resource::Pod, &key.namespace, pod, &by) {
+            Ok(pod) => pods.push((ObjectKey::new(Resource::Pod, &key.namespace, name(&pod)), pod)),
+            Err(refusal) => {
+                refused = Some(refusal.message);
+                break;
+            }
+        }
+    }
+    if pods.len() > wanted {
+        // Who is not ready goes first, then the youngest.
+        pods.sort_by_key(|(_, pod)| (is_ready(pod), std::cmp::Reverse(created(pod))));
+        for (pod, _) in pods.drain(..pods.len() - wanted) {
+            drop(found.store.delete(&pod, &DeleteOptions::default(), &by));
+        }
+    }
+    let ready = pods.iter().filter(|(_, pod)| is_ready(pod)).count();
+    let mut status = json!({
+        "replicas": pods.len(), "observedGeneration": number(&set, "/metadata/generation").unwrap_or(1),
+    });
+    let counts = [("fullyLabeledReplicas", pods.len()), ("readyReplicas", ready), ("availableReplicas", ready)];
+    // Nothing is left out, but of the pods themselves.
+    for (field, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+        status[field] = json!(count);
+    }
+    if let Some(message) = refused {
+        let held = condition(&set, "ReplicaFailure").map(|held| held["lastTransitionTime"].clone());
+        // A new try makes up a new name.
+        let message = condition(&set, "ReplicaFailure").map_or(message, |held| text(held, "/message").to_owned());
+        status["conditions"] = json!([{
+            "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message,
+            "lastTransitionTime": held.unwrap_or_else(|| json!(stamp(by.now))),
+        }]);
+        world.agenda.at(by.now + RETRY, Item::Object(cluster.to_owned(), key.clone()));
+    }
+    let Some(found) = world.clusters.get_mut(cluster) else { return };
+    found.store.edit(key, &by.status(), |object| object["status"] = status);
+}

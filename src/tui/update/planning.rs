@@ -1,0 +1,156 @@
+//! Plans: asked for, shown, previewed, and the typed words that run one.
+
+use std::sync::Arc;
+
+use crate::model::{Failure, Snapshot, Write};
+use crate::present::{DiffLine, DiffTag};
+use crate::repair::{Approval, Plan, Preview, Request};
+
+use super::super::app::{
+    App, DIFF_CONTEXT, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, live_map,
+};
+use super::super::keymap;
+use super::super::msg::Effect;
+use super::{freeze, running};
+
+pub fn forget_typed(app: &mut App) {
+    if let Planning::Ready(sheet) = &mut app.planning {
+        sheet.typed.clear();
+        sheet.reply = None;
+    }
+}
+
+/// Enter beside the confirmation: the one way to a write.
+pub fn confirm(app: &mut App) -> Vec<Effect> {
+    if app.confirmable().is_none() {
+        return Vec::new();
+    }
+    let newest = app.picture.newest().cloned();
+    let now = newest.as_ref().map(|seen| &*seen.diagnosis);
+    let Planning::Ready(sheet) = &mut app.planning else { return Vec::new() };
+    let DryRun::Answered(preview) = &sheet.dry_run else { return Vec::new() };
+    if sheet.typed.trim().is_empty() {
+        app.notice = Some("an empty Enter does nothing".to_owned());
+        return Vec::new();
+    }
+    match crate::repair::approve(&sheet.plan, preview, now, &Approval::Typed(sheet.typed.clone())) {
+        Ok(approved) => {
+            running::begin(app, approved.plan().clone());
+            app.hearing = Hearing::NotUntilDrawn;
+            // Where the server does not tell who we are, the journal says just that.
+            let who = app.picture.newest().and_then(|seen| seen.snapshot.user.clone()).unwrap_or("unknown".to_owned());
+            vec![Effect::Start { plan: Box::new(approved), who }]
+        }
+        Err(refusal) => {
+            sheet.reply = Some(format!("{}; {}", refusal.reason, refusal.hint));
+            sheet.typed.clear();
+            Vec::new()
+        }
+    }
+}
+
+pub fn plan(app: &mut App) -> Vec<Effect> {
+    let Ok(request) = keymap::request(app) else { return Vec::new() };
+    let Some(seen) = thawed(app) else { return Vec::new() };
+    app.ticket += 1;
+    app.planning = Planning::Making { title: title(&request), again: Some(request.clone()) };
+    app.screen = Screen::Plan;
+    vec![Effect::Plan { ticket: app.ticket, request, snapshot: seen.snapshot, diagnosis: seen.diagnosis }]
+}
+
+pub fn plan_undo(app: &mut App) -> Vec<Effect> {
+    let Ok(run) = keymap::undoable(app).map(|run| run.run.clone()) else { return Vec::new() };
+    thawed(app);
+    app.ticket += 1;
+    app.planning = Planning::Making { title: format!("undo {run}"), again: None };
+    app.screen = Screen::Plan;
+    vec![Effect::PlanUndo { ticket: app.ticket, run }]
+}
+
+/// Plans are made from the newest picture, so a held one is let go first.
+fn thawed(app: &mut App) -> Option<Observation> {
+    if keymap::is_frozen(app) {
+        freeze(app);
+        app.notice = Some("no longer frozen: plans are made from the newest picture".to_owned());
+    }
+    app.picture.newest().cloned()
+}
+
+fn title(request: &Request) -> String {
+    match (&request.to, request.maps.as_slice()) {
+        (Some(tag), _) => format!("{} to {tag}", request.repair),
+        (None, []) => request.repair.to_string(),
+        (None, maps) => format!("{} {}", request.repair, maps.join(", ")),
+    }
+}
+
+pub fn planned(app: &mut App, ticket: u64, plan: Result<Box<Plan>, Failure>) -> Vec<Effect> {
+    if ticket != app.ticket {
+        return Vec::new();
+    }
+    let Planning::Making { title, again } = std::mem::replace(&mut app.planning, Planning::Empty) else {
+        return Vec::new();
+    };
+    match plan {
+        Ok(plan) => {
+            let plan = Arc::new(*plan);
+            let diff = app.picture.newest().map(|seen| plan_diff(&plan, &seen.snapshot)).unwrap_or_default();
+            app.planning = Planning::Ready(Box::new(PlanSheet {
+                plan: Arc::clone(&plan),
+                again,
+                dry_run: DryRun::Asking,
+                pane: PlanPane::Summary,
+                scroll: 0,
+                diff,
+                typed: String::new(),
+                reply: None,
+            }));
+            vec![Effect::Preview(plan)]
+        }
+        Err(failure) => {
+            app.planning = Planning::Refused { title, failure, again };
+            Vec::new()
+        }
+    }
+}
+
+pub fn previewed(app: &mut App, digest: &str, preview: Result<Preview, Failure>) {
+    if let Planning::Ready(sheet) = &mut app.planning
+        && sheet.plan.digest == digest
+    {
+        sheet.dry_run = match preview {
+            Ok(preview) => DryRun::Answered(Arc::new(preview)),
+            Err(failure) => DryRun::Failed(failure),
+        };
+    }
+}
+
+/// Key by key and image by image, what the plan would change against what is live. Empty where it only deletes.
+fn plan_diff(plan: &Plan, snapshot: &Snapshot) -> Vec<DiffLine> {
+    let mut lines = Vec::new();
+    for step in &plan.steps {
+        let (object, body) = match &step.write {
+            Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body } => (object, body),
+            Write::PatchImage { object, images, .. } => {
+                lines.push(DiffLine { tag: DiffTag::Hunk, text: object.to_string() });
+                for change in images {
+                    let line = |tag, image| DiffLine { tag, text: format!("{}: {image}", change.container) };
+                    lines.extend([line(DiffTag::Removed, &change.from), line(DiffTag::Added, &change.to)]);
+                }
+                continue;
+            }
+            Write::DeletePod { .. } => continue,
+        };
+        let live = live_map(snapshot, object).map(|map| map.values.clone()).unwrap_or_default();
+        let keys: std::collections::BTreeSet<&String> = live.keys().chain(body.values.keys()).collect();
+        for key in keys {
+            let (old, new) = (live.get(key), body.values.get(key));
+            if old == new {
+                continue;
+            }
+            lines.push(DiffLine { tag: DiffTag::Hunk, text: format!("{object} {key}") });
+            lines.extend(crate::present::diff(old.map(Vec::as_slice), new.map(Vec::as_slice), DIFF_CONTEXT));
+        }
+    }
+    lines
+}
