@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::diagnose::{NextStep, VerifyState, diagnose, verify};
 use crate::journal::{Journal, Mode};
-use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp};
+use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary};
 use crate::present;
 use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approve};
 use crate::run::{self, Clusters, Operator, StopToken};
@@ -22,7 +22,7 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
         demand_context(global)?;
     }
     let clusters = clusters_of(global, &plan).await?;
-    let preview = run::preview(&plan, &clusters, Timestamp::now()).await?;
+    let preview = run::preview(&plan, &clusters, session::clock(global).now()).await?;
     output::words(&present::plan_text(&plan, Some(&preview)));
     if !args.write.execute {
         if global.output != Format::Text {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::stage::Stage;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -83,6 +84,9 @@ pub struct Global {
     /// Where runs are journalled [default: the state directory of the user]
     #[arg(long, global = true, env = "PROW_BREAKGLASS_JOURNAL", value_name = "DIR", help_heading = "Output")]
     pub journal: Option<PathBuf>,
+
+    #[arg(skip)]
+    pub stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

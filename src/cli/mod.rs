@@ -13,6 +13,7 @@ mod plan_file;
 mod runs;
 mod session;
 mod signals;
+mod stage;
 mod status;
 mod strays;
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use crate::clock::Clock;
 use crate::diagnose::Diagnosis;
 use crate::model::{Alias, Failure, Snapshot};
 use crate::observe::Observer;
@@ -46,7 +45,8 @@ pub async fn run(global: &Global) -> Exit {
     let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));
     let theme = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), locale.as_deref());
     let timeout = global.request_timeout;
-    let session = Session { snapshots, refresh, keep, clusters, clock: Clock::Wall, timeout, journal, notes, theme };
+    let session =
+        Session { snapshots, refresh, keep, clusters, clock: session::clock(global), timeout, journal, notes, theme };
     let ended = crate::tui::run(session).await?;
     Ok(ended.exit_code())
 }
