@@ -26,6 +26,7 @@
 //! | [`run`] | previews and runs any Plan |
 //! | [`journal`] | write-ahead records, backups |
 //! | [`present`] | the only wording, and the JSON shapes |
+//! | [`sim`] | a simulated Prow beneath the client, for drills and tests |
 //! | [`cli`], [`tui`] | the two front ends |
 //!
 //! `tests/rooms.rs` holds which room may import which.
@@ -34,6 +35,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod diagnose;
+pub mod drill;
 pub mod git;
 pub mod journal;
 pub mod model;
@@ -42,6 +44,7 @@ pub mod present;
 pub mod prow;
 pub mod repair;
 pub mod run;
+pub mod sim;
 pub mod tui;
 
 use std::ffi::OsString;

@@ -1,0 +1,5 @@
+//! Drills.
+pub mod catalogue;
+pub mod file;
+mod jobs;
+mod manifests;

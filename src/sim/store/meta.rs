@@ -1,0 +1,113 @@
+//! What the API server itself writes into an object's metadata.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::super::object::{Resource, stamp};
+use super::write::{By, Part};
+
+/// Fields of metadata that no client decides.
+const OWN: [&str; 7] = [
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+];
+
+/// Takes over what the server owns, whatever the client sent.
+pub fn keep_own(before: &Value, after: &mut Value) {
+    for field in OWN {
+        let metadata = &mut after["metadata"];
+        match before["metadata"].get(field) {
+            Some(value) => metadata[field] = value.clone(),
+            None => {
+                if let Some(metadata) = metadata.as_object_mut() {
+                    metadata.remove(field);
+                }
+            }
+        }
+    }
+    for field in ["name", "namespace"] {
+        if let Some(value) = before["metadata"].get(field) {
+            after["metadata"][field] = value.clone();
+        }
+    }
+    after["kind"] = before["kind"].clone();
+    after["apiVersion"] = before["apiVersion"].clone();
+}
+
+/// True where a write changes nothing that counts: the server keeps the version then.
+pub fn is_same(before: &Value, after: &Value) -> bool {
+    let naked = |object: &Value| {
+        let mut object = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+            metadata.remove("managedFields");
+            // Empty maps are no content.
+            metadata.retain(|_, value| !value.as_object().is_some_and(serde_json::Map::is_empty));
+        }
+        if let Some(object) = object.as_object_mut() {
+            object.retain(|_, value| !value.as_object().is_some_and(serde_json::Map::is_empty));
+        }
+        object
+    };
+    naked(before) == naked(after)
+}
+
+/// The next generation, where what was asked for has changed.
+pub fn generation(resource: Resource, before: &Value, after: &Value) -> Option<i64> {
+    let counts = match resource {
+        Resource::Deployment
+        | Resource::ReplicaSet
+        | Resource::StatefulSet
+        | Resource::DaemonSet
+        | Resource::CronJob
+        | Resource::Job
+        | Resource::Pod => before["spec"] != after["spec"],
+        // A custom resource without a status subresource: anything but metadata.
+        Resource::ProwJob => before["spec"] != after["spec"] || before["status"] != after["status"],
+        Resource::Namespace
+        | Resource::Node
+        | Resource::ConfigMap
+        | Resource::Secret
+        | Resource::Service
+        | Resource::ServiceAccount
+        | Resource::Event
+        | Resource::EndpointSlice
+        | Resource::Lease => false,
+    };
+    counts.then(|| before["metadata"]["generation"].as_i64().unwrap_or(1) + 1)
+}
+
+/// Notes who wrote, and when.
+pub fn note_manager(resource: Resource, object: &mut Value, by: &By<'_>) {
+    let subresource = match by.part {
+        Part::Main => "",
+        Part::Status => "status",
+    };
+    let entry = |at: Timestamp| {
+        let mut entry = json!({
+            "manager": by.manager, "operation": "Update", "apiVersion": resource.api_version(),
+            "time": stamp(at), "fieldsType": "FieldsV1", "fieldsV1": {},
+        });
+        if !subresource.is_empty() {
+            entry["subresource"] = json!(subresource);
+        }
+        entry
+    };
+    let managed = &mut object["metadata"]["managedFields"];
+    if !managed.is_array() {
+        *managed = json!([]);
+    }
+    let Some(entries) = managed.as_array_mut() else { return };
+    let is_it = |held: &Value| {
+        held["manager"] == by.manager && held["subresource"].as_str().unwrap_or_default() == subresource
+    };
+    match entries.iter_mut().find(|held| is_it(held)) {
+        Some(held) => *held = entry(by.now),
+        None => entries.push(entry(by.now)),
+    }
+}
