@@ -97,7 +97,7 @@ fn approval(global: &Global, args: &WriteArgs, plan: &Plan) -> Result<(Approval,
 }
 
 /// Runs an approved plan, telling each step as it ends. The journal is told what the proof showed by [`conclude`].
-async fn execute(
+pub async fn execute(
     global: &Global,
     approved: ApprovedPlan,
     clusters: &Clusters,

@@ -54,6 +54,7 @@ pub async fn look(global: &Global) -> Result<Seen, Failure> {
     if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
         note(&failure);
     }
+    global.stage.shown(&diagnosis);
     Ok(Seen { snapshot, diagnosis, clusters: observer.clusters() })
 }
 
@@ -101,14 +102,26 @@ pub fn note(failure: &Failure) {
     output::words(&format!("note: {}", present::note(failure)));
 }
 
+/// The configuration repository; `None` where none is given.
+///
+/// # Errors
+/// It cannot be opened.
+pub async fn repository(global: &Global) -> Result<Option<Repository>, Failure> {
+    match (&global.stage, &global.repo) {
+        (Stage::Drill(props), _) => Ok(Some(props.repository.clone())),
+        (Stage::Machine, Some(path)) => Repository::open(path).await.map(Some),
+        (Stage::Machine, None) => Ok(None),
+    }
+}
+
 /// Starts looking.
 pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
-    let repository = match (&global.stage, &global.repo) {
-        (Stage::Drill(props), _) => Ok(props.repository.clone()),
-        (Stage::Machine, Some(path)) => Repository::open(path).await,
+    let repository = match repository(global).await {
         // `NotFound` and no other kind: not having been given one is a choice, not a fault.
-        (Stage::Machine, None) => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
+        Ok(None) => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
             .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
+        Ok(Some(repository)) => Ok(repository),
+        Err(failure) => Err(failure),
     };
     let options = ObserveOptions {
         namespaces: global.namespace.clone(),

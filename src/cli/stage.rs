@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::cluster::Contexts;
+use crate::diagnose::Diagnosis;
+use crate::drill::Play;
 use crate::git::Repository;
+use crate::model::{Failure, FailureKind};
 
 /// What a command reaches out to.
 #[derive(Debug, Clone, Default)]
@@ -18,11 +21,40 @@ pub enum Stage {
 }
 
 /// What a drill has instead.
-#[derive(Debug)]
 pub struct Props {
     pub contexts: Contexts,
     pub repository: Repository,
     /// Folder of the drill's journal.
     pub journal: PathBuf,
     pub clock: Clock,
+    pub play: Play,
+}
+
+impl std::fmt::Debug for Props {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Props").field("contexts", &self.contexts).finish_non_exhaustive()
+    }
+}
+
+impl Props {
+    pub fn new(play: Play, journal: PathBuf) -> Props {
+        let (contexts, repository) = (play.contexts(), play.repository());
+        Props { contexts, repository, journal, clock: Clock::Story(play.clock()), play }
+    }
+}
+
+impl Stage {
+    /// A person has seen this: a drill's scorecard tells when the right diagnosis came.
+    pub fn shown(&self, diagnosis: &Diagnosis) {
+        if let Stage::Drill(props) = self {
+            props.play.shown(diagnosis.findings.iter().map(|finding| finding.kind.name()));
+        }
+    }
+
+    /// The program said no.
+    pub fn refused(&self, failure: &Failure) {
+        if let (Stage::Drill(props), FailureKind::Refused) = (self, failure.kind) {
+            props.play.refused(&failure.summary);
+        }
+    }
 }

@@ -40,7 +40,11 @@ pub async fn run(global: &Global) -> Exit {
             observer.refresh();
         })
     };
-    let keep = Arc::new(move |snapshot: &Snapshot, diagnosis: &Diagnosis| memory.keep(&observer, snapshot, diagnosis));
+    let stage = global.stage.clone();
+    let keep = Arc::new(move |snapshot: &Snapshot, diagnosis: &Diagnosis| {
+        stage.shown(diagnosis);
+        memory.keep(&observer, snapshot, diagnosis)
+    });
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));
     let theme = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), locale.as_deref());

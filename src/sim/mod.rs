@@ -162,6 +162,11 @@ impl Simulation {
         })
     }
 
+    /// Tells of each change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes()
+    }
+
     /// What happened so far.
     pub fn log(&self) -> Vec<Note> {
         self.shared.lock().log().to_vec()
