@@ -23,7 +23,7 @@ pub async fn run(global: &mut Global, args: &DrillArgs) -> Exit {
     }
     let folder = Folder::for_journal(global.journal.as_deref())?;
     let play = Play::open(&args.name, args.seed.unwrap_or_else(seed), Pace::Times(args.speed))?;
-    global.stage = Stage::Drill(Arc::new(Props::new(play.clone(), folder.path.clone())));
+    global.stage = Stage::Drill(Arc::new(Props::new(&args.name, play.clone(), folder.path.clone())));
     match &args.script {
         Some(file) => {
             let code = script::run(global, &play, file).await?;
@@ -31,6 +31,7 @@ pub async fn run(global: &mut Global, args: &DrillArgs) -> Exit {
             Ok(code)
         }
         None => {
+            output::words(play.story());
             let ended = tui::run(global).await;
             let score = play.score();
             conclude(&score);

@@ -28,6 +28,8 @@ pub struct Props {
     pub journal: PathBuf,
     pub clock: Clock,
     pub play: Play,
+    /// As the person named it: of `surprise`, that is all they are told.
+    pub name: String,
 }
 
 impl std::fmt::Debug for Props {
@@ -37,9 +39,9 @@ impl std::fmt::Debug for Props {
 }
 
 impl Props {
-    pub fn new(play: Play, journal: PathBuf) -> Props {
+    pub fn new(name: &str, play: Play, journal: PathBuf) -> Props {
         let (contexts, repository) = (play.contexts(), play.repository());
-        Props { contexts, repository, journal, clock: Clock::Story(play.clock()), play }
+        Props { contexts, repository, journal, clock: Clock::Story(play.clock()), play, name: name.to_owned() }
     }
 }
 

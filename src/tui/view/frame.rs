@@ -4,12 +4,13 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{ARMED_IDLE_SECONDS, App, Field, Mode, Picture, Place, Screen};
+use super::super::app::{ARMED_IDLE_SECONDS, App, Field, Mode, Picture, Place, Screen, Standing};
 use super::super::keymap::{self, Hint};
 use super::super::msg::Command;
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, styled};
+use crate::clock::Pace;
 use crate::model::{ClusterStanding, ClusterView, Source, Timestamp};
 use crate::present;
 
@@ -56,9 +57,10 @@ fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let context = context(app);
     let (mode, role) = mode(app);
     let clock = present::clock_seconds(app.now);
-    let fixed = "prow-breakglass".len() + 3 * 3 + text::width(&mode) + clock.len();
+    let (name, name_role) = name(app);
+    let fixed = text::width(&name) + 3 * 3 + text::width(&mode) + clock.len();
     let first = Line::from(vec![
-        Span::styled("prow-breakglass", app.theme.style(Role::Title)),
+        Span::styled(name, app.theme.style(name_role)),
         bar(),
         Span::raw(text::cut(&context, columns.saturating_sub(fixed))),
         bar(),
@@ -72,13 +74,25 @@ fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
 fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let (mode, role) = mode(app);
     let clock = present::clock_seconds(app.now);
-    let context = text::fit(&context(app), columns.saturating_sub(clock.len() + 1));
+    let drill = app.drill.as_ref().map(|_| format!("{} | ", name(app).0)).unwrap_or_default();
+    let context = text::fit(&format!("{drill}{}", context(app)), columns.saturating_sub(clock.len() + 1));
     let git = text::cut(&git(app), columns.saturating_sub(text::width(&mode) + 3));
     vec![
         Line::from(format!("{context} {clock}")),
         Line::from(vec![Span::styled(mode, app.theme.style(role)), Span::raw(" | "), Span::raw(git)]),
         tabs(app, "", columns),
     ]
+}
+
+/// The program's name; in a drill, that it is one, and how its time goes.
+fn name(app: &App) -> (String, Role) {
+    let Some(drill) = &app.drill else { return ("prow-breakglass".to_owned(), Role::Title) };
+    let pace = match drill.pace {
+        Pace::Stopped => " HELD".to_owned(),
+        Pace::Times(1) => String::new(),
+        Pace::Times(times) => format!(" x{times}"),
+    };
+    (format!("DRILL {}{pace}", drill.name), Role::Warn)
 }
 
 fn context(app: &App) -> String {
@@ -146,14 +160,23 @@ fn ages(app: &App) -> (String, bool) {
         .filter(|(_, view)| view.is_plannable());
     let (mut words, mut any_old) = (Vec::new(), false);
     for (name, view) in views {
-        let (word, old) = age_of(view, app.now);
+        let (word, old) = age_of(view, app.now, old_seconds(app));
         words.push(format!("{name} {word}"));
         any_old |= old;
     }
     (format!("data: {}", words.join("  ")), any_old)
 }
 
-fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {
+/// The heartbeat goes by the machine's time, ages by the story's.
+fn old_seconds(app: &App) -> i64 {
+    let times = match app.drill.as_ref().map(|drill| drill.pace) {
+        Some(Pace::Times(times)) => times.max(1),
+        Some(Pace::Stopped) | None => 1,
+    };
+    OLD_SECONDS * i64::from(times)
+}
+
+fn age_of(view: &ClusterView, now: Timestamp, old_seconds: i64) -> (String, bool) {
     let parts = match view.standing {
         ClusterStanding::Service => vec![
             (view.components.at(), view.components.state()),
@@ -172,7 +195,7 @@ fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {
             Some(_) | None => ("loading".to_owned(), false),
         };
     };
-    let old = now.as_second() - oldest.as_second() > OLD_SECONDS;
+    let old = now.as_second() - oldest.as_second() > old_seconds;
     let age = present::age(oldest, now);
     match (lost, old) {
         (true, _) => (format!("{age} LOST!"), true),
@@ -191,7 +214,14 @@ fn status(app: &App) -> Option<Line<'static>> {
             Role::Warn,
             format!("FROZEN for {}: newer data is kept behind it; f lets it go on", present::age(*since, app.now)),
         )),
-        Picture::Waiting | Picture::Live(_) => None,
+        Picture::Waiting | Picture::Live(_) => match app.drill.as_ref().map(|drill| drill.standing) {
+            Some(Standing::Over) => Some(styled(
+                app.theme,
+                Role::Title,
+                "The drill is over: Prow is healthy and nothing is left behind. q shows the scorecard",
+            )),
+            Some(Standing::GoesOn) | None => None,
+        },
     }
 }
 
@@ -209,9 +239,10 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
         Place::Screen(_) | Place::Reading | Place::Asking => Vec::new(),
     };
     let mut greyed = Vec::new();
-    for binding in keymap::at(place).filter(|binding| binding.hint == Hint::Shown) {
+    for binding in keymap::at(app, place).filter(|binding| binding.hint == Hint::Shown) {
         let label = match (binding.command, &app.mode) {
             (Command::Arm, Mode::Armed { .. }) => "disarm",
+            (Command::Hold, _) if is_held(app) => "let time go on",
             _ => binding.label,
         };
         let hint = format!("{} {label}", binding.shown);
@@ -225,6 +256,10 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
     }
     works.extend(greyed);
     flow(app, works, columns, rows)
+}
+
+fn is_held(app: &App) -> bool {
+    app.drill.as_ref().is_some_and(|drill| drill.pace == Pace::Stopped)
 }
 
 fn flow(app: &App, words: Vec<(String, Role)>, columns: usize, rows: usize) -> Vec<Line<'static>> {
