@@ -1,5 +1,6 @@
 //! A drill while it goes on: the world moves with the story's clock, colleagues do what they do, and the score is kept.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::task::AbortHandle;
 
 use super::catalogue::{self, Drill, SURPRISE};
 use super::file::{Colleague, DrillFile};
+use super::jobs::NewJob;
 use super::judge::{Judge, Judgement};
 use super::mistakes::Ledger;
 use super::score::{Refused, Scorecard, State};
@@ -52,6 +54,8 @@ struct Kept {
     /// One for each colleague of the file.
     colleagues: Vec<Waiting>,
     judged_at: Option<Timestamp>,
+    /// Jobs that somebody will start.
+    later: VecDeque<NewJob>,
 }
 
 /// How a colleague stands.
@@ -78,7 +82,7 @@ impl Play {
     /// There is no such drill, or its file is wrong.
     pub fn open(name: &str, seed: u64, pace: Pace) -> Result<Play, Failure> {
         let (drill, variation, seed) = choose(name, seed)?;
-        let world = world::make(&drill, &variation)?;
+        let (world, later) = world::make(&drill, &variation)?;
         let opened = world.now();
         let history = History::new(&drill.file.repository.name, &drill.file.repository.branch);
         let colleague = |colleague: &Colleague| Waiting::Until(opened + colleague.after);
@@ -89,6 +93,7 @@ impl Play {
             committed: 0,
             colleagues: drill.file.colleagues.iter().map(colleague).collect(),
             judged_at: None,
+            later,
         };
         kept.tell_history(&world, &history);
         let judgement = kept.judge.judge(&world, &drill.file);
@@ -209,6 +214,9 @@ impl Inner {
         }
         let mut kept = self.kept();
         let kept = &mut *kept;
+        while let Some(job) = kept.later.pop_front_if(|job| job.at <= now) {
+            self.simulation.change(|world| world::trigger(world, &self.file, job));
+        }
         let due = self.simulation.look(|world| kept.due(world, &self.file));
         for n in due {
             let commit = &self.file.colleagues[n].merges;

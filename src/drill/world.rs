@@ -1,7 +1,7 @@
 //! From a drill's file to a world at the moment when the oncall comes: a healthy Prow is installed, and then happens what
 //! happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::model::{Failure, FailureKind};
 use crate::prow::plugins::parse_plugins;
 use crate::prow::updater::render;
 use crate::sim::object::Resource;
-use crate::sim::prow::hook;
+use crate::sim::prow::{hook, running};
 use crate::sim::{Commit, JobTimes, Prow, Version, World};
 
 /// Who installed it.
@@ -30,11 +30,11 @@ enum Event<'a> {
     Restart(&'a str),
 }
 
-/// Makes the world of a drill at the moment when the oncall comes.
+/// Makes the world of a drill at the moment when the oncall comes, and gives the jobs that will be started later.
 ///
 /// # Errors
 /// The file contradicts itself, or names what is not there.
-pub fn make(drill: &Drill, variation: &Variation) -> Result<World, Failure> {
+pub fn make(drill: &Drill, variation: &Variation) -> Result<(World, VecDeque<NewJob>), Failure> {
     let file = &drill.file;
     let parts: Parts = parse(&file.prow.parts, &drill.assets.read(&file.prow.parts)?)?;
     let mut world = empty(file)?;
@@ -55,12 +55,26 @@ pub fn make(drill: &Drill, variation: &Variation) -> Result<World, Failure> {
     }
     world.settle();
     let opens = variation.opens(file);
+    let mut later = VecDeque::new();
     for (at, event) in story(file, variation) {
-        world.advance_to(at);
-        happen(&mut world, file, event)?;
+        match event {
+            Event::Job(job) if at > opens => later.push_back(job),
+            event => {
+                world.advance_to(at);
+                happen(&mut world, file, event)?;
+            }
+        }
     }
     world.advance_to(opens);
-    Ok(world)
+    Ok((world, later))
+}
+
+/// Starts a job, if who starts such jobs is there: a webhook that nobody takes is lost.
+pub fn trigger(world: &mut World, file: &DrillFile, job: NewJob) {
+    if running(world, job.creator).next().is_some() {
+        // Ids are unique, or the drill would not have begun.
+        drop(create_job(world, file, job));
+    }
 }
 
 fn story<'a>(file: &'a DrillFile, variation: &Variation) -> Vec<(Timestamp, Event<'a>)> {

@@ -143,6 +143,7 @@ async fn pass(play: &Play, time: Duration) {
 /// Takes the program's own proposals, in its own order, until the drill is over or there is nothing to propose.
 async fn repair_all(global: &Global, play: &Play, mut steps: usize) -> Exit {
     let state = play.state();
+    let mut refused: Option<RepairId> = None;
     let mut waited = Duration::ZERO;
     loop {
         if matches!(*state.borrow(), State::Healthy | State::NothingWrong) {
@@ -154,14 +155,19 @@ async fn repair_all(global: &Global, play: &Play, mut steps: usize) -> Exit {
             if steps == 0 {
                 return Ok(0);
             }
-            steps -= 1;
-            output::words(&format!("the program proposes: {repair}"));
-            let ended = take_step(global, &seen, *repair).await;
-            match ended {
-                Ok(code) => output::words(&format!("exit code {code}")),
+            match take_step(global, &seen, *repair).await {
+                Ok(code) => {
+                    steps -= 1;
+                    refused = None;
+                    output::words(&format!("took the proposed step, {repair}: exit code {code}"));
+                }
+                // It may be taken later; what is refused again is no news.
+                Err(failure) if refused == Some(*repair) && failure.kind == FailureKind::Refused => {}
                 Err(failure) => {
                     global.stage.refused(&failure);
+                    output::words(&format!("the proposed step, {repair}, is refused"));
                     output::words(&present::failure(&failure).join("\n"));
+                    refused = Some(*repair);
                 }
             }
         }
