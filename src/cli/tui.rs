@@ -4,13 +4,13 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use crate::diagnose::Diagnosis;
+use crate::drill::State;
 use crate::model::{Alias, Failure, Snapshot};
 use crate::observe::Observer;
 use crate::run::Clusters;
-use crate::drill::State;
 use crate::tui::app::Standing;
-use crate::tui::{Seat, Session};
 use crate::tui::theme::Theme;
+use crate::tui::{Seat, Session};
 
 use super::args::Global;
 use super::memory::Memory;
@@ -54,7 +54,17 @@ pub async fn run(global: &Global) -> Exit {
     let timeout = global.request_timeout;
     let seat = seat(&global.stage);
     let session = Session {
-         snapshots, refresh, keep, clusters, clock: session::clock(global), timeout, journal, notes, theme, seat };
+        snapshots,
+        refresh,
+        keep,
+        clusters,
+        clock: session::clock(global),
+        timeout,
+        journal,
+        notes,
+        theme,
+        seat,
+    };
     let ended = crate::tui::run(session).await?;
     Ok(ended.exit_code())
 }

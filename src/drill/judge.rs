@@ -88,9 +88,10 @@ impl Judge {
     }
 
     fn config(&mut self, world: &World, file: &DrillFile, deployments: &[Arc<Value>]) -> Vec<String> {
-        let map = |name: &&str| world.get(&world.prow.service, &ObjectKey::new(Resource::ConfigMap, &file.prow.namespace, *name));
-        let maps: BTreeMap<&str, &Arc<Value>> =
-            MAPS.iter().filter_map(|name| Some((*name, map(name)?))).collect();
+        let map = |name: &&str| {
+            world.get(&world.prow.service, &ObjectKey::new(Resource::ConfigMap, &file.prow.namespace, *name))
+        };
+        let maps: BTreeMap<&str, &Arc<Value>> = MAPS.iter().filter_map(|name| Some((*name, map(name)?))).collect();
         let tags = deployments.iter().filter(|deployment| mounts_config(deployment)).map(|deployment| tag(deployment));
         let asked = Asked {
             versions: maps.values().map(|map| text(map, "/metadata/resourceVersion").to_owned()).collect(),
@@ -191,7 +192,8 @@ fn inflated(bytes: &[u8]) -> Vec<u8> {
 /// Of a ConfigMap.
 fn values(map: &Value) -> BTreeMap<String, Vec<u8>> {
     let entries = |part: &str| map[part].as_object().into_iter().flatten();
-    let plain = entries("data").map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
+    let plain =
+        entries("data").map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
     let binary = entries("binaryData").filter_map(|(key, value)| {
         Some((key.clone(), base64::engine::general_purpose::STANDARD.decode(value.as_str()?).ok()?))
     });

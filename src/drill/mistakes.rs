@@ -45,7 +45,12 @@ fn take(world: &World, file: &DrillFile, judge: &mut Judge, note: &Note, score: 
         Happened::ProwJobEnded { name, job, state, description } => {
             if state == "error" || state == "aborted" {
                 let unavoidable = file.unavoidable.iter().any(|loss| loss.job == *job);
-                score.lost.push(LostJob { name: name.clone(), job: job.clone(), why: description.clone(), unavoidable });
+                score.lost.push(LostJob {
+                    name: name.clone(),
+                    job: job.clone(),
+                    why: description.clone(),
+                    unavoidable,
+                });
             }
         }
         Happened::Merged { commit, heard } => {
@@ -80,22 +85,16 @@ fn mistake(score: &mut Scorecard, note: &Note, kind: &'static str, reason: Strin
 }
 
 /// Why a write should not have been sent; judged right after it.
-fn wrong(
-    world: &World,
-    file: &DrillFile,
-    judge: &mut Judge,
-    written: &Written,
-) -> Option<(&'static str, String)> {
+fn wrong(world: &World, file: &DrillFile, judge: &mut Judge, written: &Written) -> Option<(&'static str, String)> {
     match (written.verb, written.resource.as_str()) {
         ("delete", "pods") => wrong_pod(world, file, judge, written),
         ("update" | "patch" | "create", "configmaps") => judge.would_load(world, file).err().map(|why| {
             let reason = format!("ConfigMap {} was written as the deployed Prow cannot load it: {why}", written.name);
             ("configuration-that-does-not-load", reason)
         }),
-        ("delete", "prowjobs.prow.k8s.io") => Some((
-            "prowjob-deleted",
-            "a ProwJob was deleted: what it stood for is neither run nor reported".to_owned(),
-        )),
+        ("delete", "prowjobs.prow.k8s.io") => {
+            Some(("prowjob-deleted", "a ProwJob was deleted: what it stood for is neither run nor reported".to_owned()))
+        }
         ("delete", "configmaps") => Some((
             "configmap-deleted",
             format!("ConfigMap {} was deleted: until it is there again no pod that mounts it can start", written.name),
@@ -105,12 +104,7 @@ fn wrong(
     }
 }
 
-fn wrong_pod(
-    world: &World,
-    file: &DrillFile,
-    judge: &mut Judge,
-    written: &Written,
-) -> Option<(&'static str, String)> {
+fn wrong_pod(world: &World, file: &DrillFile, judge: &mut Judge, written: &Written) -> Option<(&'static str, String)> {
     let job = ObjectKey::new(Resource::ProwJob, &file.prow.namespace, &written.name);
     if let Some(job) = world.get(&world.prow.service, &job) {
         return wrong_job_pod(world, file, written, job);
@@ -139,8 +133,9 @@ fn wrong_job_pod(
     }
     let astray = world.prow.leader.as_ref().is_none_or(|leader| leader.pod_namespace == written.namespace);
     astray.then(|| {
-        let reason = "stray pods were deleted while prow-controller-manager still makes them: it takes the deletion for \
-                      the job's end, and ends the ProwJob in error; roll back first, and delete when good pods come again";
+        let reason = "stray pods were deleted while prow-controller-manager still makes them: it makes them again, or takes \
+                      the deletion for the job's end and ends the ProwJob in error; roll back first, and delete when good \
+                      pods come again";
         ("strays-deleted-before-the-cause", reason.to_owned())
     })
 }
@@ -155,9 +150,8 @@ fn wrong_image(world: &World, file: &DrillFile, written: &Written) -> Option<(&'
     }
     let tag = crate::sim::object::base_and_tag(image).1;
     (written.name == "prow-controller-manager" && world.images.version(tag).misreads_pod_namespace).then(|| {
-        let wrong = format!(
-            "prow-controller-manager was led to {tag}, which makes pods in {} as well", file.prow.namespace
-        );
+        let wrong =
+            format!("prow-controller-manager was led to {tag}, which makes pods in {} as well", file.prow.namespace);
         ("rolled-to-the-same-fault", wrong)
     })
 }

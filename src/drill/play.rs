@@ -95,7 +95,7 @@ impl Play {
             judged_at: None,
             later,
         };
-        kept.tell_history(&world, &history);
+        kept.tell_history(&world, &drill.file, &history);
         let judgement = kept.judge.judge(&world, &drill.file);
         kept.score.state = if judgement.is_clean() { State::NothingWrong } else { State::Broken };
         let inner = Inner {
@@ -224,7 +224,7 @@ impl Inner {
             kept.colleagues[n] = Waiting::Done;
         }
         let next = self.simulation.look(|world| {
-            kept.tell_history(world, &self.history);
+            kept.tell_history(world, &self.file, &self.history);
             kept.ledger.read_on(world, &self.file, &mut kept.judge, &mut kept.score);
             let second_ago = kept.judged_at.is_none_or(|at| now.duration_since(at) >= LOOK);
             if judging == Judging::Always || second_ago {
@@ -242,14 +242,15 @@ impl Inner {
 
 impl Kept {
     /// What has been merged since the last time, for the oncall's checkout.
-    fn tell_history(&mut self, world: &World, history: &History) {
+    fn tell_history(&mut self, world: &World, file: &DrillFile, history: &History) {
         let merged = world.repository.merged;
-        for commit in world.repository.commits.iter().take(merged).skip(self.committed) {
+        let commits = world.repository.commits.iter().zip(&file.repository.commits);
+        for (commit, part) in commits.take(merged).skip(self.committed) {
             let files = commit.files.iter().map(|(path, content)| (path.as_str(), content.as_deref())).collect();
             history.commit(&NewCommit {
                 author: &commit.author,
                 subject: &commit.message,
-                committed: commit.at.or(merged_at(world, &commit.name)).unwrap_or(world.now()),
+                committed: part.at.or(merged_at(world, &commit.name)).unwrap_or(world.now()),
                 files,
             });
         }
@@ -296,7 +297,8 @@ impl Kept {
 }
 
 fn merged_at(world: &World, commit: &str) -> Option<Timestamp> {
-    let merged = world.log().iter().rev().find(|note| matches!(&note.what, Happened::Merged { commit: of, .. } if of == commit));
+    let merged =
+        world.log().iter().rev().find(|note| matches!(&note.what, Happened::Merged { commit: of, .. } if of == commit));
     merged.map(|note| note.at)
 }
 
@@ -309,7 +311,8 @@ fn is_ready(world: &World, file: &DrillFile, component: &str) -> bool {
 
 /// Moves the world as long as somebody holds the play.
 async fn pump(inner: Weak<Inner>) {
-    let Some((mut changes, paced)) = inner.upgrade().map(|inner| (inner.simulation.changes(), Arc::clone(&inner.paced)))
+    let Some((mut changes, paced)) =
+        inner.upgrade().map(|inner| (inner.simulation.changes(), Arc::clone(&inner.paced)))
     else {
         return;
     };

@@ -212,7 +212,8 @@ impl Scorecard {
         if self.lost.len() > 5 {
             lines.push(format!("  lost      and {} more", self.lost.len() - 5));
         }
-        lines.extend(self.refusals.iter().map(|refused| format!("  refused   by the {}: {}", refused.by, refused.what)));
+        lines
+            .extend(self.refusals.iter().map(|refused| format!("  refused   by the {}: {}", refused.by, refused.what)));
         lines.extend(self.colleagues.iter().map(|done| format!("  meanwhile {} {}", done.who, done.what)));
         lines
     }

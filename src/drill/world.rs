@@ -40,7 +40,7 @@ pub fn make(drill: &Drill, variation: &Variation) -> Result<(World, VecDeque<New
     let mut world = empty(file)?;
     world.repository.commits = commits(drill, &parts)?;
     world.repository.merged =
-        world.repository.commits.iter().take_while(|commit| commit.at.is_some_and(|at| at <= file.begins)).count();
+        file.repository.commits.iter().take_while(|commit| commit.at.is_some_and(|at| at <= file.begins)).count();
     install(&mut world, file, &parts)?;
     for past in &file.past {
         create_job(&mut world, file, jobs::past(file, past))?;
@@ -158,7 +158,6 @@ fn commits(drill: &Drill, parts: &Parts) -> Result<Vec<Commit>, Failure> {
             name: part.name.clone(),
             message: part.subject.clone(),
             author: part.author.clone(),
-            at: part.at,
             files,
         });
     }
@@ -207,8 +206,7 @@ fn upload_all(world: &mut World, file: &DrillFile) -> Result<(), Failure> {
     let service = world.prow.service.clone();
     for map in render(&updater, &head, &file.prow.namespace).config_maps {
         let values = map.entries.into_iter().map(|(key, entry)| (key, entry.bytes)).collect();
-        let labels =
-            json!({ "app.kubernetes.io/name": "prow", "app.kubernetes.io/component": "updateconfig-plugin" });
+        let labels = json!({ "app.kubernetes.io/name": "prow", "app.kubernetes.io/component": "updateconfig-plugin" });
         let mut object = json!({ "metadata": { "name": map.key.name, "labels": labels } });
         hook::put(&mut object, values);
         if world.create(&service, Resource::ConfigMap, &map.key.namespace, object, "hook").is_none() {

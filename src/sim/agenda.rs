@@ -17,6 +17,8 @@ pub enum Item {
     Leader,
     Sinker,
     Horologium,
+    /// Somebody merges everything up to this commit.
+    Merge(String),
 }
 
 /// Items by their time, then in their own order: the same world does the same.

@@ -159,7 +159,8 @@ pub fn prow_job(job: &Job<'_>, pod_namespace: &str, now: Timestamp) -> Value {
         "created-by-prow": "true", "prow.k8s.io/id": job.id, "prow.k8s.io/job": job.job, "prow.k8s.io/type": job.kind,
     });
     let mounts = job.secrets.iter().map(|(volume, _)| json!({ "name": volume, "mountPath": format!("/etc/{volume}") }));
-    let volumes = job.secrets.iter().map(|(volume, secret)| json!({ "name": volume, "secret": { "secretName": secret } }));
+    let volumes =
+        job.secrets.iter().map(|(volume, secret)| json!({ "name": volume, "secret": { "secretName": secret } }));
     let mut spec = json!({
         "type": job.kind, "agent": "kubernetes", "cluster": job.cluster, "namespace": pod_namespace, "job": job.job,
         "pod_spec": {
@@ -258,7 +259,14 @@ impl World {
     /// Merges everything up to a commit, as a person does who presses the button: hook hears of it if it runs. False where it
     /// is unknown or merged already.
     pub fn merge(&mut self, commit: &str) -> bool {
-        hook::merge(self, commit)
+        let merged = hook::merge(self, commit);
+        self.settle();
+        merged
+    }
+
+    /// Somebody will merge everything up to a commit at that time, unless it is merged by then.
+    pub fn merge_at(&mut self, time: Timestamp, commit: &str) {
+        self.agenda.at(time, super::agenda::Item::Merge(commit.to_owned()));
     }
 
     /// The containers of a component's pods end (out of memory, a node's hiccup) and are started again, with what they mount

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-
 /// A commit of the default branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -11,8 +9,6 @@ pub struct Commit {
     pub name: String,
     pub message: String,
     pub author: String,
-    /// When it was or will be merged; `None` for one that waits for somebody to merge it.
-    pub at: Option<Timestamp>,
     /// Paths with their new content; `None` removes one.
     pub files: BTreeMap<String, Option<Vec<u8>>>,
 }

@@ -77,12 +77,15 @@ fn labelled(part: &str) -> Result<Labelled, Refusal> {
         let inner = values.trim().strip_prefix('(')?.strip_suffix(')')?;
         Some(inner.split(',').map(|value| value.trim().to_owned()).collect())
     };
-    let bad = || Refusal::bad_request(format!("unable to parse requirement: found '{part}'"));
+    let bad = |found: &str| {
+        let found = found.trim();
+        Refusal::bad_request(format!("unable to parse requirement: found '{found}' expected: '('"))
+    };
     if let Some((key, values)) = part.split_once(" notin ") {
-        return Ok(Labelled::NotIn(key.trim().to_owned(), set(values).ok_or_else(bad)?));
+        return Ok(Labelled::NotIn(key.trim().to_owned(), set(values).ok_or_else(|| bad(values))?));
     }
     if let Some((key, values)) = part.split_once(" in ") {
-        return Ok(Labelled::In(key.trim().to_owned(), set(values).ok_or_else(bad)?));
+        return Ok(Labelled::In(key.trim().to_owned(), set(values).ok_or_else(|| bad(values))?));
     }
     if let Some((key, value)) = part.split_once("!=") {
         return Ok(Labelled::NotIn(key.trim().to_owned(), one(value)));
@@ -91,7 +94,7 @@ fn labelled(part: &str) -> Result<Labelled, Refusal> {
         return Ok(Labelled::In(key.trim().to_owned(), one(value)));
     }
     if part.contains(char::is_whitespace) {
-        return Err(bad());
+        return Err(bad(part));
     }
     Ok(match part.strip_prefix('!') {
         Some(key) => Labelled::Absent(key.to_owned()),

@@ -127,7 +127,11 @@ impl World {
     /// All of a kind in a namespace (empty: everywhere) of a cluster.
     pub fn list(&self, cluster: &str, resource: Resource, namespace: &str) -> Vec<Arc<Value>> {
         let found = self.clusters.get(cluster);
-        found.into_iter().flat_map(|found| found.store.all(resource, namespace)).map(|(_, object)| object.clone()).collect()
+        found
+            .into_iter()
+            .flat_map(|found| found.store.all(resource, namespace))
+            .map(|(_, object)| object.clone())
+            .collect()
     }
 
     pub(crate) fn service(&mut self) -> Option<&mut Cluster> {

@@ -168,7 +168,15 @@ pub static KEYS: &[Binding] = &[
         "hold the picture still, or let it go on",
         Shown
     ),
-    key!("P", [Char('P')], Places::Screens, Command::Hold, "hold time", "hold the drill's time, or let it go on", Shown),
+    key!(
+        "P",
+        [Char('P')],
+        Places::Screens,
+        Command::Hold,
+        "hold time",
+        "hold the drill's time, or let it go on",
+        Shown
+    ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
     key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
     key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),
@@ -238,9 +246,7 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
 /// The lines of the table that mean something at this place.
 pub fn at(app: &App, place: Place) -> impl Iterator<Item = &'static Binding> {
     let in_drill = app.drill.is_some();
-    KEYS.iter().filter(move |binding| {
-        binding.places.contain(place) && (in_drill || binding.command != Command::Hold)
-    })
+    KEYS.iter().filter(move |binding| binding.places.contain(place) && (in_drill || binding.command != Command::Hold))
 }
 
 /// Whether a command does something now.

@@ -56,7 +56,8 @@ fn parse(global: &Global, text: &str) -> Result<Vec<(String, Line)>, Failure> {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let wrong = |why: String| Failure::new(FailureKind::Usage, format!("line {n} of the script: {text}")).cause(why);
+        let wrong =
+            |why: String| Failure::new(FailureKind::Usage, format!("line {n} of the script: {text}")).cause(why);
         let words = words(text).ok_or_else(|| wrong("a quotation mark is open".to_owned()))?;
         let mut line = Line::try_parse_from(std::iter::once("prow-breakglass".to_owned()).chain(words))
             .map_err(|error| wrong(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
@@ -200,7 +201,10 @@ mod tests {
     fn lines_are_split_as_by_a_shell() {
         let split = |line: &str| words(line).map(|words| words.join("|"));
         assert_eq!(split("plan rollback -f 'a b.json'  # why").as_deref(), Some("plan|rollback|-f|a b.json"));
-        assert_eq!(split(r#"plan delete-strays --reason "it's urgent" --x ''"#).as_deref(), Some("plan|delete-strays|--reason|it's urgent|--x|"));
+        assert_eq!(
+            split(r#"plan delete-strays --reason "it's urgent" --x ''"#).as_deref(),
+            Some("plan|delete-strays|--reason|it's urgent|--x|")
+        );
         assert_eq!(split("--reason 'open"), None);
     }
 }

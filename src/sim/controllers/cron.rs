@@ -16,9 +16,9 @@ pub fn sync_cron_job(world: &mut World, cluster: &str, key: &ObjectKey, last: &V
         return;
     };
     let schedule = text(&cron_job, "/spec/schedule");
-    let since = text(&cron_job, "/status/lastScheduleTime").parse().unwrap_or_else(|_| {
-        text(&cron_job, "/metadata/creationTimestamp").parse().unwrap_or(now)
-    });
+    let since = text(&cron_job, "/status/lastScheduleTime")
+        .parse()
+        .unwrap_or_else(|_| text(&cron_job, "/metadata/creationTimestamp").parse().unwrap_or(now));
     let suspended = cron_job["spec"]["suspend"] == true;
     if let Some(at) = next_run(schedule, since) {
         if at <= now && !suspended {

@@ -8,9 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::agenda::Item;
-use super::super::object::{
-    ObjectKey, Resource, annotation, condition, created, name, number, stamp, text, time, uid,
-};
+use super::super::object::{ObjectKey, Resource, annotation, condition, created, name, number, stamp, text, time, uid};
 use super::super::store::write::{By, DeleteOptions};
 use super::super::world::World;
 use super::{MANAGER, collect};
@@ -19,6 +17,7 @@ const REVISION: &str = "deployment.kubernetes.io/revision";
 const HASH: &str = "pod-template-hash";
 const DEADLINE_SECONDS: i64 = 600;
 const HISTORY: usize = 10;
+const OVERDUE: &str = "ProgressDeadlineExceeded";
 
 /// What a rollout may do.
 struct Limits {
@@ -235,14 +234,16 @@ fn tell(world: &mut World, cluster: &str, key: &ObjectKey, deployment: &Value, r
     let last = before.and_then(|condition| time(condition, "/lastUpdateTime"));
     let deadline = number(deployment, "/spec/progressDeadlineSeconds").unwrap_or(DEADLINE_SECONDS);
     let overdue_at = last.map(|last| last + SignedDuration::from_secs(deadline));
-    let is_overdue = !moved && !complete && overdue_at.is_some_and(|at| at <= now);
+    // Once it is overdue, only progress ends that.
+    let was_overdue = before.is_some_and(|condition| condition["reason"] == OVERDUE);
+    let is_overdue = !moved && !complete && (was_overdue || overdue_at.is_some_and(|at| at <= now));
     let set_name = new.map_or("", |new| new.key.name.as_str());
     let (status, reason, message) = if rollout.paused {
         ("Unknown", "DeploymentPaused", "Deployment is paused".to_owned())
     } else if complete {
         ("True", "NewReplicaSetAvailable", format!("ReplicaSet \"{set_name}\" has successfully progressed."))
     } else if is_overdue {
-        ("False", "ProgressDeadlineExceeded", format!("ReplicaSet \"{set_name}\" has timed out progressing."))
+        ("False", OVERDUE, format!("ReplicaSet \"{set_name}\" has timed out progressing."))
     } else {
         ("True", "ReplicaSetUpdated", format!("ReplicaSet \"{set_name}\" is progressing."))
     };

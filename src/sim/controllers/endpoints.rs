@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::object::{ObjectKey, Resource, is_deleting, is_ready, label, name, namespace, strings, text, uid};
+use super::super::object::{ObjectKey, Resource, is_deleting, is_ready, label, name, namespace, text, uid};
 use super::super::store::write::By;
 use super::super::world::World;
 
@@ -24,8 +24,10 @@ pub fn of_pod(world: &mut World, cluster: &str, pod: &Value) {
 }
 
 fn selects(service: &Value, pod: &Value) -> bool {
-    let selector = strings(service, "/spec/selector");
-    !selector.is_empty() && selector.iter().all(|(key, value)| label(pod, key) == Some(value))
+    let selector = service["spec"]["selector"].as_object();
+    selector.is_some_and(|selector| {
+        !selector.is_empty() && selector.iter().all(|(key, value)| label(pod, key) == value.as_str())
+    })
 }
 
 pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey) {

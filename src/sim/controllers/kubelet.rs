@@ -5,9 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::agenda::Item;
-use super::super::object::{ObjectKey, items, is_deleting, number, text, uid};
-use super::super::prow::component::{self, Play};
+use super::super::object::{ObjectKey, is_deleting, items, number, text, uid};
 use super::super::prow;
+use super::super::prow::component::{self, Play};
 use super::super::store::write::{By, DeleteOptions};
 use super::super::world::World;
 use super::life::{Hindrance, Life, Stage};
@@ -31,8 +31,6 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
         return;
     };
     let uid = uid(&pod).to_owned();
-    // Another pod of the name that is gone.
-    found.lives.retain(|held, life| life.key != *key || *held == uid);
     let Some(mut life) = found.lives.remove(&uid) else {
         schedule(world, cluster, key, &pod, &uid);
         return;
@@ -71,6 +69,8 @@ fn schedule(world: &mut World, cluster: &str, key: &ObjectKey, pod: &Value, uid:
     if is_deleting(pod) {
         return;
     }
+    // A pod of the same name may have gone and come between two looks.
+    found.lives.retain(|_, life| life.key != *key);
     found.lives.insert(uid.to_owned(), Life::new(key));
     let node = format!("{}-pool-{}", cluster.replace('_', "-"), uid.bytes().map(u32::from).sum::<u32>() % 4);
     found.store.edit(key, &By::new(SCHEDULER, now), |pod| pod["spec"]["nodeName"] = json!(node));

@@ -25,17 +25,31 @@ pub enum Hindrance {
 pub enum Stage {
     /// Given to a node.
     Scheduled,
-    Hindered { by: Hindrance, tries: u32, next: Timestamp },
+    Hindered {
+        by: Hindrance,
+        tries: u32,
+        next: Timestamp,
+    },
     /// Everything is there.
-    Starting { at: Timestamp },
+    Starting {
+        at: Timestamp,
+    },
     /// `ends`: when, and with which exit code.
-    Running { ready_at: Timestamp, ends: Option<(Timestamp, i64)> },
+    Running {
+        ready_at: Timestamp,
+        ends: Option<(Timestamp, i64)>,
+    },
     /// Crashed; started again at that time.
-    BackOff { until: Timestamp, seconds: i64 },
+    BackOff {
+        until: Timestamp,
+        seconds: i64,
+    },
     /// Ended for good.
     Ended,
     /// Deleted; its container is given until then.
-    Stopping { until: Timestamp },
+    Stopping {
+        until: Timestamp,
+    },
 }
 
 /// One life of a pod's containers.

@@ -70,6 +70,8 @@ pub fn due(world: &mut World, item: Item) {
         Item::Leader => prow::leader::sync(world),
         Item::Sinker => prow::sinker::sweep(world),
         Item::Horologium => prow::horologium::tick(world),
+        // Merged by hand before: then nothing is left to do.
+        Item::Merge(commit) => drop(prow::hook::merge(world, &commit)),
     }
 }
 

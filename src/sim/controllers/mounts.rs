@@ -76,7 +76,8 @@ pub fn maps(store: &Store, namespace: &str, spec: &Value) -> BTreeMap<String, Fi
 /// The values of a ConfigMap.
 pub fn files(map: &Value) -> Files {
     let entries = |part: &str| map[part].as_object().into_iter().flatten();
-    let plain = entries("data").map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
+    let plain =
+        entries("data").map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
     let binary = entries("binaryData").filter_map(|(key, value)| {
         let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str()?).ok()?;
         Some((key.clone(), bytes))

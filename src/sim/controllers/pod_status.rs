@@ -106,11 +106,8 @@ fn container(pod: &Value, spec: &Value, life: &Life, ready: bool) -> Value {
         Stage::Running { .. } => json!({ "running": { "startedAt": last.map(|run| stamp(run.started)) } }),
         Stage::BackOff { seconds, .. } => {
             let pod = format!("{}_{}({})", name(pod), namespace(pod), uid(pod));
-            let wait = if *seconds >= 60 {
-                format!("{}m{}s", seconds / 60, seconds % 60)
-            } else {
-                format!("{seconds}s")
-            };
+            let wait =
+                if *seconds >= 60 { format!("{}m{}s", seconds / 60, seconds % 60) } else { format!("{seconds}s") };
             let message = format!("back-off {wait} restarting failed container={container} pod={pod}");
             waits("CrashLoopBackOff", message)
         }

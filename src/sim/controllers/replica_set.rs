@@ -17,7 +17,8 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
     let wanted = usize::try_from(number(&set, "/spec/replicas").unwrap_or(1)).unwrap_or(0);
     let is_active = |pod: &Value| !is_deleting(pod) && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
     let owned = found.store.owned_by(Resource::Pod, &key.namespace, uid(&set));
-    let mut pods: Vec<_> = owned.filter(|(_, pod)| is_active(pod)).map(|(key, pod)| (key.clone(), pod.clone())).collect();
+    let mut pods: Vec<_> =
+        owned.filter(|(_, pod)| is_active(pod)).map(|(key, pod)| (key.clone(), pod.clone())).collect();
     for _ in pods.len()..wanted {
         let template = &set["spec"]["template"];
         let mut pod = json!({

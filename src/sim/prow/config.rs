@@ -41,9 +41,14 @@ pub struct Watched {
 /// Who runs a job, and when.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trigger {
-    Periodic { every: SignedDuration },
+    Periodic {
+        every: SignedDuration,
+    },
     /// A merge into this repository that touches the path; empty: any.
-    Postsubmit { repo: String, run_if_changed: String },
+    Postsubmit {
+        repo: String,
+        run_if_changed: String,
+    },
 }
 
 /// A job that this simulation starts by itself.
@@ -82,9 +87,8 @@ impl Loaded {
         // It is not inflated by Prow, and its YAML parser says so.
         let plugins = maps.get(PLUGINS).and_then(|files| files.get("plugins.yaml"));
         let objections = objections_live(&states, &ConfigFiles::by_name(), preset_rule(std::iter::once(tag)));
-        let of_plugins = |objection: &&crate::model::Objection| {
-            objection.config_map.as_ref().is_some_and(|map| map.name == PLUGINS)
-        };
+        let of_plugins =
+            |objection: &&crate::model::Objection| objection.config_map.as_ref().is_some_and(|map| map.name == PLUGINS);
         if let Some(objection) = objections.iter().find(|objection| !of_plugins(objection)) {
             return Err(LoadError { which: Which::Config, error: objection.message.clone() });
         }
@@ -178,7 +182,8 @@ fn parse(bytes: &[u8]) -> Result<Raw, LoadError> {
 fn read(config: Raw, files: Vec<Raw>) -> Loaded {
     let or = |text: &str, minutes: i64| duration(text).unwrap_or(SignedDuration::from_mins(minutes));
     let namespace = |name: &str| if name.is_empty() { "default".to_owned() } else { name.to_owned() };
-    let presets: Vec<RawPreset> = config.presets.iter().chain(files.iter().flat_map(|file| &file.presets)).cloned().collect();
+    let presets: Vec<RawPreset> =
+        config.presets.iter().chain(files.iter().flat_map(|file| &file.presets)).cloned().collect();
     let mut jobs = Vec::new();
     for file in std::iter::once(&config).chain(&files) {
         for job in &file.periodics {
@@ -188,17 +193,13 @@ fn read(config: Raw, files: Vec<Raw>) -> Loaded {
         }
         for (repo, of_repo) in &file.postsubmits {
             for job in of_repo {
-                let trigger =
-                    Trigger::Postsubmit { repo: repo.clone(), run_if_changed: job.run_if_changed.clone() };
+                let trigger = Trigger::Postsubmit { repo: repo.clone(), run_if_changed: job.run_if_changed.clone() };
                 jobs.push(job_spec(job, trigger, &presets));
             }
         }
     }
     Loaded {
-        watched: Watched {
-            prowjobs: namespace(&config.prowjob_namespace),
-            pods: namespace(&config.pod_namespace),
-        },
+        watched: Watched { prowjobs: namespace(&config.prowjob_namespace), pods: namespace(&config.pod_namespace) },
         pending_timeout: or(&config.plank.pod_pending_timeout, 10),
         running_timeout: or(&config.plank.pod_running_timeout, 48 * 60),
         resync: or(&config.sinker.resync_period, 60),

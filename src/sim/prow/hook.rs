@@ -31,7 +31,6 @@ pub fn merge(world: &mut World, commit: &str) -> bool {
         update_config(world, commit, &changed);
         start_postsubmits(world, &changed);
     }
-    world.settle();
     true
 }
 

@@ -1,13 +1,17 @@
 //! Which prow-controller-manager leads. The lease is not given back by who ends, so the next one waits until it runs out.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use serde_json::json;
 
 use super::super::agenda::Item;
+use super::super::controllers::life::Life;
 use super::super::note::Happened;
 use super::super::object::{ObjectKey, Resource, stamp};
 use super::super::store::write::By;
 use super::super::world::World;
+use super::config::Loaded;
 use super::{plank, running};
 
 pub const ROLE: &str = "prow-controller-manager";
@@ -26,17 +30,26 @@ pub struct Leader {
     pub pod_namespace: String,
 }
 
+fn life<'a>(world: &'a World, leader: &Leader) -> Option<&'a Life> {
+    world.clusters.get(&world.prow.service)?.lives.get(&leader.pod)
+}
+
+/// What the leader has loaded by now.
+pub fn config(world: &World, leader: &Leader) -> Option<Arc<Loaded>> {
+    life(world, leader)?.program.as_ref()?.loaded.clone()
+}
+
 /// Somebody may have come or gone.
 pub fn sync(world: &mut World) {
     let now = world.now();
-    let alive: Vec<String> = running(world, ROLE).map(|(uid, _)| uid.clone()).collect();
     if let Some(leader) = &world.prow.leader {
-        if alive.contains(&leader.pod) {
+        if life(world, leader).is_some_and(Life::is_running) {
             return;
         }
         world.prow.leader = None;
         world.prow.lease_until = Some(now + HANDOVER);
     }
+    let alive: Vec<String> = running(world, ROLE).map(|(uid, _)| uid.clone()).collect();
     let Some(first) = alive.first().cloned() else { return };
     if let Some(until) = world.prow.lease_until.filter(|until| *until > now) {
         world.agenda.at(until, Item::Leader);

@@ -17,8 +17,8 @@ use super::super::note::Happened;
 use super::super::object::{ObjectKey, Resource, created, is_deleting, stamp, text, time, uid};
 use super::super::store::write::{By, DeleteOptions};
 use super::super::world::World;
-use super::leader::{Leader, ROLE};
-use super::{deploy, job, loaded};
+use super::leader::{self, Leader, ROLE};
+use super::{deploy, job};
 use crate::prow::jobs::{JobTask, task_of};
 
 /// Looks at a ProwJob, if anybody leads and it is one of theirs.
@@ -41,7 +41,7 @@ pub fn sync(world: &mut World, key: &ObjectKey) {
     let pod_key = ObjectKey::new(Resource::Pod, &leader.pod_namespace, &key.name);
     match world.get(&cluster, &pod_key).cloned() {
         None => create(world, key, &object, &cluster, &leader),
-        Some(pod) => judge(world, key, &object, &cluster, &pod_key, &pod),
+        Some(pod) => judge(world, key, &object, &leader, (&cluster, &pod_key), &pod),
     }
 }
 
@@ -84,7 +84,14 @@ fn create(world: &mut World, key: &ObjectKey, object: &Value, cluster: &str, lea
 }
 
 /// There is a pod of its name where it should be.
-fn judge(world: &mut World, key: &ObjectKey, object: &Value, cluster: &str, pod_key: &ObjectKey, pod: &Value) {
+fn judge(
+    world: &mut World,
+    key: &ObjectKey,
+    object: &Value,
+    leader: &Leader,
+    (cluster, pod_key): (&str, &ObjectKey),
+    pod: &Value,
+) {
     let now = world.now();
     if is_deleting(pod) {
         end(world, key, object, "error", "Pod got deleted unexpectedly");
@@ -102,7 +109,7 @@ fn judge(world: &mut World, key: &ObjectKey, object: &Value, cluster: &str, pod_
         }
         return;
     }
-    let Some(config) = loaded(world, ROLE) else { return };
+    let Some(config) = leader::config(world, leader) else { return };
     match text(pod, "/status/phase") {
         "Succeeded" => end(world, key, object, "success", "Job succeeded."),
         "Failed" => end(world, key, object, "failure", "Job failed."),

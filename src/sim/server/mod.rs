@@ -121,7 +121,10 @@ async fn serve(
         Ok(Answer::Bytes(bytes)) => (200, "application/json", whole(bytes.into())),
         Ok(Answer::Text(text)) => (200, "text/plain", whole(text.into())),
         Ok(Answer::Watch(start)) => (200, "application/json", watch::stream(shared, context, *start)),
-        Err(refusal) => (refusal.code, "application/json", whole(refusal.status().to_string().into())),
+        Err(refusal) => match refusal.page() {
+            Some(page) => (refusal.code, "text/plain", whole(page.into())),
+            None => (refusal.code, "application/json", whole(refusal.status().to_string().into())),
+        },
     };
     Response::builder().status(code).header(CONTENT_TYPE, kind).body(body).map_err(std::io::Error::other)
 }

@@ -45,7 +45,7 @@ fn token(version: u64, key: &ObjectKey) -> String {
 }
 
 fn parse_token(resource: Resource, token: &str) -> Result<(u64, ObjectKey), Refusal> {
-    let odd = || Refusal::bad_request("continue key is not valid");
+    let odd = || Refusal::bad_request("invalid continue token: continue key is not valid");
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| odd())?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|_| odd())?;
     let version = value["rv"].as_u64().ok_or_else(odd)?;

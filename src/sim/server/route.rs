@@ -15,10 +15,17 @@ pub enum Target {
     /// `/api`
     CoreVersions,
     /// `/api/v1`, `/apis/GROUP/v1`
-    Resources { group: String },
+    Resources {
+        group: String,
+    },
     AccessReview,
     SelfReview,
-    Objects { resource: Resource, namespace: String, name: String, subresource: String },
+    Objects {
+        resource: Resource,
+        namespace: String,
+        name: String,
+        subresource: String,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -76,7 +83,10 @@ fn objects(group: &str, version: &str, rest: &[&str]) -> Result<Target, Refusal>
         [plural, name, subresource] => (*plural, *name, *subresource),
         _ => return Err(Refusal::no_such_path()),
     };
-    let resource = Resource::find(group, version, plural).ok_or_else(Refusal::no_such_path)?;
+    let is_served = |resource: Resource| resource.facts().group == group;
+    let resource = Resource::find(group, version, plural).ok_or_else(|| {
+        if Resource::ALL.into_iter().any(is_served) { Refusal::no_such_path() } else { Refusal::no_such_page() }
+    })?;
     Ok(Target::Objects {
         resource,
         namespace: namespace.to_owned(),

@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 use super::super::object::{created, is_deleting, items, name, number, text};
 
 pub fn of_pods<'a>(pods: impl Iterator<Item = &'a Value>, metadata: Value, with_object: bool, now: Timestamp) -> Value {
-    let column = |name: &str, kind: &str, format: &str, priority: i64| {
-        json!({ "name": name, "type": kind, "format": format, "description": "", "priority": priority })
-    };
+    let column = |name: &str, kind: &str, format: &str, priority: i64| json!({ "name": name, "type": kind, "format": format, "description": "", "priority": priority });
     let rows: Vec<Value> = pods
         .map(|pod| {
             let statuses = items(pod, "/status/containerStatuses");

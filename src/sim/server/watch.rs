@@ -78,7 +78,8 @@ fn bookmark(resource: Resource, version: u64) -> Value {
 
 /// What a change is to somebody who selects: leaving a selection is a deletion.
 fn event(change: &Change, selector: &Selector) -> Option<Bytes> {
-    let selected = |object: &Option<std::sync::Arc<Value>>| object.as_deref().is_some_and(|object| selector.matches(object));
+    let selected =
+        |object: &Option<std::sync::Arc<Value>>| object.as_deref().is_some_and(|object| selector.matches(object));
     match (&change.before, &change.after, selected(&change.before), selected(&change.after)) {
         (_, Some(after), false, true) => Some(line("ADDED", after)),
         (_, Some(after), true, true) => Some(line("MODIFIED", after)),

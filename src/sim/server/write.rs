@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::super::note::{Happened, Written};
 use super::super::object::{ObjectKey, name, namespace, text, uid};
 use super::super::refusal::Refusal;
+use super::super::store::Store;
 use super::super::store::patch::PatchKind;
 use super::super::store::write::{By, DeleteOptions, Effect, Part};
-use super::super::store::Store;
 use super::super::world::World;
 use super::{Answer, Incoming, Place};
 

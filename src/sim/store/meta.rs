@@ -1,7 +1,7 @@
 //! What the API server itself writes into an object's metadata.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::object::{Resource, stamp};
 use super::write::{By, Part};
@@ -41,20 +41,17 @@ pub fn keep_own(before: &Value, after: &mut Value) {
 
 /// True where a write changes nothing that counts: the server keeps the version then.
 pub fn is_same(before: &Value, after: &Value) -> bool {
-    let naked = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(metadata) = object["metadata"].as_object_mut() {
-            metadata.remove("resourceVersion");
-            metadata.remove("managedFields");
-            // Empty maps are no content.
-            metadata.retain(|_, value| !value.as_object().is_some_and(serde_json::Map::is_empty));
-        }
-        if let Some(object) = object.as_object_mut() {
-            object.retain(|_, value| !value.as_object().is_some_and(serde_json::Map::is_empty));
-        }
-        object
+    same_fields(before, after, &["metadata"])
+        && same_fields(&before["metadata"], &after["metadata"], &["resourceVersion", "managedFields"])
+}
+
+/// Compares objects but for some fields; an empty map is none.
+fn same_fields(before: &Value, after: &Value, but: &[&str]) -> bool {
+    let counts = |(name, value): &(&String, &Value)| {
+        !but.contains(&name.as_str()) && !value.as_object().is_some_and(Map::is_empty)
     };
-    naked(before) == naked(after)
+    let before = before.as_object().into_iter().flatten().filter(counts);
+    before.eq(after.as_object().into_iter().flatten().filter(counts))
 }
 
 /// The next generation, where what was asked for has changed.
@@ -103,9 +100,8 @@ pub fn note_manager(resource: Resource, object: &mut Value, by: &By<'_>) {
         *managed = json!([]);
     }
     let Some(entries) = managed.as_array_mut() else { return };
-    let is_it = |held: &Value| {
-        held["manager"] == by.manager && held["subresource"].as_str().unwrap_or_default() == subresource
-    };
+    let is_it =
+        |held: &Value| held["manager"] == by.manager && held["subresource"].as_str().unwrap_or_default() == subresource;
     match entries.iter_mut().find(|held| is_it(held)) {
         Some(held) => *held = entry(by.now),
         None => entries.push(entry(by.now)),

@@ -27,11 +27,10 @@ impl PatchKind {
             "application/merge-patch+json" => Ok(PatchKind::Merge),
             "application/json-patch+json" => Ok(PatchKind::Json),
             "application/strategic-merge-patch+json" if builtin => Ok(PatchKind::Strategic),
-            _ => Err(Refusal::unsupported_media(if builtin {
-                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
-            } else {
-                "application/json-patch+json, application/merge-patch+json"
-            })),
+            _ if builtin => Err(Refusal::unsupported_media()),
+            _ => Err(Refusal::unknown_format(
+                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            )),
         }
     }
 }
@@ -52,6 +51,9 @@ pub fn apply(key: &ObjectKey, object: &Value, kind: PatchKind, patch: &Value) ->
         }
     }
     let asked = |field: &str| patched["metadata"].get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    if asked("name") != object["metadata"]["name"] {
+        return Err(Refusal::other_name(&asked("name"), &key.name));
+    }
     // An explicit null would be a write without a precondition; the server reads it so, too.
     if asked("resourceVersion") != object["metadata"]["resourceVersion"] && !asked("resourceVersion").is_empty() {
         return Err(Refusal::modified(key));
@@ -59,10 +61,6 @@ pub fn apply(key: &ObjectKey, object: &Value, kind: PatchKind, patch: &Value) ->
     if asked("uid") != object["metadata"]["uid"] {
         let wrong = format!("Invalid value: \"{}\": field is immutable", asked("uid"));
         return Err(Refusal::invalid(key, "metadata.uid", "FieldValueInvalid", &wrong));
-    }
-    if asked("name") != object["metadata"]["name"] {
-        let wrong = format!("Invalid value: \"{}\": field is immutable", asked("name"));
-        return Err(Refusal::invalid(key, "metadata.name", "FieldValueInvalid", &wrong));
     }
     Ok(patched)
 }

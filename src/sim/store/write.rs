@@ -102,6 +102,9 @@ impl Store {
             let wrong = "Required value: name or generateName is required";
             return Err(Refusal::invalid(&key, "metadata.name", "FieldValueRequired", wrong));
         }
+        if !object::version(&object).is_empty() {
+            return Err(Refusal::version_on_create());
+        }
         if self.get(&key).is_some() {
             return Err(Refusal::already_exists(&key));
         }
@@ -144,8 +147,7 @@ impl Store {
         let before = self.get(key).cloned().ok_or_else(|| Refusal::not_found(key))?;
         let asked = |field: &str| text(&after, &format!("/metadata/{field}")).to_owned();
         if asked("name") != key.name {
-            let names = format!("the name of the object ({}) does not match the name on the URL ({})", asked("name"), key.name);
-            return Err(Refusal::bad_request(names));
+            return Err(Refusal::other_name(&asked("name"), &key.name));
         }
         let uid = asked("uid");
         if !uid.is_empty() && uid != object::uid(&before) {
@@ -242,7 +244,7 @@ impl Store {
                  deleted and then recreated",
                 object::uid(&before)
             );
-            return Err(Refusal::conflict(key, &why));
+            return Err(Refusal::precondition(key, &why));
         }
         if let Some(version) = options.resource_version.as_deref().filter(|asked| *asked != object::version(&before)) {
             let why = format!(
@@ -250,7 +252,7 @@ impl Store {
                  The object might have been modified",
                 object::version(&before)
             );
-            return Err(Refusal::conflict(key, &why));
+            return Err(Refusal::precondition(key, &why));
         }
         let grace = grace(key, &before, options);
         let bound = !items(&before, "/metadata/finalizers").is_empty();
@@ -267,6 +269,9 @@ impl Store {
         let mut after = before.as_ref().clone();
         after["metadata"]["deletionTimestamp"] = json!(stamp(by.now + SignedDuration::from_secs(grace)));
         after["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        if let Some(generation) = object::number(&after, "/metadata/generation").filter(|_| !is_deleting(&before)) {
+            after["metadata"]["generation"] = json!(generation + 1);
+        }
         Ok(Deleted::Lingers(match by.effect {
             Effect::DryRun => Arc::new(after),
             Effect::Real => self.commit(key.clone(), Some(after)),

@@ -223,8 +223,9 @@ fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
     let mut lines = vec![styled(app.theme, Role::Title, format!("On {}", app.screen.name()))];
     lines.extend(keymap::at(app, here).flat_map(|binding| help_lines(app, binding, columns)));
     let mut group = |name: &str, place: Place| {
-        let others: Vec<&Binding> =
-            keymap::at(app, place).filter(|binding| !keymap::at(app, here).any(|known| std::ptr::eq(known, *binding))).collect();
+        let others: Vec<&Binding> = keymap::at(app, place)
+            .filter(|binding| !keymap::at(app, here).any(|known| std::ptr::eq(known, *binding)))
+            .collect();
         if others.is_empty() {
             return;
         }
