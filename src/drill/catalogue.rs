@@ -79,7 +79,9 @@ pub fn find(name: &str) -> Result<Drill, Failure> {
     let path = Path::new(name);
     if path.extension().is_some_and(|extension| extension == "toml") {
         let bytes = std::fs::read(path).map_err(|error| {
-            Failure::new(FailureKind::Usage, format!("cannot read {}", sanitize_line(name))).cause(error.to_string())
+            Failure::new(FailureKind::Usage, format!("cannot read {}", sanitize_line(name)))
+                .cause(error.to_string())
+                .hint("a drill of your own is a file as in assets/drills/, named by its path")
         })?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         let stem = path.file_stem().map(|stem| sanitize_line(&stem.to_string_lossy())).unwrap_or_default();

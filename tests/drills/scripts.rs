@@ -37,7 +37,8 @@ fn a_drill_that_is_left_early_says_what_is_open() {
     assert!(played.score["mitigated"]["at"].is_null() && !played.score["diagnosed"]["at"].is_null());
     assert_eq!(played.score["writes"], 0);
     // Each of the commands saw the drill.
-    for seen in ["415 ", "v20190205-8c1cd80", "post-test-infra-deploy-prow", "config/prow/plugins.yaml", "no runs yet"] {
+    for seen in ["415 ", "v20190205-8c1cd80", "post-test-infra-deploy-prow", "config/prow/plugins.yaml", "no runs yet"]
+    {
         assert!(played.words.contains(seen), "{seen}\n{}", played.words);
     }
 }
@@ -139,6 +140,7 @@ fn a_drill_of_ones_own_is_a_file() {
 fn the_list_names_them_all() {
     let output = Stage::new().command(&["drill", "list", "-o", "json"]).output().expect("the program runs");
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
-    let names: Vec<&str> = list["drills"].as_array().expect("drills").iter().filter_map(|d| d["name"].as_str()).collect();
+    let names: Vec<&str> =
+        list["drills"].as_array().expect("drills").iter().filter_map(|d| d["name"].as_str()).collect();
     assert_eq!(names, ["2019-01-23", "2019-02-05", "bad-plugins", "healthy"]);
 }
