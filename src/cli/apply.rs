@@ -9,7 +9,7 @@ use crate::diagnose::{NextStep, VerifyState, diagnose, verify};
 use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approve};
+use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, approve};
 use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
@@ -69,12 +69,7 @@ pub async fn clusters_of(global: &Global, plan: &Plan) -> Result<Clusters, Failu
 
 /// `--expect N`, or, with a person at a terminal, the plan's words.
 fn approval(global: &Global, args: &WriteArgs, plan: &Plan) -> Result<(Approval, Mode), Failure> {
-    let expect = match (args.expect, args.expect_at_most) {
-        (Some(n), _) => Some(Expect::Exactly(n)),
-        (None, Some(n)) => Some(Expect::AtMost(n)),
-        (None, None) => None,
-    };
-    if let Some(expect) = expect {
+    if let Some(expect) = args.expects() {
         let context = global.context.clone().unwrap_or_default();
         return Ok((Approval::Flags { context, expect }, Mode::Flags));
     }

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::model::Alias;
-use crate::repair::{OverrideId, RepairId};
+use crate::repair::{Expect, OverrideId, RepairId};
 
 /// See and repair a broken Prow. Without a command: the terminal screens. Nothing writes without --execute.
 #[derive(Debug, Parser)]
@@ -256,6 +256,13 @@ pub struct WriteArgs {
     /// After the last write, watch this long for the proof that it worked [default: what the plan says]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub wait: Option<Duration>,
+}
+
+impl WriteArgs {
+    /// How many objects may change, where that was given.
+    pub fn expects(&self) -> Option<Expect> {
+        self.expect.map(Expect::Exactly).or(self.expect_at_most.map(Expect::AtMost))
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ use crate::model::{Failure, FailureKind};
 
 use super::args::{DrillArgs, Format, Global};
 use super::stage::{Props, Stage};
-use super::{Exit, output, tui};
+use super::{Exit, output, signals, tui};
 
 /// Tells the drills, or plays one.
 pub async fn run(global: &mut Global, args: &DrillArgs) -> Exit {
@@ -26,7 +26,11 @@ pub async fn run(global: &mut Global, args: &DrillArgs) -> Exit {
     global.stage = Stage::Drill(Arc::new(Props::new(&args.name, play.clone(), folder.path.clone())));
     match &args.script {
         Some(file) => {
-            let code = script::run(global, &play, file).await?;
+            let stop = signals::stop_on_signals()?;
+            let code = tokio::select! {
+                code = script::run(global, &play, file) => code?,
+                () = stop.stopped() => FailureKind::Interrupted.exit_code(),
+            };
             output::result(&play.score().document())?;
             Ok(code)
         }

@@ -25,6 +25,7 @@ mod undo;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::model::{Failure, FailureKind};
@@ -78,7 +79,15 @@ fn parse(args: Vec<OsString>) -> Result<Args, clap::Error> {
     if called.rsplit('/').next().is_some_and(|name| name.starts_with("kubectl-")) {
         command = command.bin_name("kubectl prow-breakglass");
     }
-    Args::from_arg_matches(&command.try_get_matches_from(args)?)
+    let matches = command.try_get_matches_from(args)?;
+    let mut args = Args::from_arg_matches(&matches)?;
+    // A drill's runs belong into a real journal only where somebody says so here and now.
+    if let Some(drill) = matches.subcommand_matches("drill")
+        && drill.value_source("journal") != Some(ValueSource::CommandLine)
+    {
+        args.global.journal = None;
+    }
+    Ok(args)
 }
 
 fn report(failure: &Failure) -> ExitCode {

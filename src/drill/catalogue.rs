@@ -106,3 +106,53 @@ pub(super) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, 
     let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
     toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::Judge;
+    use super::super::variation::Variation;
+    use super::super::world;
+    use super::*;
+    use crate::sim::Happened;
+
+    /// A drill is broken when the oncall comes, in the way that its file says; and nothing is lost before.
+    #[test]
+    fn each_drill_comes_about_by_itself() {
+        for drill in all().unwrap() {
+            let (world, later) = world::make(&drill, &Variation::default()).unwrap();
+            let judgement = Judge::default().judge(&world, &drill.file);
+            let told = judgement.broken.join("; ");
+            match drill.name.as_str() {
+                "healthy" => assert!(judgement.is_clean(), "{judgement:?}"),
+                "2019-02-05" => {
+                    assert!(told.contains("makes pods in default"), "{told}");
+                    assert!(judgement.left.contains(&"415 stray pod(s)".to_owned()), "{judgement:?}");
+                }
+                "2019-01-23" | "bad-plugins" => assert_eq!(told, "hook: 0 of 2 ready"),
+                other => panic!("{other}: say here how it is broken"),
+            }
+            let lost = world.log().iter().filter(|note| match &note.what {
+                Happened::ProwJobEnded { state, .. } => state != "success",
+                _ => false,
+            });
+            assert_eq!(lost.count(), 0, "{}", drill.name);
+            assert!(!later.is_empty(), "{}: life goes on", drill.name);
+            assert_eq!(world.now(), drill.file.opens, "{}", drill.name);
+        }
+    }
+
+    #[test]
+    fn colleagues_merge_what_there_is_and_times_are_in_order() {
+        for drill in all().unwrap() {
+            let file = &drill.file;
+            let commits: Vec<&str> = file.repository.commits.iter().map(|commit| commit.name.as_str()).collect();
+            for colleague in &file.colleagues {
+                assert!(commits.contains(&colleague.merges.as_str()), "{}: {}", drill.name, colleague.merges);
+            }
+            assert!(file.begins < file.opens && !file.story.is_empty() && !file.title.ends_with('.'), "{}", drill.name);
+            let Some(outage) = &file.outage else { continue };
+            let times = [outage.began, outage.noticed, outage.diagnosed, outage.mitigated, outage.cleaned];
+            assert!(times.is_sorted(), "{}", drill.name);
+        }
+    }
+}

@@ -214,7 +214,7 @@ impl Inner {
         }
         let mut kept = self.kept();
         let kept = &mut *kept;
-        while let Some(job) = kept.later.pop_front_if(|job| job.at <= now) {
+        while let Some(job) = kept.next_job(now) {
             self.simulation.change(|world| world::trigger(world, &self.file, job));
         }
         let due = self.simulation.look(|world| kept.due(world, &self.file));
@@ -255,6 +255,12 @@ impl Kept {
             });
         }
         self.committed = merged;
+    }
+
+    /// A job whose time has come.
+    fn next_job(&mut self, now: Timestamp) -> Option<NewJob> {
+        let is_due = self.later.front().is_some_and(|job| job.at <= now);
+        if is_due { self.later.pop_front() } else { None }
     }
 
     /// Colleagues whose time has come.

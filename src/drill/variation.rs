@@ -57,3 +57,26 @@ impl Dice {
         (mixed ^ (mixed >> 31)).checked_rem(end).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalogue;
+    use super::*;
+
+    #[test]
+    fn a_draw_stays_within_what_the_file_allows_and_a_seed_draws_the_same() {
+        let file = catalogue::find("2019-02-05").unwrap().file;
+        let all: usize = file.jobs.iter().map(|batch| batch.count).sum();
+        let (mut earliest, mut fewest) = (i64::MAX, usize::MAX);
+        for seed in 0..500 {
+            let drawn = Variation::draw(&file, &mut Dice::new(seed));
+            assert_eq!(drawn, Variation::draw(&file, &mut Dice::new(seed)));
+            assert!((0..=12 * 60).contains(&drawn.later.as_secs()), "{drawn:?}");
+            let jobs = all * drawn.share_of_jobs / WHOLE;
+            assert!((40..=all).contains(&jobs), "{drawn:?}: {jobs}");
+            (earliest, fewest) = (earliest.min(drawn.later.as_secs()), fewest.min(jobs));
+        }
+        // It does vary.
+        assert!(earliest < 30 && fewest < 60, "{earliest} s, {fewest} jobs");
+    }
+}

@@ -14,7 +14,7 @@ use crate::present;
 use crate::repair::{self, Approval, RepairId, Request, approve};
 use crate::run::{self, StopToken};
 
-use super::super::args::{Global, Line, LineCommand, Until};
+use super::super::args::{Command, Global, Line, LineCommand, Until};
 use super::super::{apply, dispatch, output, session};
 use crate::cli::Exit;
 
@@ -89,6 +89,10 @@ fn words(line: &str) -> Option<Vec<String>> {
 async fn one(play: &Play, line: Line, pace: Pace) -> Exit {
     let Line { mut global, command } = line;
     match command {
+        // Nobody is there to be asked.
+        LineCommand::Command(Command::Apply(apply)) if apply.write.execute && apply.write.expects().is_none() => {
+            Err(Failure::new(FailureKind::Usage, "--execute in a script needs --expect N or --expect-at-most N"))
+        }
         LineCommand::Command(command) => {
             let ended = Box::pin(dispatch(&mut global, Some(&command))).await;
             if let Err(failure) = &ended {
