@@ -205,6 +205,12 @@ fn age_of(view: &ClusterView, now: Timestamp, old_seconds: i64) -> (String, bool
 }
 
 fn status(app: &App) -> Option<Line<'static>> {
+    // What the last key came to may wait, the end of a drill may not.
+    if app.drill.as_ref().is_some_and(|drill| drill.standing == Standing::Over) {
+        let notice = app.notice.as_ref().map(|notice| format!(" | {notice}")).unwrap_or_default();
+        let over = format!("The drill is over: Prow is healthy, nothing is left behind. q: the scorecard{notice}");
+        return Some(styled(app.theme, Role::Title, text::cut(&over, usize::from(app.size.0))));
+    }
     if let Some(notice) = &app.notice {
         return Some(styled(app.theme, Role::Title, notice.clone()));
     }
@@ -214,14 +220,7 @@ fn status(app: &App) -> Option<Line<'static>> {
             Role::Warn,
             format!("FROZEN for {}: newer data is kept behind it; f lets it go on", present::age(*since, app.now)),
         )),
-        Picture::Waiting | Picture::Live(_) => match app.drill.as_ref().map(|drill| drill.standing) {
-            Some(Standing::Over) => Some(styled(
-                app.theme,
-                Role::Title,
-                "The drill is over: Prow is healthy and nothing is left behind. q shows the scorecard",
-            )),
-            Some(Standing::GoesOn) | None => None,
-        },
+        Picture::Waiting | Picture::Live(_) => None,
     }
 }
 
