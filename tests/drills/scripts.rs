@@ -118,6 +118,13 @@ fn a_drill_keeps_its_journal_where_a_person_says() {
     assert!(played.words.contains("run r-0001"), "{}", played.words);
     assert_eq!(stage.left(), ["kept"]);
     assert!(stage.path().join("kept/runs/r-0001").is_dir());
+    // The journal of real incidents is not asked.
+    stage.write("script", "repair --steps 1\n");
+    let mut command = stage.command(&["drill", "2019-01-23", "--script", "script"]);
+    command.env("PROW_BREAKGLASS_JOURNAL", stage.path().join("real")).env("PROW_BREAKGLASS_REPO", "/nowhere");
+    let output = command.output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stage.left(), ["kept"]);
 }
 
 #[test]
