@@ -16,7 +16,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("git", vec!["model"]),
         ("observe", vec!["model", "prow", "clock", "cluster", "git"]),
         // It is the other side of the connection: it must not share what the program believes of servers.
-        ("sim", vec!["model", "prow"]),
+        ("sim", vec!["model", "prow", "clock"]),
         // From data to a world and its score; what it gives to the program are the rooms' own types.
         ("drill", vec!["model", "prow", "clock", "cluster", "git", "sim"]),
         // A backup is the server's own JSON: the cluster room knows how to read it.

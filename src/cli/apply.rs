@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::diagnose::{NextStep, VerifyState, diagnose, verify};
+use crate::diagnose::{Diagnosis, NextStep, VerifyState, diagnose, verify};
 use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, approve};
+use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, approve, still_allowed};
 use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
@@ -29,17 +29,27 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
             output::document(global.output, || present::plan_document(&plan, Some(&preview)), String::new)?;
         }
         output::words("previewed only: --execute writes");
-        return match present::first_refusal(&preview) {
-            Some(failure) => Err(failure),
-            None => Ok(0),
-        };
+        if let Some(failure) = present::first_refusal(&preview) {
+            return Err(failure);
+        }
+        still_allowed(&plan, picture_for(global, &plan).await?.as_ref())?;
+        return Ok(0);
     }
     let (approval, mode) = approval(global, &args.write, &plan)?;
-    let approved = approve(&plan, &preview, &approval)?;
+    let now = picture_for(global, &plan).await?;
+    let approved = approve(&plan, &preview, now.as_ref(), &approval)?;
     let journal = session::journal_for_writing(global)?;
     let stop = signals::stop_on_signals()?;
     let summary = execute(global, approved, &clusters, &journal, mode, stop.clone()).await;
     Ok(conclude(global, &plan, &summary, &clusters, &journal, stop, args.write.wait).await)
+}
+
+/// The newest picture, for plans that are held against it once more before anything is sent.
+pub async fn picture_for(global: &Global, plan: &Plan) -> Result<Option<Diagnosis>, Failure> {
+    match plan.repair {
+        RepairId::DeleteStrays => session::look(global).await.map(|seen| Some(seen.diagnosis)),
+        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => Ok(None),
+    }
 }
 
 /// Writes never follow the current context.
@@ -179,7 +189,8 @@ pub async fn conclude(
     if let Some(words) = how_to_take_back(plan, summary) {
         output::words(&words);
     }
-    if summary.exit_code() != 0 || summary.done == 0 {
+    // Where every step was found done, or was rightly left out, the proof is owed all the same: 0 means that it works.
+    if summary.exit_code() != 0 {
         return summary.exit_code();
     }
     let Some(within_seconds) = plan.verify.within_seconds() else { return 0 };

@@ -311,6 +311,14 @@ fn build_context(text: &str) -> Result<(Alias, String), String> {
     }
 }
 
+/// One alias cannot lead to two clusters.
+pub fn contradiction(given: &[(Alias, String)]) -> Option<String> {
+    given.iter().enumerate().find_map(|(n, (alias, context))| {
+        let (_, other) = given[..n].iter().find(|(earlier, other)| earlier == alias && other != context)?;
+        Some(format!("--build-context says twice where {alias} is: {other} and {context}"))
+    })
+}
+
 /// `10s`, `1m`, `1h`, `500ms`, or seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "times are such as 10s, 1m or 500ms".to_owned();
@@ -329,6 +337,17 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_alias_leads_to_one_cluster() {
+        let given = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<(Alias, String)> =
+                pairs.iter().map(|(alias, context)| (Alias((*alias).to_owned()), (*context).to_owned())).collect();
+            contradiction(&pairs)
+        };
+        assert_eq!(given(&[("default", "a"), ("trusted", "a"), ("default", "a")]), None);
+        assert!(given(&[("default", "a"), ("default", "b")]).is_some_and(|words| words.contains("a and b")));
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -79,7 +79,7 @@ fn parse(args: Vec<OsString>) -> Result<Args, clap::Error> {
     if called.rsplit('/').next().is_some_and(|name| name.starts_with("kubectl-")) {
         command = command.bin_name("kubectl prow-breakglass");
     }
-    let matches = command.try_get_matches_from(args)?;
+    let matches = command.clone().try_get_matches_from(args)?;
     let mut args = Args::from_arg_matches(&matches)?;
     // A drill's runs belong into a real journal only where somebody says so here and now.
     if let Some(drill) = matches.subcommand_matches("drill")
@@ -87,7 +87,10 @@ fn parse(args: Vec<OsString>) -> Result<Args, clap::Error> {
     {
         args.global.journal = None;
     }
-    Ok(args)
+    match args::contradiction(&args.global.build_context) {
+        None => Ok(args),
+        Some(words) => Err(command.error(clap::error::ErrorKind::ArgumentConflict, words)),
+    }
 }
 
 fn report(failure: &Failure) -> ExitCode {

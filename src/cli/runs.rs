@@ -6,6 +6,7 @@ use crate::cluster::gate::Landed;
 use crate::journal::{Mode, RunRecord, RunState};
 use crate::model::{Failure, FailureKind};
 use crate::present;
+use crate::repair::still_allowed;
 use crate::run::{self, ResumeView, Standing};
 
 use super::args::{Global, WriteArgs};
@@ -64,6 +65,10 @@ pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
         return Err(Failure::new(FailureKind::Refused, format!("{to_do} write(s) are left, another number was given"))
             .hint("read what is left above; if that is what you want, give that number"));
     }
+    if to_do > 0 {
+        let now = apply::picture_for(global, &plan).await?;
+        still_allowed(&plan, now.as_ref())?;
+    }
     let journal = session::journal_for_writing(global)?;
     let operator = apply::operator(&clusters, Mode::Flags).await;
     let stop = signals::stop_on_signals()?;
@@ -111,5 +116,26 @@ pub fn read_back(landed: &Landed) -> String {
         Landed::AsBefore => "read back: as before, so far".to_owned(),
         Landed::Otherwise { detail, .. } => format!("read back: {detail}"),
         Landed::Gone => "read back: the object is gone".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::testing;
+    use crate::cluster::fake::FakeServer;
+    use crate::journal::Journal;
+    use crate::repair::{Override, OverrideId, Verify};
+
+    #[test]
+    fn what_was_set_aside_is_told_with_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path().join("state")).unwrap();
+        let mut plan = testing::plan(&FakeServer::new(), Verify::Written);
+        plan.basis.overrides = vec![Override { id: OverrideId::WrongTarget, reason: "it was renamed".to_owned() }];
+        drop(journal.begin(&plan.sealed(), "oncall", Mode::Flags).unwrap());
+        let run = journal.run("r-0001").unwrap();
+        assert!(present::run_text(&run).contains("override wrong-target, reason: it was renamed"));
+        assert_eq!(present::run_document(&run)["overrides"][0]["id"], "wrong-target");
     }
 }

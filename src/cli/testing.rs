@@ -26,7 +26,7 @@ pub fn plan(server: &FakeServer, verify: Verify) -> Plan {
         repair: RepairId::SyncConfig,
         title: "mend it".to_owned(),
         clusters: vec![server.identity()],
-        basis: PlanBasis { taken_at: Timestamp::UNIX_EPOCH, revision: None, reason: None, undoes: None },
+        basis: PlanBasis { taken_at: Timestamp::UNIX_EPOCH, ..PlanBasis::default() },
         steps: vec![Step { n: 1, write, why, undo: Undo::FromBackup, effect }],
         refusals: Vec::new(),
         warnings: Vec::new(),

@@ -22,7 +22,7 @@ use kube::{Client, Config};
 use super::token::{SignIn, Token};
 use super::{errors, exec, kubeconfig, objects, proxy};
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, sha256_hex};
+use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, Timestamp, sha256_hex};
 
 /// A connection that takes longer than this to open is given up.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -269,21 +269,10 @@ impl Cluster {
 
     /// Says which server cannot be reached.
     pub(crate) fn at_server(&self, failure: Failure) -> Failure {
-        match failure.kind {
-            FailureKind::Unreachable => failure.cause(format!("server {} (context {})", self.server(), self.context())),
-            FailureKind::Usage
-            | FailureKind::Tool
-            | FailureKind::Refused
-            | FailureKind::Forbidden
-            | FailureKind::Unauthenticated
-            | FailureKind::NotFound
-            | FailureKind::Conflict
-            | FailureKind::Throttled
-            | FailureKind::Rejected
-            | FailureKind::Server
-            | FailureKind::Interrupted
-            | FailureKind::Partial => failure,
+        if failure.kind != FailureKind::Unreachable {
+            return failure;
         }
+        failure.cause(format!("server {} (context {})", self.server(), self.context()))
     }
 
     /// What makes this cluster itself: read from the server each time. Of kind `Forbidden` where this user may not
@@ -370,6 +359,17 @@ impl Cluster {
         Ok(sanitize_line(&info.git_version))
     }
 
+    /// What time it is for the server; `None` where its answer does not tell.
+    pub async fn time(&self) -> Result<Option<Timestamp>, Failure> {
+        let request = http::Request::get("/version").body(kube::client::Body::empty());
+        let request = request.map_err(|error| {
+            Failure::new(FailureKind::Tool, "the request could not be built").cause(error.to_string())
+        })?;
+        let answer = self.call("read the server's time", self.client().send(request)).await?;
+        let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        Ok(date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp()))
+    }
+
     /// Does the server answer? One cheap, consistent LIST. That this user may not list is an answer, too.
     pub async fn heartbeat(&self, within: Duration) -> Result<(), Failure> {
         let maps: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(self.client(), &self.inner.namespace);
@@ -378,5 +378,33 @@ impl Cluster {
             Err(failure) if failure.kind == FailureKind::Forbidden => Ok(()),
             Err(failure) => Err(failure),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::cluster::fake::cluster_over;
+
+    #[tokio::test]
+    async fn the_server_tells_its_time_or_does_not() {
+        let told = async |date: Option<&'static str>| {
+            let service = tower::service_fn(move |_: http::Request<Body>| {
+                let answer = Response::builder();
+                let answer = match date {
+                    Some(date) => answer.header(http::header::DATE, date),
+                    None => answer,
+                };
+                std::future::ready(answer.body(Body::empty()))
+            });
+            cluster_over(Client::new(service, "default")).time().await
+        };
+        let expected = "2019-02-05T17:27:42Z".parse().ok();
+        assert_eq!(told(Some("Tue, 05 Feb 2019 17:27:42 GMT")).await.expect("an answer"), expected);
+        assert_eq!(told(Some("yesterday")).await.expect("an answer"), None);
+        assert_eq!(told(None).await.expect("an answer"), None);
     }
 }

@@ -136,7 +136,7 @@ impl FakeServer {
 
     /// A pod of a job: its resourceVersion is given.
     pub fn put_job_pod(&self, path: &str, uid: &str, phase: &str) -> String {
-        let labels = json!({"created-by-prow": "true"});
+        let labels = json!({"created-by-prow": "true", "prow.k8s.io/id": path.rsplit('/').next()});
         let pod = json!({"metadata": {"uid": uid, "labels": labels}, "status": {"phase": phase}});
         self.world().store(path, "Pod", pod, "plank")
     }
@@ -294,7 +294,7 @@ impl World {
         (200, now)
     }
 
-    fn store(&mut self, path: &str, kind: &str, mut object: Value, manager: &str) -> String {
+    pub fn store(&mut self, path: &str, kind: &str, mut object: Value, manager: &str) -> String {
         self.version += 1;
         let mut parts = path.rsplit('/');
         let (name, namespace) = (parts.next().unwrap(), parts.nth(1).unwrap());

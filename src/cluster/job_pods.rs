@@ -23,7 +23,8 @@ use crate::model::{Alias, CensusRow, Failure, FailureKind, Kind, ProwPod, Timest
 /// The label that Prow puts on the pods (and ProwJobs) that it makes.
 pub const CREATED_BY_PROW: &str = "created-by-prow=true";
 const NOT_BY_PROW: &str = "created-by-prow!=true";
-const ID: &str = "prow.k8s.io/id";
+/// The label that names a pod's ProwJob.
+pub(super) const ID: &str = "prow.k8s.io/id";
 const JOB: &str = "prow.k8s.io/job";
 const JOB_TYPE: &str = "prow.k8s.io/type";
 const BUILD_ID: &str = "prow.k8s.io/build-id";

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::gate::is_own_answer;
+use super::job_pods::ID;
 use super::{Cluster, errors, objects, request};
 use crate::model::text::sanitize_line;
 use crate::model::{Alias, ConfigMapState, Failure, FailureKind, Kind, ObjectRef, WorkloadState};
@@ -36,6 +37,8 @@ pub struct LivePod {
     pub phase: String,
     /// It carries `created-by-prow=true`.
     pub made_by_prow: bool,
+    /// Label `prow.k8s.io/id`: name of its ProwJob.
+    pub prowjob_id: Option<String>,
     /// As the server gave it.
     pub json: Vec<u8>,
 }
@@ -115,6 +118,7 @@ fn parse_pod(json: Vec<u8>) -> Result<LivePod, Failure> {
         resource_version: pod.metadata.resource_version.unwrap_or_default(),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         phase: status.phase.unwrap_or_default(),
+        prowjob_id: labels.get(ID).map(|id| sanitize_line(id)),
         made_by_prow: labels.get(CREATED_BY_PROW).is_some_and(|value| value == "true"),
         ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
         json,

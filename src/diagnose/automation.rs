@@ -167,6 +167,7 @@ fn git_ops(snapshot: &Snapshot) -> Vec<Actor> {
 /// Jobs that Prow runs on itself, as far as their ProwJobs are still there.
 fn jobs(snapshot: &Snapshot) -> Vec<Actor> {
     let mut newest: BTreeMap<(ActorKind, &str), (&ProwJob, bool)> = BTreeMap::new();
+    let mut going: BTreeMap<(ActorKind, &str), &ProwJob> = BTreeMap::new();
     for job in snapshot.prowjobs.seen().into_iter().flatten() {
         let Some(task) = task_of(&job.job) else { continue };
         let kind = match task.task {
@@ -178,6 +179,9 @@ fn jobs(snapshot: &Snapshot) -> Vec<Actor> {
         if job.created > held.0.created {
             held.0 = job;
         }
+        if !job.is_finished() {
+            going.insert((kind, &job.job), job);
+        }
     }
     newest
         .into_iter()
@@ -188,7 +192,10 @@ fn jobs(snapshot: &Snapshot) -> Vec<Actor> {
                 ActorKind::Bootstrapper => "writes all ConfigMaps anew from git",
                 ActorKind::ConfigUpdater | ActorKind::CronJob | ActorKind::GitOps => "",
             };
+            // The pod of a pending job is made anew when pods start again: what was rolled back would be rolled out by it.
+            let pending = going.get(&(kind, name));
             let when = match job.job_type.as_str() {
+                _ if pending.is_some() => "at once when jobs start again: one is pending",
                 "periodic" => "on its schedule",
                 "postsubmit" => "on a merge that matches",
                 _ => "when asked for",
@@ -202,12 +209,13 @@ fn jobs(snapshot: &Snapshot) -> Vec<Actor> {
                 when: when.to_owned(),
                 last_ran: job.created,
                 idle: None,
-                evidence: vec![format!(
-                    "newest ProwJob {}: {}, made {}",
-                    job.name,
-                    job.state,
-                    job.created.map_or("at an unknown time".to_owned(), |at| at.to_string())
-                )],
+                evidence: std::iter::once(&job)
+                    .chain(pending.filter(|pending| pending.name != job.name))
+                    .map(|job| {
+                        let made = job.created.map_or("at an unknown time".to_owned(), |at| at.to_string());
+                        format!("ProwJob {}: {}, made {made}", job.name, job.state)
+                    })
+                    .collect(),
             }
         })
         .collect()

@@ -127,6 +127,8 @@ pub enum FindingKind {
         /// Most first.
         places: Vec<StrayPlace>,
         pod_namespace: String,
+        /// All clusters that may hold some were seen; else there may be more.
+        is_all: bool,
     },
     /// Strays wait, and their events say why.
     StraysCannotStart {

@@ -1,10 +1,21 @@
 //! The pulse: how long ago each flow last moved. "Everything Ready, nothing flows" is an outage too.
 
+use std::collections::BTreeSet;
+
 use crate::model::{ProwJob, Snapshot, Timestamp};
 
-use super::Flow;
+use super::gate::placed;
+use super::{Flow, Strays};
 
-pub(super) fn flow(snapshot: &Snapshot) -> Flow {
+pub(super) fn flow(snapshot: &Snapshot, strays: &Strays) -> Flow {
+    let placed = placed(snapshot);
+    // A pod that went astray is no start, whatever its ProwJob says; nor is one that nobody can judge.
+    let astray: BTreeSet<&str> = strays
+        .strays()
+        .chain(strays.unknown())
+        .map(|judged| judged.pod.object.name.as_str())
+        .filter(|name| !placed.contains(name))
+        .collect();
     let Some(jobs) = snapshot.prowjobs.seen() else { return Flow::default() };
     let newest = |of: fn(&ProwJob) -> Option<Timestamp>, types: &[&str]| {
         jobs.iter()
@@ -14,7 +25,7 @@ pub(super) fn flow(snapshot: &Snapshot) -> Flow {
     };
     Flow {
         trigger: newest(|job| job.created, &["presubmit", "postsubmit", "batch"]),
-        start: newest(|job| job.pending, &[]),
+        start: jobs.iter().filter(|job| !astray.contains(job.name.as_str())).filter_map(|job| job.pending).max(),
         report: newest(|job| job.completed, &[]),
         // A postsubmit or a batch exists because something merged or was about to.
         merge: newest(|job| job.created, &["postsubmit", "batch"]),

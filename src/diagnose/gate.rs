@@ -44,6 +44,18 @@ impl GateState {
     }
 }
 
+impl GateState {
+    /// Rolling back comes first: strays are still made, or what runs now makes no good pods.
+    pub fn asks_for_rollback(&self, now: Timestamp) -> bool {
+        match self {
+            GateState::Open(_) => false,
+            GateState::Closed { facts, .. } => {
+                facts.is_overdue(now) || facts.ready_at.is_some() && !facts.is_cause_gone()
+            }
+        }
+    }
+}
+
 /// What the gate looks at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GateFacts {
@@ -52,7 +64,8 @@ pub struct GateFacts {
     /// Its tag.
     pub tag: Option<String>,
     pub newest_stray: Option<Timestamp>,
-    pub oldest_stray: Option<Timestamp>,
+    /// The first one of this outage.
+    pub first_stray: Option<Timestamp>,
     /// When the oldest pod of prow-controller-manager, as it is now, was made: something was changed or restarted then.
     pub begun: Option<Timestamp>,
     /// It has the tag that made the first strays.
@@ -72,7 +85,7 @@ impl GateFacts {
         let (Some(ready), Some(newest)) = (self.ready_at, self.newest_stray) else {
             return self.ready_at.is_some() && self.newest_stray.is_none();
         };
-        let changed = !self.same_tag && self.begun > self.oldest_stray;
+        let changed = !self.same_tag && self.begun > self.first_stray;
         let handover = if changed { HANDOVER_SECONDS } else { 0 };
         newest.as_second() <= ready.as_second() + handover
     }
@@ -88,7 +101,7 @@ impl GateFacts {
 pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     let mut facts = GateFacts {
         newest_stray: strays.newest(),
-        oldest_stray: strays.oldest(),
+        first_stray: strays.since(),
         owes_pods: owes_pods(snapshot, strays),
         wanted: GOOD_PODS,
         ..GateFacts::default()
@@ -108,8 +121,8 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     let rollouts = || snapshot.service.rollouts.seen().into_iter().flatten().filter(|rollout| rollout.role == MAKER);
     facts.tag = rollouts().find(|rollout| rollout.current).map(|rollout| rollout.tag.clone());
     let then = rollouts()
-        .filter(|rollout| rollout.created.is_some_and(|at| strays.oldest().is_some_and(|oldest| at <= oldest)))
-        .max_by_key(|rollout| rollout.created);
+        .filter(|rollout| rollout.began.is_some_and(|at| facts.first_stray.is_some_and(|first| at <= first)))
+        .max_by_key(|rollout| rollout.began);
     facts.same_tag = then.is_some_and(|rollout| facts.tag.as_ref() == Some(&rollout.tag));
     facts.begun = makers.iter().flat_map(|maker| &maker.pods).filter_map(|pod| pod.created).min();
     // All of them, where there are several: one that is not ready may be the one that makes strays.
@@ -134,20 +147,31 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
         Some(_) | None => ready,
     };
     facts.good_pods = good_pods(snapshot, turned);
-    if !facts.is_cause_gone() || facts.is_overdue(snapshot.taken_at) {
+    let now = snapshot.taken_at_server();
+    if !facts.is_cause_gone() || facts.is_overdue(now) {
         let newest = facts.newest_stray.unwrap_or(ready);
-        let age = (snapshot.taken_at.as_second() - newest.as_second()).max(0);
+        let age = ago(now.as_second() - newest.as_second());
         let tag = facts.tag.as_ref().map_or(String::new(), |tag| format!(" {tag}"));
         let why = if facts.is_cause_gone() {
             format!("{MAKER}{tag} is ready since {ready} and has made no good pod for the jobs that wait for one")
         } else {
-            format!("the cause is not gone: the newest stray was made {age} s ago, after {MAKER}{tag} became ready")
+            format!("the cause is not gone: the newest stray was made {age} ago, after {MAKER}{tag} became ready")
         };
         return closed(
             facts,
             why,
             "roll back first: prow-breakglass plan rollback; what is deleted now is made again, or its job is ended",
         );
+    }
+    let blind = unseen_places(snapshot);
+    if facts.good_pods < facts.wanted && !blind.is_empty() {
+        let why = format!(
+            "{} of {} good pods were seen since {MAKER} is ready ({ready}), and the pod namespace cannot be seen in {}",
+            facts.good_pods,
+            facts.wanted,
+            blind.join(", ")
+        );
+        return closed(facts, why, "regain sight of it: `prow-breakglass status` says what is DENIED or LOST");
     }
     if facts.good_pods < facts.wanted {
         let why = format!(
@@ -163,14 +187,42 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     GateState::Open(facts)
 }
 
-/// True where an unfinished ProwJob has its pod only among the strays.
+/// True where an unfinished ProwJob has its pod only among the strays, as far as it is seen where that pod belongs.
 fn owes_pods(snapshot: &Snapshot, strays: &Strays) -> bool {
-    let placed: BTreeSet<&str> = snapshot
+    let placed = placed(snapshot);
+    let is_seen = |job: &ProwJob| snapshot.place_of(&job.alias()).is_some_and(|view| view.census.known().is_some());
+    strays.strays().any(|judged| {
+        judged.has_unfinished_job()
+            && !placed.contains(judged.pod.object.name.as_str())
+            && judged.job.as_ref().is_some_and(|job| is_seen(job))
+    })
+}
+
+/// Names of the labelled pods that are where pods of jobs belong.
+pub(super) fn placed(snapshot: &Snapshot) -> BTreeSet<&str> {
+    snapshot
         .views()
         .filter_map(|view| view.census.seen())
         .flat_map(|census| census.pods.iter().map(|row| row.name.as_str()))
-        .collect();
-    strays.strays().any(|judged| judged.has_unfinished_job() && !placed.contains(judged.pod.object.name.as_str()))
+        .collect()
+}
+
+/// Where good pods would not be seen: the clusters whose pod namespace is not known now.
+fn unseen_places(snapshot: &Snapshot) -> Vec<&str> {
+    snapshot
+        .views()
+        .filter(|view| view.is_plannable() && view.census.known().is_none())
+        .map(|view| view.context.as_str())
+        .collect()
+}
+
+/// `12 s`, `8 min`, `3 h`: how people say it.
+fn ago(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
 }
 
 /// Since when all its pods are ready; `None` while they are not, or while older ones are still there.

@@ -36,7 +36,8 @@ pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use stray_pods::{context_of, finalizer_owner};
 pub use strays::{
-    Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, strays,
+    Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, git_pod_namespace,
+    strays,
 };
 pub use verify::{VerifyState, verify};
 pub use versions::{role_image, role_tag};
@@ -110,7 +111,7 @@ pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     findings.sort_by_key(|finding| finding.severity);
 
     let verdict = verdict::verdict(&context, &findings);
-    let flow = flow::flow(snapshot);
+    let flow = flow::flow(snapshot, &context.strays);
     let Context { choice, drift, refused, strays, gate, automation, .. } = context;
     Diagnosis { verdict, flow, findings, choice, drift, refused, strays, gate, automation }
 }

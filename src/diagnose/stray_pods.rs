@@ -82,6 +82,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         total: strays.total(),
         places: places(snapshot, strays.strays()),
         pod_namespace: pod_namespace.clone(),
+        is_all: strays.is_complete(),
     };
     let mut evidence: Vec<String> = strays
         .groups
@@ -89,14 +90,17 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         .map(|group| {
             let newest = group.newest.map_or(String::new(), |at| format!(", newest made {at}"));
             format!(
-                "{}/{} ({}): {} pods, {} of unfinished ProwJobs, {} running, {} cannot start{newest}",
+                "{}/{} ({}): {} pods, {} of unfinished ProwJobs, {} running, {}{newest}",
                 context_of(snapshot, &group.cluster),
                 group.namespace,
                 group.reason.name(),
                 group.count,
                 group.unfinished,
                 group.running,
-                group.cannot_start,
+                match group.cannot_start {
+                    Some(count) => format!("{count} cannot start"),
+                    None => format!("{} wait and their events are not seen", group.waiting),
+                },
             )
         })
         .collect();
@@ -105,6 +109,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     if let GateState::Closed { why, next, .. } = &context.gate {
         evidence.push(format!("not to be deleted yet: {why}; {next}"));
     }
+    evidence.extend(written_since(context));
     evidence.extend(strays.not_seen.iter().map(|what| format!("not seen, so the count may be short: {what}")));
     let mut subjects: Vec<ObjectRef> = context
         .components()
@@ -119,10 +124,25 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         basis: Basis::Fact,
         kind,
         subjects,
-        since: strays.oldest(),
+        since: strays.since(),
         evidence,
         repairs: repairs(&context.gate),
     }]
+}
+
+/// Who changes `pod_namespace` makes strays of all that was there before: then they were right when they were made.
+fn written_since(context: &Context<'_>) -> Option<String> {
+    let snapshot = context.snapshot;
+    let from = &snapshot.prow.known()?.from;
+    let writer = snapshot.service.config_maps.seen()?.get(from)?.last_writer()?;
+    let (at, newest) = (writer.at?, context.strays.newest()?);
+    (at > newest).then(|| {
+        format!(
+            "GUESS: ConfigMap {from} was written {at} by {}, after the newest of them was made: if that changed pod_namespace, \
+             they were where they belonged",
+            writer.manager
+        )
+    })
 }
 
 /// One finding a cause, commonest first.
@@ -194,7 +214,7 @@ pub(super) fn find_cannot_start(context: &Context<'_>) -> Vec<Finding> {
 pub(super) fn find_still_appearing(context: &Context<'_>) -> Vec<Finding> {
     let facts = context.gate.facts();
     let Some(newest) = facts.newest_stray.filter(|_| !facts.is_cause_gone()) else { return Vec::new() };
-    let age = context.snapshot.taken_at.as_second() - newest.as_second();
+    let age = context.snapshot.taken_at_server().as_second() - newest.as_second();
     if age > YOUNG_SECONDS {
         return Vec::new();
     }
@@ -206,7 +226,7 @@ pub(super) fn find_still_appearing(context: &Context<'_>) -> Vec<Finding> {
         severity: Severity::Bad,
         basis: Basis::Fact,
         subjects: namespaces(context.strays.strays().filter(|judged| judged.pod.created == Some(newest))),
-        since: context.strays.oldest(),
+        since: context.strays.since(),
         evidence: vec![format!("the newest stray was made {newest}"), format!("{MAKER} {tag} is {ready}")],
         repairs: vec![RepairId::Rollback],
         kind,
@@ -289,7 +309,10 @@ pub(super) fn find_foreign(context: &Context<'_>) -> Vec<Finding> {
             format!("such as {} (id {})", judged.pod.object, judged.pod.prowjob_id.as_deref().unwrap_or("none"))
         })
         .collect();
-    evidence.push("no ProwJob of this Prow has their name: they are in no plan".to_owned());
+    evidence.push(
+        "no ProwJob of this Prow has their name: another Prow's, copies, or their ProwJobs were deleted; they are in no plan"
+            .to_owned(),
+    );
     vec![Finding {
         id: id(&kind, "all"),
         severity: Severity::Info,

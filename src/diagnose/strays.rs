@@ -5,11 +5,14 @@
 //! of sight is unknown, never foreign.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Alias, AliasPlace, ClusterView, EventGroup, Key, ProwJob, ProwPod, Snapshot, Source, Timestamp};
 use crate::prow::config::parse_config;
+
+/// When no stray was made for so long, the next one is of another outage.
+const BETWEEN_OUTAGES_SECONDS: i64 = 6 * 3600;
 
 /// Where a pod is, against where it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +106,10 @@ pub struct StrayGroup {
     pub count: usize,
     /// Their ProwJobs are not finished.
     pub unfinished: usize,
-    /// Pending, with a warning that says why they cannot start.
-    pub cannot_start: usize,
+    /// Pending.
+    pub waiting: usize,
+    /// Pending, with a warning that says why they cannot start; `None` while warnings cannot be seen there.
+    pub cannot_start: Option<usize>,
     pub running: usize,
     pub oldest: Option<Timestamp>,
     pub newest: Option<Timestamp>,
@@ -172,6 +177,21 @@ impl Strays {
         self.groups.iter().filter_map(|group| group.oldest).min()
     }
 
+    /// When pods began to go astray, this time: what an earlier outage left behind is not the beginning of this one.
+    pub fn since(&self) -> Option<Timestamp> {
+        let mut made: Vec<Timestamp> = self.strays().filter_map(|judged| judged.pod.created).collect();
+        made.sort_unstable();
+        let mut newest_first = made.into_iter().rev();
+        let mut since = newest_first.next()?;
+        for at in newest_first {
+            if since.as_second() - at.as_second() > BETWEEN_OUTAGES_SECONDS {
+                break;
+            }
+            since = at;
+        }
+        Some(since)
+    }
+
     pub fn newest(&self) -> Option<Timestamp> {
         self.groups.iter().filter_map(|group| group.newest).max()
     }
@@ -195,10 +215,15 @@ pub fn strays(snapshot: &Snapshot) -> Strays {
         aliases: &snapshot.aliases,
     };
     let mut pods = Vec::new();
+    // One cluster may be seen by two contexts.
+    let mut uids: BTreeSet<&str> = BTreeSet::new();
     for view in snapshot.views() {
         let troubles = troubles(view.pod_events.seen().map_or(&[], Vec::as_slice));
         let lost = !matches!(view.job_pods, Source::Known { .. });
         for pod in view.job_pods.seen().into_iter().flatten() {
+            if !pod.uid().is_empty() && !uids.insert(pod.uid()) {
+                continue;
+            }
             let mut judged = rule.judge(pod, view);
             if lost {
                 judged.place = PodPlace::Unknown { why: UnknownPlace::ClusterLost };
@@ -214,7 +239,7 @@ pub fn strays(snapshot: &Snapshot) -> Strays {
     }
     pods.sort_by(|a, b| a.pod.object.cmp(&b.pod.object));
     Strays {
-        groups: groups(&pods),
+        groups: groups(&pods, snapshot),
         is_judged: rule.jobs.is_some() && rule.pod_namespace.is_ok(),
         bystanders: rule.bystanders(snapshot),
         pods,
@@ -302,7 +327,7 @@ fn pod_namespace(snapshot: &Snapshot) -> Result<&str, UnknownPlace> {
 }
 
 /// `pod_namespace` as git's head asks for it, where that can be read.
-pub(super) fn git_pod_namespace(snapshot: &Snapshot) -> Option<String> {
+pub fn git_pod_namespace(snapshot: &Snapshot) -> Option<String> {
     let from: &Key = &snapshot.prow.seen()?.from;
     let key = snapshot
         .service
@@ -336,7 +361,7 @@ pub(super) fn troubles(groups: &[EventGroup]) -> BTreeMap<&str, &EventGroup> {
     troubles
 }
 
-fn groups(pods: &[JudgedPod]) -> Vec<StrayGroup> {
+fn groups(pods: &[JudgedPod], snapshot: &Snapshot) -> Vec<StrayGroup> {
     let mut groups: BTreeMap<(&Alias, &str, &StrayReason), StrayGroup> = BTreeMap::new();
     for judged in pods {
         let PodPlace::Stray { reason } = &judged.place else { continue };
@@ -347,7 +372,8 @@ fn groups(pods: &[JudgedPod]) -> Vec<StrayGroup> {
             reason: reason.clone(),
             count: 0,
             unfinished: 0,
-            cannot_start: 0,
+            waiting: 0,
+            cannot_start: snapshot.view(&pod.object.cluster).and_then(|view| view.pod_events.known()).map(|_| 0),
             running: 0,
             oldest: None,
             newest: None,
@@ -355,7 +381,10 @@ fn groups(pods: &[JudgedPod]) -> Vec<StrayGroup> {
         });
         group.count += 1;
         group.unfinished += usize::from(judged.has_unfinished_job());
-        group.cannot_start += usize::from(pod.is_waiting() && judged.trouble.is_some());
+        group.waiting += usize::from(pod.is_waiting());
+        if let Some(cannot_start) = &mut group.cannot_start {
+            *cannot_start += usize::from(pod.is_waiting() && judged.trouble.is_some());
+        }
         group.running += usize::from(pod.phase == "Running");
         group.oldest = [group.oldest, pod.created].into_iter().flatten().min();
         group.newest = group.newest.max(pod.created);
@@ -385,6 +414,9 @@ fn not_seen(snapshot: &Snapshot, rule: &Rule<'_>) -> Vec<String> {
     for view in snapshot.views().filter(|view| view.is_plannable()) {
         add(&format!("pods of jobs in {}", view.context), unseen(&view.job_pods));
         add(&format!("pods of the pod namespace in {}", view.context), unseen(&view.census));
+        for part in view.missing_job_pods() {
+            add(&format!("{} in {}", part.name, view.context), unseen(&part.source));
+        }
     }
     for (alias, place) in rule.aliases {
         match place {
@@ -402,7 +434,10 @@ fn not_seen(snapshot: &Snapshot, rule: &Rule<'_>) -> Vec<String> {
             Some(format!("no context is known for it; if you have one: --build-context {alias}=CONTEXT")),
         );
     }
-    for view in snapshot.views().filter(|view| !view.is_plannable() && !unplaced.is_empty()) {
+    // Of finished jobs as well: what was left of them may lie in a cluster that does not answer.
+    let all_placed = || snapshot.homes().all(|alias| rule.aliases.contains_key(&alias));
+    let may_be_missing = !unplaced.is_empty() || !all_placed();
+    for view in snapshot.views().filter(|view| !view.is_plannable() && may_be_missing) {
         add(&format!("context {}, which may be it", view.context), unseen(&view.job_pods));
     }
     words

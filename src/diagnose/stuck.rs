@@ -6,6 +6,7 @@ use crate::model::{Kind, ObjectRef, ProwJob, Snapshot};
 use crate::prow::jobs::{JobTask, task_of};
 use crate::repair::RepairId;
 
+use super::gate::placed;
 use super::{Basis, Context, Finding, FindingKind, JudgedPod, Severity, id};
 
 /// A job that is triggered this long without a pod is stuck: prow-controller-manager needs seconds.
@@ -27,12 +28,8 @@ fn stuck<'a>(snapshot: &'a Snapshot, strays: impl Iterator<Item = &'a JudgedPod>
         .map(|judged| (judged.pod.object.name.as_str(), judged))
         .collect();
     // Whoever has a pod where it belongs is not stuck, whatever is left of it elsewhere.
-    let placed: std::collections::BTreeSet<&str> = snapshot
-        .views()
-        .filter_map(|view| view.census.seen())
-        .flat_map(|census| census.pods.iter().map(|row| row.name.as_str()))
-        .collect();
-    let now = snapshot.taken_at.as_second();
+    let placed = placed(snapshot);
+    let now = snapshot.taken_at_server().as_second();
     snapshot
         .prowjobs
         .known()

@@ -15,6 +15,8 @@ use super::{
 
 /// A change this many seconds after the first sign of trouble may still be its cause: clocks and status updates lag.
 const LAG_SECONDS: i64 = 5;
+/// What changed longer before the first stray is not what began it: jobs start every few minutes.
+const JUST_BEFORE_SECONDS: i64 = 6 * 3600;
 /// Components rolled out within this time moved together.
 const TOGETHER_SECONDS: i64 = 3600;
 
@@ -28,7 +30,14 @@ pub(super) fn verdict(context: &Context<'_>, findings: &[Finding]) -> Verdict {
             | FindingKind::StraysCannotStart { .. }
             | FindingKind::StraysStillAppearing { .. }
             | FindingKind::WrongClusterPods { .. },
-        ) => bump(context, since).or_else(|| began(context, cause, since)),
+        ) => {
+            let within = |seconds: i64| move |change: &Change| since.as_second() - change.at.as_second() < seconds;
+            let (bump, other) = (bump(context, since), began(context, cause, since));
+            // ConfigMaps of jobs are written all the time; but a bump of weeks ago is not what began it either.
+            bump.clone().filter(within(TOGETHER_SECONDS)).or_else(|| {
+                [bump, other].into_iter().flatten().filter(within(JUST_BEFORE_SECONDS)).max_by_key(|change| change.at)
+            })
+        }
         _ => began(context, cause, since),
     });
     let mut loss: Vec<String> = context
@@ -96,15 +105,13 @@ fn bump(context: &Context<'_>, since: Timestamp) -> Option<Change> {
     let (rollout, at) = rollouts
         .iter()
         .filter(|rollout| rollout.role == MAKER)
-        .filter_map(|rollout| Some((rollout, rollout.created?)))
+        .filter_map(|rollout| Some((rollout, rollout.began?)))
         .filter(|(_, at)| is_before(*at))
         .max_by_key(|(_, at)| *at)?;
     let together: BTreeSet<&ObjectRef> = rollouts
         .iter()
         .filter(|other| other.tag == rollout.tag)
-        .filter(|other| {
-            other.created.is_some_and(|other| (other.as_second() - at.as_second()).abs() < TOGETHER_SECONDS)
-        })
+        .filter(|other| other.began.is_some_and(|other| (other.as_second() - at.as_second()).abs() < TOGETHER_SECONDS))
         .map(|other| &other.component)
         .collect();
     Some(Change { at, what: ChangeKind::Bumped { tag: rollout.tag.clone(), components: together.len() } })
@@ -212,7 +219,7 @@ fn next_of_strays(context: &Context<'_>) -> Option<NextStep> {
     }
     Some(match &context.gate {
         GateState::Open(_) => NextStep::Repair { repair: RepairId::DeleteStrays, to: None },
-        GateState::Closed { facts, .. } if facts.is_overdue(context.snapshot.taken_at) => {
+        GateState::Closed { facts, .. } if facts.is_overdue(context.snapshot.taken_at_server()) => {
             NextStep::Repair { repair: RepairId::Rollback, to: None }
         }
         GateState::Closed { facts, why, .. } if facts.is_cause_gone() => NextStep::Wait { what: why.clone() },

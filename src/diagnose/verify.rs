@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{ComponentPod, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Write, content_digest};
+use crate::model::{
+    ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp, Write, content_digest,
+};
 use crate::prow::image;
 use crate::repair::{Plan, Verify};
 
 use super::load_failure::load_failures;
+use super::stray_pods::finalizer_owner;
 
 /// What the newest snapshot says of a plan's promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +34,8 @@ pub fn verify(plan: &Plan, snapshot: &Snapshot) -> VerifyState {
         Verify::RolloutDone { components, tag, .. } => {
             return not_rolled_out(snapshot, components, tag).map_or(VerifyState::Holds, not_yet);
         }
-        Verify::NoStrays { prowjobs, .. } => {
-            return still_astray(plan, snapshot, prowjobs).map_or(VerifyState::Holds, not_yet);
+        Verify::NoStrays { prowjobs, newest, .. } => {
+            return still_astray(plan, snapshot, prowjobs, *newest).map_or(VerifyState::Holds, not_yet);
         }
         Verify::ComponentsReady { components, .. } => components,
     };
@@ -82,7 +85,9 @@ fn no_image(snapshot: &Snapshot, object: &ObjectRef, images: &[ImageChange]) -> 
 
 /// Why a rollout is not over; one that hangs says so itself.
 fn not_rolled_out(snapshot: &Snapshot, components: &[ObjectRef], tag: &str) -> Option<String> {
-    let seen = snapshot.service.components.known()?;
+    let Some(seen) = snapshot.service.components.known() else {
+        return Some("the components cannot be seen".to_owned());
+    };
     let mut waiting = Vec::new();
     for wanted in components {
         let Some(component) = seen.iter().find(|component| component.object.uid == wanted.uid) else {
@@ -105,6 +110,7 @@ fn not_rolled_out(snapshot: &Snapshot, components: &[ObjectRef], tag: &str) -> O
         }
         let hangs = live().filter(runs_it).find_map(why_waiting).or_else(|| component.trouble.clone());
         let hangs = hangs.or_else(|| component.paused.then(|| "it is paused".to_owned()));
+        let hangs = hangs.or_else(|| live().filter(|pod| !runs_it(pod)).find_map(why_it_stays));
         let old = if old > 0 { format!(", {old} old pod(s) left") } else { String::new() };
         waiting.push((
             hangs.is_none(),
@@ -119,9 +125,23 @@ fn not_rolled_out(snapshot: &Snapshot, components: &[ObjectRef], tag: &str) -> O
     (!waiting.is_empty()).then(|| waiting.into_iter().map(|(_, what)| what).collect::<Vec<_>>().join("; "))
 }
 
-/// Why a pod does not come up, where its containers tell.
+/// Why a pod does not come up, where its containers tell; what the log of one that crashes says is the best of it.
 fn why_waiting(pod: &ComponentPod) -> Option<String> {
+    let said = |container: &Container| {
+        let line = container.last_fatal.as_ref().filter(|_| container.is_crash_looping())?;
+        Some(
+            [line.msg.trim_end_matches('.'), &line.error]
+                .iter()
+                .filter(|s| !s.is_empty())
+                .copied()
+                .collect::<Vec<_>>()
+                .join(": "),
+        )
+    };
     pod.containers.iter().find_map(|container| match &container.state {
+        ContainerState::Waiting { reason, .. } if said(container).is_some() => {
+            said(container).map(|said| format!("{reason}: {said}"))
+        }
         ContainerState::Waiting { reason, .. }
             if matches!(reason.as_str(), "ContainerCreating" | "PodInitializing" | "") =>
         {
@@ -133,8 +153,14 @@ fn why_waiting(pod: &ComponentPod) -> Option<String> {
     })
 }
 
+/// Why an old pod does not go, where its finalizers tell.
+fn why_it_stays(pod: &ComponentPod) -> Option<String> {
+    (pod.deleting && !pod.finalizers.is_empty())
+        .then(|| format!("{} is held in Terminating by {}", pod.object.name, pod.finalizers.join(", ")))
+}
+
 /// What is left of the strays, what came in their place, and whose ProwJob is worse off.
-fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String]) -> Option<String> {
+fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: Option<Timestamp>) -> Option<String> {
     let strays = super::strays::strays(snapshot);
     let Some(jobs) = snapshot.prowjobs.known() else { return Some("the ProwJobs cannot be seen".to_owned()) };
     let unseen = plan
@@ -143,6 +169,9 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String]) -> Option
         .find(|cluster| snapshot.view(&cluster.alias).is_none_or(|view| view.job_pods.known().is_none()));
     if let Some(cluster) = unseen {
         return Some(format!("the pods of {} cannot be seen", cluster.context));
+    }
+    if !strays.is_judged() {
+        return Some(format!("which pods are strays is not known now: {}", strays.not_seen.join("; ")));
     }
     let mut what = Vec::new();
     let jobs: BTreeMap<&str, &str> = jobs.iter().map(|job| (job.name.as_str(), job.state.as_str())).collect();
@@ -161,24 +190,36 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String]) -> Option
             Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => None,
         })
         .collect();
-    let (mut held, mut left, mut again) = (0, 0, 0);
-    for judged in strays.strays() {
-        let is_planned = planned.contains(judged.pod.uid());
-        match (is_planned, judged.pod.deleting) {
-            (true, true) if !judged.pod.finalizers.is_empty() => held += 1,
-            (true, _) => left += 1,
-            (false, _) if judged.pod.created.is_some_and(|at| at > plan.basis.taken_at) => again += 1,
-            (false, _) => {}
+    // The pods of the plan by their uids, whatever is thought of them now.
+    let (mut held, mut left) = (BTreeMap::new(), 0);
+    for pod in snapshot.views().filter_map(|view| view.job_pods.known()).flatten() {
+        if !planned.contains(pod.uid()) {
+            continue;
+        }
+        match (pod.deleting, pod.finalizers.first()) {
+            (true, Some(finalizer)) => *held.entry(finalizer.as_str()).or_insert(0) += 1,
+            (true, None) | (false, _) => left += 1,
         }
     }
+    // By the server's clock: the laptop's may be fast, and would call what was made again old.
+    let newest = newest.unwrap_or(plan.basis.taken_at);
+    let is_new = |judged: &&super::JudgedPod| {
+        !planned.contains(judged.pod.uid()) && judged.pod.created.is_none_or(|at| at > newest)
+    };
+    let in_plan =
+        |judged: &&super::JudgedPod| plan.clusters.iter().any(|cluster| cluster.alias == judged.pod.object.cluster);
     for (count, words) in [
-        (again, "stray(s) were made again since: the cause is at work"),
+        (strays.strays().filter(is_new).count(), "stray(s) were made again since: the cause is at work"),
+        (strays.unknown().filter(in_plan).filter(is_new).count(), "pod(s) made since could not be judged"),
         (left, "stray(s) of the plan are still there"),
-        (held, "stray(s) are held in Terminating by a finalizer"),
     ] {
         if count > 0 {
             what.push(format!("{count} {words}"));
         }
+    }
+    for (finalizer, count) in held {
+        let owner = finalizer_owner(finalizer).map_or(String::new(), |owner| format!(", which {owner} removes"));
+        what.push(format!("{count} stray(s) are held in Terminating by the finalizer {finalizer}{owner}"));
     }
     (!what.is_empty()).then(|| what.join("; "))
 }

@@ -21,7 +21,7 @@ use crate::cluster::{Cluster, Contexts, Made};
 use crate::git::{History, NewCommit, Repository};
 use crate::model::{Failure, FailureKind};
 use crate::sim::object::{Resource, number};
-use crate::sim::{Clock, Happened, Simulation, World};
+use crate::sim::{Happened, Simulation, World};
 
 /// The world looks around at least so often, in the story's time.
 const LOOK: SignedDuration = SignedDuration::from_secs(1);
@@ -99,7 +99,7 @@ impl Play {
         let judgement = kept.judge.judge(&world, &drill.file);
         kept.score.state = if judgement.is_clean() { State::NothingWrong } else { State::Broken };
         let inner = Inner {
-            simulation: Simulation::start(world, Clock::Stepped),
+            simulation: Simulation::start(world),
             history,
             clock: StoryClock::new(opened, pace),
             state: watch::channel(kept.score.state).0,

@@ -144,6 +144,7 @@ impl Journal {
             pid: std::process::id(),
             clusters: plan.clusters.clone(),
             undoes: plan.basis.undoes.clone(),
+            overrides: plan.basis.overrides.clone(),
         })?;
         files::sync_folder(&folder)?;
         files::sync_folder(&runs)?;

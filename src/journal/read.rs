@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::model::{ClusterIdentity, ObjectRef, Outcome, Timestamp};
-use crate::repair::RepairId;
+use crate::repair::{Override, RepairId};
 
 use super::record::{BackupFile, Entry, Found, Guard, Lines, Mode, Record, Tail};
 
@@ -41,6 +41,7 @@ pub struct Begin {
     pub mode: Mode,
     pub clusters: Vec<ClusterIdentity>,
     pub undoes: Option<String>,
+    pub overrides: Vec<Override>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,9 +157,9 @@ impl RunRecord {
     fn take(&mut self, entry: Entry, holder: &mut u32) {
         let at = entry.at;
         match entry.record {
-            Record::Begin { run: _, plan, title, repair, steps, who, mode, pid, clusters, undoes } => {
+            Record::Begin { run: _, plan, title, repair, steps, who, mode, pid, clusters, undoes, overrides } => {
                 *holder = pid;
-                self.begin = Some(Begin { at, plan, title, repair, steps, who, mode, clusters, undoes });
+                self.begin = Some(Begin { at, plan, title, repair, steps, who, mode, clusters, undoes, overrides });
             }
             Record::Intent { n, object, write, guard, body, audit_id, backup } => {
                 let step = self.step(n, object);

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ClusterIdentity, ObjectRef, ObjectVersion, Outcome, Timestamp, sha256_hex};
-use crate::repair::RepairId;
+use crate::repair::{Override, RepairId};
 
 /// A record and when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub enum Record {
         /// The run that this one undoes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         undoes: Option<String>,
+        /// Guards that a person asked to set aside, and why.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        overrides: Vec<Override>,
     },
     /// On disk before the request goes out.
     Intent {

@@ -30,7 +30,7 @@ fn plan(undoes: Option<&str>) -> Plan {
         repair: RepairId::Kick,
         title: "kick hook".to_owned(),
         clusters: Vec::new(),
-        basis: PlanBasis { taken_at: epoch(), revision: None, reason: None, undoes: undoes.map(str::to_owned) },
+        basis: PlanBasis { taken_at: epoch(), undoes: undoes.map(str::to_owned), ..PlanBasis::default() },
         steps: vec![step(1), step(2)],
         refusals: Vec::new(),
         warnings: Vec::new(),

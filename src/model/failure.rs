@@ -35,6 +35,11 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// True where nothing can be asked of the server at all: there is no way to it, or it does not know us.
+    pub fn is_of_connection(self) -> bool {
+        matches!(self, FailureKind::Unreachable | FailureKind::Unauthenticated)
+    }
+
     /// Exit codes of shared contract: 2 usage or tool, 3 refused, 4 partly done, 5 denied, 6 unreachable, 130 interrupted.
     pub fn exit_code(self) -> u8 {
         match self {

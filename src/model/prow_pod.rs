@@ -48,10 +48,20 @@ impl ProwPod {
         matches!(self.phase.as_str(), "Succeeded" | "Failed")
     }
 
+    /// Its containers run, or nobody knows that they do not.
+    pub fn may_run(&self) -> bool {
+        may_run(&self.phase)
+    }
+
     /// Does not run yet.
     pub fn is_waiting(&self) -> bool {
         self.phase == "Pending"
     }
+}
+
+/// True of a phase in which containers may run: a node that is lost leaves its pods in `Unknown`.
+pub fn may_run(phase: &str) -> bool {
+    !matches!(phase, "Pending" | "Succeeded" | "Failed")
 }
 
 /// The pods of a cluster's pod namespace, by name: a cheap list without their specs, taken again every few seconds.

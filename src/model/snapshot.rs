@@ -10,6 +10,9 @@ use super::{
     ProwJob, ProwPod, Rollout, Source, Timestamp,
 };
 
+/// Begins the name of a part (of [`ClusterView::parts`]) that pods of jobs are missing for: it may not be listed.
+pub const PODS_OF_JOBS: &str = "pods of jobs";
+
 /// The state of a Prow, as far as it could be seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -42,6 +45,12 @@ impl Snapshot {
         std::iter::once(&self.service).chain(self.clusters.values())
     }
 
+    /// When it was taken, by the service cluster's clock: what is compared with times of its objects.
+    pub fn taken_at_server(&self) -> Timestamp {
+        let ahead = jiff::SignedDuration::from_secs(self.service.clock_ahead.unwrap_or(0));
+        self.taken_at.checked_sub(ahead).unwrap_or(self.taken_at)
+    }
+
     /// A cluster by its key.
     pub fn view(&self, key: &Alias) -> Option<&ClusterView> {
         self.views().find(|view| view.alias == *key)
@@ -57,6 +66,11 @@ impl Snapshot {
             .map(|job| job.alias())
             .filter(|alias| !self.aliases.contains_key(alias))
             .collect()
+    }
+
+    /// The aliases of all ProwJobs that had a pod, finished ones as well; not each once.
+    pub fn homes(&self) -> impl Iterator<Item = Alias> {
+        self.prowjobs.known().into_iter().flatten().filter(|job| !job.pod_name.is_empty()).map(|job| job.alias())
     }
 
     /// Prow's name of a cluster, as ProwJobs spell it; where there are several, the one that is not `default`.
@@ -165,6 +179,8 @@ pub struct ClusterView {
     pub identity: Source<ClusterIdentity>,
     /// Server version, such as `v1.34.4`.
     pub version: Option<String>,
+    /// Seconds that this machine's clock is ahead of the server's; `None` where the server does not tell.
+    pub clock_ahead: Option<i64>,
     /// Workloads joined with their pods. Denied or lost parts of it are said in `parts`.
     pub components: Source<Vec<Component>>,
     pub config_maps: Source<BTreeMap<Key, ConfigMapState>>,
@@ -197,6 +213,7 @@ impl ClusterView {
             server: server.to_owned(),
             identity: Source::Loading,
             version: None,
+            clock_ahead: None,
             components: Source::Loading,
             config_maps: Source::Loading,
             endpoints: Source::Loading,
@@ -239,6 +256,11 @@ impl ClusterView {
         let list = format!("configmaps in {namespace}");
         self.config_maps.known().is_some()
             && self.parts.iter().any(|part| part.name == list && part.source.known().is_some())
+    }
+
+    /// Lists of job pods that are missing here, so that `job_pods` is less than all.
+    pub fn missing_job_pods(&self) -> impl Iterator<Item = &SourceStatus> {
+        self.parts.iter().filter(|part| part.name.starts_with(PODS_OF_JOBS) && part.source.known().is_none())
     }
 
     /// A component by role, first in name order.

@@ -72,6 +72,7 @@ pub fn assemble(names: &Names, raw: &Raw, aliases: &BTreeMap<Alias, AliasPlace>)
     let mut view = ClusterView {
         identity: raw.identity(),
         version: raw.version.clone(),
+        clock_ahead: raw.clock_ahead,
         components,
         config_maps,
         endpoints,

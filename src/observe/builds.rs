@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::aliases::{homes, is_counted, is_same_cluster, is_worth_a_look, lead};
 use super::assemble::Names;
 use super::heartbeat;
 use super::jobs::{self, JobIndex};
@@ -63,6 +64,10 @@ pub struct Builds {
     given_service: Vec<Alias>,
     has_begun: bool,
     has_looked_around: bool,
+    /// Aliases that contexts were read for: another one is worth another look.
+    looked_for: BTreeSet<Alias>,
+    /// Contexts that lead to a cluster which is looked at already, under another address.
+    twins: BTreeMap<String, Place>,
     /// Where aliases were last proven to lead, for when no pod is left to prove it.
     proven: BTreeMap<Alias, Place>,
     aliases: BTreeMap<Alias, AliasPlace>,
@@ -87,6 +92,8 @@ impl Builds {
             given_service: Vec::new(),
             has_begun: false,
             has_looked_around: false,
+            looked_for: BTreeSet::new(),
+            twins: BTreeMap::new(),
             proven: BTreeMap::new(),
             aliases: BTreeMap::new(),
             connecting: Arc::new(Semaphore::new(AT_ONCE)),
@@ -105,6 +112,7 @@ impl Builds {
     /// Looks around again, and at once at what is in its back-off.
     pub fn wake(&mut self) {
         self.has_looked_around = false;
+        self.looked_for.clear();
         self.contexts.retain(|_, context| !matches!(context.state, State::Failed(_)));
         self.has_begun = false;
         for context in self.contexts.values() {
@@ -158,12 +166,17 @@ impl Builds {
             self.has_begun = true;
             self.begin(tasks);
         }
+        self.part_twins(service);
         self.prove(service, jobs);
-        self.look_around(service, jobs, needed, tasks);
+        self.look_around(service, jobs, tasks);
         self.leave(jobs, needed);
         let Some(settings) = settings else { return };
         for context in self.contexts.values_mut() {
             if let State::Watching(watched, _) = &mut context.state {
+                // Before it is known which cluster this is, its pods might be counted twice.
+                if !watched.raw.identity.is_settled() {
+                    continue;
+                }
                 watched.raw.jobs.rekey(&context.key);
                 let wanted = wanted_of_jobs(
                     &watched.raw,
@@ -194,6 +207,10 @@ impl Builds {
                 self.given_service.push(alias);
                 continue;
             }
+            if let Some(twin) = self.twins.get(&name).cloned() {
+                self.give(&twin, vec![alias]);
+                continue;
+            }
             let key = if alias == self.service.alias { Alias(name.clone()) } else { alias.clone() };
             match self.contexts.get_mut(&name) {
                 Some(context) if context.given.contains(&alias) => {}
@@ -216,21 +233,67 @@ impl Builds {
         });
     }
 
-    /// Other contexts are read only where something is missing: an alias without pods here, or several aliases whose pods
-    /// are all here, which is odd.
-    fn look_around(&mut self, service: &Raw, jobs: &JobIndex, needed: &BTreeSet<Alias>, tasks: &mut JoinSet<()>) {
-        if self.has_looked_around || !self.with.given.is_empty() || jobs.is_empty() || !is_counted(service) {
+    /// Adds what a person said of one address of a cluster to its other one.
+    fn give(&mut self, to: &Place, aliases: Vec<Alias>) {
+        let held = match to {
+            Place::Service => &mut self.given_service,
+            Place::Context(name) => match self.contexts.get_mut(name) {
+                Some(context) => &mut context.given,
+                None => return,
+            },
+        };
+        for alias in aliases {
+            if !held.contains(&alias) {
+                held.push(alias);
+            }
+        }
+    }
+
+    /// One cluster may be reached by several addresses: a tunnel, an inner and an outer one. Its pods are counted once.
+    fn part_twins(&mut self, service: &Raw) {
+        let raws: Vec<(&String, &Raw)> = self
+            .contexts
+            .iter()
+            .filter_map(|(name, context)| match &context.state {
+                State::Watching(watched, _) => Some((name, &watched.raw)),
+                State::Connecting | State::Failed(_) => None,
+            })
+            .collect();
+        let mut found: Vec<(String, Place)> = Vec::new();
+        for (at, (name, raw)) in raws.iter().enumerate() {
+            let earlier = raws[..at].iter().filter(|(other, _)| !found.iter().any(|(twin, _)| twin == *other));
+            if is_same_cluster(service, raw) {
+                found.push(((*name).clone(), Place::Service));
+            } else if let Some((other, _)) = earlier.into_iter().find(|(_, other)| is_same_cluster(other, raw)) {
+                found.push(((*name).clone(), Place::Context((*other).clone())));
+            }
+        }
+        for (name, place) in found {
+            let Some(mut context) = self.contexts.remove(&name) else { continue };
+            context.stop();
+            self.proven.retain(|_, proven| *proven != Place::Context(name.clone()));
+            self.give(&place, context.given);
+            self.twins.insert(name, place);
+        }
+    }
+
+    /// Other contexts are read only where something is missing.
+    fn look_around(&mut self, service: &Raw, jobs: &JobIndex, tasks: &mut JoinSet<()>) {
+        if !self.with.given.is_empty() || jobs.is_empty() || !is_counted(service) {
             return;
         }
         let here = service.jobs.evidence(jobs);
-        if here.len() < 2 && needed.iter().all(|alias| here.contains_key(alias)) {
+        let homes = homes(jobs);
+        let is_new = |alias: &Alias| !self.aliases.contains_key(alias) && !self.looked_for.contains(alias);
+        if !is_worth_a_look(&here, &homes, self.has_looked_around, is_new) {
             return;
         }
         self.has_looked_around = true;
+        self.looked_for.extend(homes);
         // What is wrong with the kubeconfig was said when the service cluster was connected to.
         let others = self.with.contexts.others(&self.service.server).unwrap_or_default();
         for other in others.into_iter().take(MOST_CONTEXTS) {
-            if !self.contexts.contains_key(&other.context) {
+            if !self.contexts.contains_key(&other.context) && !self.twins.contains_key(&other.context) {
                 let key = match other.context == self.service.alias.0 {
                     true => Alias(format!("context {}", other.context)),
                     false => Alias(other.context.clone()),
@@ -240,17 +303,18 @@ impl Builds {
         }
     }
 
-    /// Contexts that turned out to be nothing to this Prow are not looked at any longer.
+    /// Contexts that turned out to be nothing to this Prow are not looked at any longer. One that does not answer may still
+    /// be the one that pods of finished jobs were left in.
     fn leave(&mut self, jobs: &JobIndex, needed: &BTreeSet<Alias>) {
-        let all_known = !jobs.is_empty() && needed.iter().all(|alias| self.aliases.contains_key(alias));
-        if !all_known || !self.is_settled() {
+        let is_known = |alias: &Alias| self.aliases.contains_key(alias);
+        if jobs.is_empty() || !needed.iter().all(is_known) || !self.is_settled() {
             return;
         }
+        let all_known = homes(jobs).iter().all(is_known);
         self.contexts.retain(|_, context| {
-            let stays = context.standing() == ClusterStanding::Build;
-            if !stays && let State::Watching(watched, beat) = &mut context.state {
-                watched.stop();
-                beat.abort();
+            let stays = context.standing() == ClusterStanding::Build || !all_known && !context.has_answered();
+            if !stays {
+                context.stop();
             }
             stays
         });
@@ -280,7 +344,8 @@ impl Builds {
                 given.insert(alias.clone(), at(&context.key, AliasProof::Given));
             }
         }
-        let all_counted = is_counted(service)
+        let all_counted = service.identity.is_settled()
+            && is_counted(service)
             && self.contexts.values().all(|context| match &context.state {
                 State::Connecting => false,
                 State::Failed(_) => true,
@@ -306,7 +371,8 @@ impl Builds {
         }
         for (alias, places) in &found {
             if let [(place, _)] = places.as_slice() {
-                self.proven.insert(alias.clone(), place.clone());
+                // The first proof stays: pods that are suddenly all somewhere else are what 2019-02-08 looked like.
+                self.proven.entry(alias.clone()).or_insert_with(|| place.clone());
             }
         }
         self.name_contexts();
@@ -359,37 +425,28 @@ impl Builds {
     }
 }
 
-/// Where aliases lead: what a person said, else what pods prove now, else what they proved earlier.
-fn lead(
-    proven: &BTreeMap<Alias, Place>,
-    found: BTreeMap<Alias, Vec<(Place, usize)>>,
-    given: BTreeMap<Alias, AliasPlace>,
-    key: impl Fn(&Place) -> Option<Alias>,
-) -> BTreeMap<Alias, AliasPlace> {
-    let at = |cluster: Alias, count| AliasPlace::At { cluster, proof: AliasProof::Pods { count } };
-    let mut aliases: BTreeMap<Alias, AliasPlace> =
-        proven.iter().filter_map(|(alias, place)| Some((alias.clone(), at(key(place)?, 0)))).collect();
-    for (alias, places) in found {
-        let places: Vec<(Alias, usize)> =
-            places.into_iter().filter_map(|(place, count)| Some((key(&place)?, count))).collect();
-        let place = match places.as_slice() {
-            [(cluster, count)] => at(cluster.clone(), *count),
-            _ => AliasPlace::Ambiguous { found: places },
-        };
-        aliases.insert(alias, place);
-    }
-    aliases.extend(given);
-    aliases
-}
-
-/// The labelled pods of a cluster were counted, or could not be.
-fn is_counted(raw: &Raw) -> bool {
-    raw.jobs.census.is_some() && !raw.jobs.pods.is_empty() && raw.jobs.is_counted()
-}
-
 impl Context {
     fn standing(&self) -> ClusterStanding {
         if !self.given.is_empty() || self.is_tied { ClusterStanding::Build } else { ClusterStanding::Unproven }
+    }
+
+    /// Its pods were counted, so that nothing of this Prow would have been overlooked.
+    fn has_answered(&self) -> bool {
+        match &self.state {
+            State::Connecting | State::Failed(_) => false,
+            State::Watching(watched, _) => {
+                is_counted(&watched.raw)
+                    && matches!(watched.raw.contact, Contact::Answering { .. })
+                    && watched.raw.jobs.is_seen()
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        if let State::Watching(watched, beat) = &mut self.state {
+            watched.stop();
+            beat.abort();
+        }
     }
 
     fn view(&self, name: &str, jobs: &JobIndex, aliases: &BTreeMap<Alias, AliasPlace>) -> ClusterView {
@@ -410,6 +467,7 @@ impl Context {
                         .identity()
                         .map(|identity| crate::model::ClusterIdentity { alias: self.key.clone(), ..identity.clone() }),
                     version: raw.version.clone(),
+                    clock_ahead: raw.clock_ahead,
                     job_pods: jobs::job_pods(raw, &self.key, jobs, aliases),
                     census: jobs::census(raw),
                     pod_events: jobs::pod_events(raw),
@@ -441,41 +499,5 @@ fn lost<T>(failure: &Failure) -> Source<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn alias(name: &str) -> Alias {
-        Alias(name.to_owned())
-    }
-
-    fn key(place: &Place) -> Option<Alias> {
-        match place {
-            Place::Service => Some(Alias::service()),
-            Place::Context(name) if name == "gone" => None,
-            Place::Context(name) => Some(alias(name)),
-        }
-    }
-
-    #[test]
-    fn pods_in_one_cluster_prove_an_alias_and_in_two_they_do_not() {
-        let build = || Place::Context("prow-build".to_owned());
-        let found = BTreeMap::from([
-            (alias("default"), vec![(build(), 36)]),
-            (alias("trusted"), vec![(Place::Service, 4)]),
-            (alias("both"), vec![(Place::Service, 600), (build(), 532)]),
-        ]);
-        let proven = BTreeMap::from([(alias("quiet"), build()), (alias("lost"), Place::Context("gone".to_owned()))]);
-        let at = |cluster: &str, count| AliasPlace::At { cluster: alias(cluster), proof: AliasProof::Pods { count } };
-        let aliases = lead(&proven, found.clone(), BTreeMap::new(), key);
-        assert_eq!(aliases[&alias("default")], at("prow-build", 36), "the alias `default` may be the build cluster");
-        assert_eq!(aliases[&alias("trusted")], at("default", 4));
-        assert_eq!(aliases[&alias("quiet")], at("prow-build", 0), "remembered for the session");
-        assert!(!aliases.contains_key(&alias("lost")));
-        let both = vec![(Alias::service(), 600), (alias("prow-build"), 532)];
-        assert_eq!(aliases[&alias("both")], AliasPlace::Ambiguous { found: both });
-
-        let said = AliasPlace::At { cluster: alias("prow-build"), proof: AliasProof::Given };
-        let aliases = lead(&proven, found, BTreeMap::from([(alias("both"), said.clone())]), key);
-        assert_eq!(aliases[&alias("both")], said, "a person knows better");
-    }
-}
+#[path = "builds_tests.rs"]
+mod tests;

@@ -21,6 +21,8 @@ pub struct Introduction {
     pub identity: Source<ClusterIdentity>,
     pub version: Option<String>,
     pub user: Option<String>,
+    /// Seconds that this machine's clock is ahead of the server's.
+    pub clock_ahead: Option<i64>,
 }
 
 /// Asks until dropped; `refresh` asks at once.
@@ -59,12 +61,14 @@ pub async fn beat(
 }
 
 async fn introduce(cluster: &Cluster, clock: &Clock) -> Introduction {
-    let (identity, version, user) = tokio::join!(cluster.identity(), cluster.version(), cluster.user());
+    let (identity, version, user, time) =
+        tokio::join!(cluster.identity(), cluster.version(), cluster.user(), cluster.time());
     Introduction {
         identity: identity.map_or_else(unidentified, |value| Source::Known { value, at: clock.now() }),
         // Both are for show only: not knowing them is shown as such.
         version: version.ok(),
         user: user.ok().flatten(),
+        clock_ahead: time.ok().flatten().map(|time| clock.now().as_second() - time.as_second()),
     }
 }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use crate::cluster::job_pods::EventRow;
 use crate::cluster::watch::Scope;
 use crate::model::{
-    Alias, AliasPlace, CensusRow, EventGroup, Failure, PodCensus, ProwJob, ProwPod, Source, SourceStatus, Timestamp,
+    Alias, AliasPlace, CensusRow, EventGroup, Failure, PODS_OF_JOBS, PodCensus, ProwJob, ProwPod, Source, SourceStatus,
+    Timestamp,
 };
 
 use super::raw::{ByNamespace, List, Raw, Standing};
@@ -19,6 +20,8 @@ use super::raw::{ByNamespace, List, Raw, Standing};
 const YOUNGEST: usize = 8;
 /// So many pods of the wrong cluster are looked up at a time.
 const MOST_LOOKED_UP: usize = 2000;
+/// Values of labels are no longer.
+const LABEL: usize = 63;
 /// Namespaces whose warnings are watched: those with most pods of ours.
 const EVENT_NAMESPACES: usize = 6;
 
@@ -54,6 +57,8 @@ pub struct Looked {
     /// What is asked for now.
     pub asked: BTreeSet<String>,
     pub pods: Vec<Arc<ProwPod>>,
+    /// Why the last question was not answered.
+    pub error: Option<Failure>,
 }
 
 impl JobRaw {
@@ -70,6 +75,19 @@ impl JobRaw {
     pub fn is_counted(&self) -> bool {
         self.pods.values().all(|list| !list.standing.is_loading())
             && self.census.as_ref().is_some_and(|census| !census.standing.is_loading())
+    }
+
+    /// The labelled pods were counted everywhere in the cluster.
+    pub fn is_seen(&self) -> bool {
+        let known = |standing: &Standing| matches!(standing, Standing::Known);
+        self.census.as_ref().is_some_and(|census| known(&census.standing))
+            && self.pods.iter().any(|(scope, list)| matches!(scope, Scope::Without(_)) && known(&list.standing))
+    }
+
+    /// True where both hold the same pod: uids are unique.
+    pub fn shares_pods(&self, other: &JobRaw) -> bool {
+        let uids: BTreeSet<&str> = self.watched().map(|pod| pod.uid()).collect();
+        other.watched().any(|pod| uids.contains(pod.uid()))
     }
 
     /// Takes an answer of the census in.
@@ -133,7 +151,19 @@ impl JobRaw {
         let Some(census) = &self.census else { return BTreeSet::new() };
         let ours = || census.rows.iter().filter_map(|row| jobs.get(&row.name));
         let elsewhere = ours().filter(|job| is_elsewhere(job, key, aliases)).take(MOST_LOOKED_UP);
-        ours().take(YOUNGEST).chain(elsewhere).map(|job| job.name.clone()).collect()
+        // What is no value of a label would spoil the question about all others.
+        let can_be_asked = |job: &&Arc<ProwJob>| job.name.len() <= LABEL;
+        ours().take(YOUNGEST).chain(elsewhere).filter(can_be_asked).map(|job| job.name.clone()).collect()
+    }
+
+    /// Pods of another cluster's jobs are here, and what they are could not be read.
+    fn misses_elsewhere(&self, key: &Alias, jobs: &JobIndex, aliases: &BTreeMap<Alias, AliasPlace>) -> bool {
+        let told: BTreeSet<&str> = self.looked.pods.iter().map(|pod| pod.object.name.as_str()).collect();
+        self.census
+            .iter()
+            .flat_map(|census| census.rows.iter())
+            .filter_map(|row| jobs.get(&row.name))
+            .any(|job| is_elsewhere(job, key, aliases) && !told.contains(job.name.as_str()))
     }
 
     /// Namespaces whose warnings are worth a watch.
@@ -170,6 +200,9 @@ pub fn job_pods(
         Standing::Loading
     } else if let Some(lost) = found(|standing| matches!(standing, Standing::Lost { .. })) {
         lost.standing.clone()
+    } else if let (Some(error), true) = (&raw.jobs.looked.error, raw.jobs.misses_elsewhere(key, jobs, aliases)) {
+        // The census knows of them; where they are not told, they are not none.
+        Standing::Lost { error: error.clone(), last: raw.contact.at() }
     } else if let Some(known) = found(|standing| matches!(standing, Standing::Known)) {
         known.standing.clone()
     } else {
@@ -244,16 +277,21 @@ pub fn secrets_in_use(raw: &Raw) -> Source<BTreeSet<String>> {
     }
 }
 
-/// The lists by name, with their standing; `job_pods` and `census` say theirs themselves.
+/// The lists by name, with their standing. `job_pods` and `census` say theirs themselves; but where the whole cluster may not
+/// be listed, the namespaces that may be are not all of it.
 pub fn parts(raw: &Raw) -> Vec<SourceStatus> {
-    raw.jobs
-        .events
-        .iter()
-        .map(|(namespace, list)| SourceStatus {
-            name: format!("events in {namespace}"),
+    let outside = raw.jobs.pods.iter().filter_map(|(scope, list)| match scope {
+        Scope::Without(namespace) if matches!(list.standing, Standing::Denied { .. }) => Some(SourceStatus {
+            name: format!("{PODS_OF_JOBS} outside {namespace}"),
             source: raw.source(&list.standing, ()),
-        })
-        .collect()
+        }),
+        Scope::Without(_) | Scope::Namespace(_) | Scope::Cluster => None,
+    });
+    let events = raw.jobs.events.iter().map(|(namespace, list)| SourceStatus {
+        name: format!("events in {namespace}"),
+        source: raw.source(&list.standing, ()),
+    });
+    outside.chain(events).collect()
 }
 
 #[cfg(test)]
@@ -341,6 +379,15 @@ mod tests {
     }
 
     #[test]
+    fn pods_of_another_cluster_that_could_not_be_looked_up_are_not_none() {
+        let mut raw = raw();
+        raw.jobs.looked.error = Some(Failure::new(crate::model::FailureKind::Server, "500"));
+        assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "lost", "b1 is known to be here");
+        raw.jobs.looked.pods = vec![pod("test-pods", "b1", "Running")];
+        assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "known");
+    }
+
+    #[test]
     fn rows_get_the_key_that_is_learned_later() {
         let mut raw = raw();
         raw.jobs.rekey(&alias("build"));
@@ -377,5 +424,19 @@ mod tests {
             *list = List { rows: BTreeMap::new(), standing: Standing::Denied { verb: "list pods".to_owned() } };
         }
         assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "denied");
+    }
+
+    #[test]
+    fn namespaces_that_may_be_listed_are_not_the_whole_cluster() {
+        let mut raw = raw();
+        for list in raw.jobs.pods.values_mut() {
+            *list = List { rows: BTreeMap::new(), standing: Standing::Denied { verb: "list pods".to_owned() } };
+        }
+        let rows = BTreeMap::from([(Key::new("default", "a1"), pod("default", "a1", "Pending"))]);
+        let list = List { rows, standing: Standing::Known };
+        raw.jobs.pods.insert(Scope::Namespace("default".to_owned()), list);
+        assert_eq!(job_pods(&raw, &alias("build"), &jobs(), &aliases()).state(), "known", "what is seen is shown");
+        let parts = parts(&raw);
+        assert_eq!((parts[0].name.as_str(), parts[0].source.state()), ("pods of jobs outside test-pods", "denied"));
     }
 }

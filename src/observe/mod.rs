@@ -11,7 +11,8 @@
 //! To extend: a list is an `impl Listed` in `cluster::watch`, a `wanted::ListId`, a field of `raw::Raw` and its place in
 //! `assemble`.
 
-pub mod assemble;
+pub mod aliases;
+mod assemble;
 mod builds;
 pub mod desired;
 mod heartbeat;

@@ -191,13 +191,14 @@ impl Owner {
                 }
             }
             Message::Introduced(place, introduction) => {
-                let Introduction { identity, version, user } = *introduction;
+                let Introduction { identity, version, user, clock_ahead } = *introduction;
                 if place == Place::Service {
                     self.beside.user = user.or(self.beside.user.take());
                 }
                 if let Some(raw) = self.raw(&place) {
                     raw.identity = identity;
                     raw.version = version.or(raw.version.take());
+                    raw.clock_ahead = clock_ahead.or(raw.clock_ahead);
                 }
             }
             Message::Connected(context, outcome) => self.builds.connected(&context, *outcome, &mut self.tasks),

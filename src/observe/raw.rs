@@ -141,6 +141,8 @@ pub struct Raw {
     pub contact: Contact,
     pub identity: Source<ClusterIdentity>,
     pub version: Option<String>,
+    /// Seconds that this machine's clock is ahead of the server's.
+    pub clock_ahead: Option<i64>,
     /// Deployments, StatefulSets, DaemonSets and CronJobs: over the cluster, and in namespaces where that is denied.
     pub workloads: BTreeMap<(WorkloadKind, Scope), List<Workload>>,
     pub pods: ByNamespace<PodRow>,
@@ -168,6 +170,7 @@ impl Default for Raw {
             contact: Contact::default(),
             identity: Source::Loading,
             version: None,
+            clock_ahead: None,
             workloads: BTreeMap::new(),
             pods: BTreeMap::new(),
             replica_sets: BTreeMap::new(),

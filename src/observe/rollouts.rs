@@ -17,7 +17,7 @@ pub fn rollouts(raw: &Raw, components: &Source<Vec<Component>>) -> Source<Vec<Ro
     {
         return raw.source(denied, Vec::new());
     }
-    components.map(|components| {
+    let joined = components.map(|components| {
         let mut all: Vec<Rollout> = components
             .iter()
             .filter(|component| component.object.kind == Kind::Deployment)
@@ -39,7 +39,16 @@ pub fn rollouts(raw: &Raw, components: &Source<Vec<Component>>) -> Source<Vec<Ro
             (b.began, b.revision).cmp(&(a.began, a.revision)).then_with(|| a.component.cmp(&b.component))
         });
         all
-    })
+    });
+    // History that is not read, or no longer, is not a history of nothing.
+    let unread = lists.values().map(|list| &list.standing).find(|standing| match standing {
+        Standing::Loading | Standing::Lost { .. } => true,
+        Standing::Known | Standing::Denied { .. } => false,
+    });
+    match (joined, unread) {
+        (Source::Known { value, .. }, Some(standing)) => raw.source(standing, value),
+        (joined, _) => joined,
+    }
 }
 
 /// `newest` is the creation of the youngest ReplicaSet of the component.
@@ -99,4 +108,26 @@ pub fn cron_jobs(raw: &Raw) -> Source<Vec<CronJobState>> {
         })
         .collect();
     raw.source(&standing, all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Failure, FailureKind};
+    use crate::observe::raw::{Contact, List};
+
+    #[test]
+    fn a_history_that_is_not_read_is_not_empty() {
+        let known = Source::Known { value: Vec::new(), at: Timestamp::UNIX_EPOCH };
+        let with = |standing: Standing| {
+            let mut raw = Raw { contact: Contact::Answering { at: Timestamp::UNIX_EPOCH }, ..Raw::default() };
+            raw.replica_sets.insert("default".to_owned(), List { rows: BTreeMap::new(), standing });
+            rollouts(&raw, &known).state()
+        };
+        assert_eq!(with(Standing::Known), "known");
+        assert_eq!(with(Standing::Loading), "loading");
+        let error = Failure::new(FailureKind::Server, "500");
+        assert_eq!(with(Standing::Lost { error, last: None }), "lost");
+        assert_eq!(with(Standing::Denied { verb: "list replicasets".to_owned() }), "denied");
+    }
 }

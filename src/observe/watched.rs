@@ -254,10 +254,13 @@ impl Watched {
             async move {
                 let answer = cluster.job_pods(&namespace, &ids).await;
                 let apply: Apply = Box::new(move |raw: &mut Raw| {
-                    // A failure leaves what was known: the list beside it says that the server is silent, or denies.
-                    let pods = answer.unwrap_or_else(|_| std::mem::take(&mut raw.jobs.looked.pods));
-                    raw.jobs.looked.ids = ids;
-                    raw.jobs.looked.pods = pods;
+                    // A failure leaves what was known.
+                    let looked = &mut raw.jobs.looked;
+                    looked.ids = ids;
+                    match answer {
+                        Ok(pods) => (looked.pods, looked.error) = (pods, None),
+                        Err(error) => looked.error = Some(error),
+                    }
                 });
                 (apply, LOOK)
             }

@@ -61,8 +61,14 @@ pub fn finding(finding: &Finding) -> String {
             0 => format!("run {run} was interrupted; no write of it is in doubt"),
             n => format!("run {run} was interrupted; the outcome of {n} write(s) is unknown"),
         },
-        FindingKind::StrayPods { total, places: at, pod_namespace } => {
-            format!("{total} {} of jobs outside {pod_namespace}: {}", pods(*total), places(at))
+        FindingKind::StrayPods { total, places: at, pod_namespace, is_all } => {
+            let least = if *is_all { "" } else { "at least " };
+            // In the pod namespace of another cluster they are not outside of it.
+            let outside = match at.iter().any(|place| place.namespace == *pod_namespace) {
+                true => "in the wrong place".to_owned(),
+                false => format!("outside {pod_namespace}"),
+            };
+            format!("{least}{total} {} of jobs {outside}: {}", pods(*total), places(at))
         }
         FindingKind::StraysCannotStart { count, reason, message, secret, known_in } => {
             let known = match (secret, known_in) {
@@ -88,7 +94,11 @@ pub fn finding(finding: &Finding) -> String {
             }
         }
         FindingKind::ForeignPods { count, places: at } => {
-            format!("{count} {} with Prow's label that are not this Prow's, left alone: {}", pods(*count), places(at))
+            format!(
+                "{count} {} with Prow's label and no ProwJob of that name here, left alone: {}",
+                pods(*count),
+                places(at)
+            )
         }
         FindingKind::PodsHeldByFinalizer { finalizer, count, owner } => {
             let owner = owner.as_ref().map_or(String::new(), |owner| format!(", which {owner} removes"));
@@ -102,7 +112,7 @@ pub fn finding(finding: &Finding) -> String {
             ),
         },
         FindingKind::DeployJobStuck { job, state, .. } => {
-            format!("the deploy job {job} is stuck itself ({state}): do not wait for the merge, roll back by hand")
+            format!("do not wait for the merge, roll back by hand: the deploy job {job} is stuck itself ({state})")
         }
         FindingKind::VersionSkew { tags } => {
             let tags: Vec<String> = tags

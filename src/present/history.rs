@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::diagnose::Diagnosis;
-use crate::model::{Rollout, Snapshot, Timestamp};
+use crate::model::{Rollout, Snapshot, SourceStatus, Timestamp};
 
 use super::{API_VERSION, age, basis, clock, short_image};
 
@@ -139,12 +139,29 @@ pub fn history_text(snapshot: &Snapshot) -> String {
             text.push_str(&format!("    ran {} with {}{failed}  {}\n", when(run.started), images.join(", "), run.name));
         }
     }
-    if let Some(words) =
-        super::source_line(&crate::model::SourceStatus::of("rollouts", &snapshot.service.rollouts), snapshot.taken_at)
-    {
-        text.push_str(&format!("NOT SEEN  {words}\n"));
-    }
+    let service = &snapshot.service;
+    let sources = [SourceStatus::of("rollouts", &service.rollouts), SourceStatus::of("CronJobs", &service.cron_jobs)];
+    text.push_str(&not_seen(&sources, now));
     text
+}
+
+fn not_seen(sources: &[SourceStatus], now: Timestamp) -> String {
+    sources
+        .iter()
+        .filter_map(|source| super::source_line(source, now))
+        .map(|words| format!("NOT SEEN  {words}\n"))
+        .collect()
+}
+
+/// What automation is found in.
+fn sources_of_automation(snapshot: &Snapshot) -> [SourceStatus; 4] {
+    let service = &snapshot.service;
+    [
+        SourceStatus::of("components", &service.components),
+        SourceStatus::of("ConfigMaps", &service.config_maps),
+        SourceStatus::of("CronJobs", &service.cron_jobs),
+        SourceStatus::of("ProwJobs", &snapshot.prowjobs),
+    ]
 }
 
 /// `kind: Automation`.
@@ -162,6 +179,10 @@ pub fn automation_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value 
         .collect();
     json!({
         "apiVersion": API_VERSION, "kind": "Automation", "takenAt": snapshot.taken_at, "actors": actors,
+        "notSeen": sources_of_automation(snapshot)
+            .iter()
+            .filter_map(|source| super::source_line(source, snapshot.taken_at))
+            .collect::<Vec<_>>(),
     })
 }
 
@@ -186,5 +207,26 @@ pub fn automation_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
             text.push_str(&format!("      - {evidence}\n"));
         }
     }
+    text.push_str(&not_seen(&sources_of_automation(snapshot), now));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::diagnose;
+    use crate::diagnose::testing::incident;
+    use crate::model::Source;
+
+    #[test]
+    fn what_acts_by_itself_may_hide_in_what_is_not_seen() {
+        let said = |snapshot: &Snapshot| automation_text(snapshot, &diagnose(snapshot));
+        assert!(!said(&incident()).contains("NOT SEEN"));
+        let mut blind = incident();
+        blind.prowjobs = Source::Denied { verb: "list prowjobs".to_owned() };
+        assert!(said(&blind).contains("NOT SEEN  ProwJobs: DENIED list prowjobs"), "{}", said(&blind));
+        assert_eq!(automation_document(&blind, &diagnose(&blind))["notSeen"][0], "ProwJobs: DENIED list prowjobs");
+        blind.service.cron_jobs = Source::Loading;
+        assert!(history_text(&blind).contains("NOT SEEN  CronJobs: no answer yet"), "{}", history_text(&blind));
+    }
 }

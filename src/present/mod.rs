@@ -20,11 +20,11 @@ pub use json::{API_VERSION, plan_document, render_document, run_event, status_do
 pub use plan::{StepWords, answer, by_hand, confirmation, plan_notes, plan_text, promise, step, undo_word};
 pub use runs::{first_refusal, run_document, run_line, run_list, run_text};
 pub use status::{
-    choice, component_note, component_state, drift_state, flow, health, key_change, next, short_image, source_line,
-    status_text, verdict,
+    choice, clock_note, component_note, component_state, drift_state, flow, health, key_change, next, short_image,
+    source_line, status_text, verdict,
 };
 
-pub use strays::{cluster_name, gate, place, strays_document, strays_text};
+pub use strays::{cluster_name, gate, or_unknown, place, strays_document, strays_text};
 
 use crate::diagnose::{Basis, Severity};
 use crate::model::{Failure, Outcome, Timestamp};

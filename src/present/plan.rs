@@ -107,7 +107,7 @@ pub fn plan_notes(plan: &Plan) -> Vec<String> {
         Verify::RolloutDone { components, tag, within_seconds } => {
             format!("PROOF   {} component(s) run {tag}, all pods Ready, within {within_seconds} s", components.len())
         }
-        Verify::NoStrays { prowjobs, within_seconds } => format!(
+        Verify::NoStrays { prowjobs, newest: _, within_seconds } => format!(
             "PROOF   these pods gone, none made in their place, none of their {} unfinished ProwJob(s) lost, aborted or \
              in error, within {within_seconds} s",
             prowjobs.len()

@@ -49,6 +49,9 @@ pub fn run_text(run: &RunRecord) -> String {
         for cluster in begin.clusters.iter().skip(1) {
             text.push_str(&format!("and on {} ({})\n", cluster.context, cluster.server));
         }
+        for over in &begin.overrides {
+            text.push_str(&format!("override {}, reason: {}\n", over.id.name(), over.reason));
+        }
     }
     for step in &run.steps {
         let ended = match (&step.outcome, &step.found) {
@@ -99,6 +102,7 @@ pub fn run_document(run: &RunRecord) -> Value {
         "title": run.begin.as_ref().map(|begin| &begin.title), "at": run.begin.as_ref().map(|begin| begin.at),
         "repair": run.begin.as_ref().map(|begin| begin.repair), "who": run.begin.as_ref().map(|begin| &begin.who),
         "clusters": run.begin.as_ref().map(|begin| &begin.clusters), "undoes": run.begin.as_ref().map(|begin| &begin.undoes),
+        "overrides": run.begin.as_ref().map(|begin| &begin.overrides),
         "steps": steps, "stopped": run.stopped, "ended": run.ended,
         "verified": run.verified.as_ref().map(|(ok, _)| ok), "folder": run.folder,
     })

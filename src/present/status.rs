@@ -68,12 +68,22 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
     let cause = verdict.cause.as_deref().and_then(|id| diagnosis.finding(id));
     match (verdict.state, cause) {
         (Health::Unknown, _) => "Too little can be seen to say how Prow is; see what is DENIED or LOST".to_owned(),
-        (Health::Healthy, _)
-            if diagnosis.choice.is_none() || diagnosis.drift.iter().any(|map| map.state == DriftState::Unknown) =>
-        {
-            "All components are ready; their configuration could not be judged, see what is DENIED or LOST".to_owned()
+        (Health::Healthy, _) => {
+            let unread =
+                diagnosis.choice.is_none() || diagnosis.drift.iter().any(|map| map.state == DriftState::Unknown);
+            let configuration = if unread {
+                "; their configuration could not be judged, see what is DENIED or LOST"
+            } else {
+                " and nothing speaks against their configuration"
+            };
+            let strays = &diagnosis.strays;
+            let pods = if strays.is_judged() && strays.is_complete() {
+                ""
+            } else {
+                "; where all pods of jobs are could not be seen"
+            };
+            format!("All components are ready{configuration}{pods}")
         }
-        (Health::Healthy, _) => "All components are ready and nothing speaks against their configuration".to_owned(),
         (Health::Degraded | Health::Broken, Some(cause)) => match &cause.kind {
             FindingKind::ConfigLoadFailure { component, config_map, .. } => match (config_map, &verdict.next) {
                 // These come next only where what it refused is not what is there now.
@@ -227,6 +237,18 @@ pub fn choice(choice: &Choice) -> String {
     format!("{} \"{}\" ({}: {why})", choice.revision.short(), choice.revision.subject, basis(choice.basis))
 }
 
+/// A clock that is off by less is no news.
+const CLOCK_SECONDS: i64 = 30;
+
+/// `CLOCK 5m FAST!` and what it means, where this machine's clock and the server's disagree: ages are off by that.
+pub fn clock_note(snapshot: &Snapshot) -> Option<(String, String)> {
+    let ahead = snapshot.service.clock_ahead.filter(|ahead| ahead.abs() >= CLOCK_SECONDS)?;
+    let by = age(snapshot.taken_at_server().min(snapshot.taken_at), snapshot.taken_at.max(snapshot.taken_at_server()));
+    let word = if ahead > 0 { "fast" } else { "slow" };
+    let short = format!("CLOCK {by} {}!", word.to_uppercase());
+    Some((short, format!("this machine's clock is {by} {word} against the API server's: ages are wrong by that")))
+}
+
 /// The whole of `status` in words.
 pub fn status_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
     let now = snapshot.taken_at;
@@ -242,6 +264,9 @@ pub fn status_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
         snapshot.service.server,
         clock_seconds(now)
     ));
+    if let Some((_, words)) = clock_note(snapshot) {
+        line(format!("CLOCK {words}"));
+    }
     line(verdict(diagnosis, now));
     line(next(diagnosis));
     line(flow(&diagnosis.flow, now));

@@ -21,6 +21,11 @@ pub fn cluster_name(snapshot: &Snapshot, key: &Alias) -> String {
     }
 }
 
+/// A count, or `?` where it cannot be told.
+pub fn or_unknown(count: Option<usize>) -> String {
+    count.map_or("?".to_owned(), |count| count.to_string())
+}
+
 /// Why a pod is not simply where it belongs.
 pub fn place(snapshot: &Snapshot, place: &PodPlace) -> String {
     match place {
@@ -30,7 +35,7 @@ pub fn place(snapshot: &Snapshot, place: &PodPlace) -> String {
             format!("stray: belongs in {}", cluster_name(snapshot, expected))
         }
         PodPlace::Foreign { why } => match why {
-            ForeignReason::NoSuchProwJob => "foreign: no ProwJob of this Prow".to_owned(),
+            ForeignReason::NoSuchProwJob => "foreign: this Prow has no such ProwJob (or none any more)".to_owned(),
             ForeignReason::OtherName => "foreign: a copy, its name is not its ProwJob's".to_owned(),
             ForeignReason::NoId => "foreign: names no ProwJob".to_owned(),
         },
@@ -104,7 +109,8 @@ pub fn summary(snapshot: &Snapshot, strays: &Strays) -> Value {
             "cluster": snapshot.prow_alias(&group.cluster).unwrap_or(&group.cluster),
             "context": snapshot.view(&group.cluster).map(|view| &view.context),
             "namespace": group.namespace, "reason": group.reason.name(), "count": group.count,
-            "unfinishedProwJobs": group.unfinished, "cannotStart": group.cannot_start, "running": group.running,
+            "unfinishedProwJobs": group.unfinished, "waiting": group.waiting, "cannotStart": group.cannot_start,
+            "running": group.running,
             "oldest": group.oldest, "newest": group.newest, "heldBy": group.held_by,
         })
     };
@@ -195,7 +201,7 @@ pub fn strays_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
                 group.count,
                 group.unfinished,
                 group.running,
-                group.cannot_start,
+                or_unknown(group.cannot_start),
                 ago(group.oldest),
                 ago(group.newest),
             ));
@@ -292,7 +298,7 @@ fn is_about_strays(kind: &str) -> bool {
 mod tests {
     use super::*;
     use crate::diagnose::diagnose;
-    use crate::diagnose::testing::{at, incident};
+    use crate::diagnose::testing::{at, incident, snapshot as seen};
     use crate::model::Source;
 
     #[test]
@@ -325,5 +331,15 @@ mod tests {
         let diagnosis = diagnose(&blind);
         assert!(strays_text(&blind, &diagnosis).starts_with("TOTAL  unknown"));
         assert!(strays_document(&blind, &diagnosis)["total"].is_null());
+    }
+
+    #[test]
+    fn healthy_says_what_it_could_not_see_of_jobs() {
+        let words = |snapshot: &Snapshot| crate::present::verdict(&diagnose(snapshot), at(90));
+        assert!(words(&seen()).starts_with("HEALTHY"), "{}", words(&seen()));
+        assert!(!words(&seen()).contains("pods of jobs"));
+        let mut blind = seen();
+        blind.prowjobs = Source::Denied { verb: "list prowjobs".to_owned() };
+        assert!(words(&blind).contains("where all pods of jobs are could not be seen"), "{}", words(&blind));
     }
 }

@@ -6,12 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose::{
-    Diagnosis, GateFacts, GateState, JudgedPod, MAKER, PodPlace, Strays, UnknownPlace, context_of, finalizer_owner,
+    Diagnosis, GateFacts, GateState, JudgedPod, MAKER, PodPlace, StrayReason, Strays, UnknownPlace, context_of,
+    finalizer_owner, git_pod_namespace,
 };
-use crate::model::{Alias, ClusterIdentity, FailureKind, Kind, ObjectRef, SeenPod, Snapshot, Source, Write};
+use crate::model::{
+    Alias, AliasPlace, AliasProof, ClusterIdentity, FailureKind, Kind, ObjectRef, SeenPod, Snapshot, Source, Write,
+};
 
 use super::{
-    Confirmation, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required,
+    Confirmation, GateWas, OverrideId, Plan, PlanBasis, Refusal, RepairId, Request, Step, StrayProof, Undo, Verify,
+    identity, required,
 };
 
 /// Grace periods and kubelets need a while.
@@ -38,6 +42,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     let asked = asked_for(request, snapshot)?;
     let mut chosen: Vec<&JudgedPod> = Vec::new();
     let mut running: BTreeMap<(&Alias, &str), usize> = BTreeMap::new();
+    let mut unsaid: BTreeMap<(Alias, &Alias), usize> = BTreeMap::new();
     for judged in strays.strays() {
         let pod = &judged.pod;
         let (alias, namespace) = (&pod.object.cluster, pod.object.namespace.as_str());
@@ -45,7 +50,11 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         if !wanted || !clusters.iter().any(|cluster| cluster.alias == *alias) || pod.deleting {
             continue;
         }
-        if pod.phase == "Running" && !request.include_running {
+        if let Some(jobs_alias) = unsaid_alias(snapshot, judged) {
+            *unsaid.entry((jobs_alias, alias)).or_default() += 1;
+            continue;
+        }
+        if pod.may_run() && !request.include_running {
             *running.entry((alias, namespace)).or_default() += 1;
             continue;
         }
@@ -55,6 +64,15 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         refusals.push(Refusal::new(
             format!("{count} stray(s) in {}/{namespace} run, and may do useful work", context_of(snapshot, alias)),
             "--include-running deletes them as well",
+        ));
+    }
+    for ((jobs_alias, cluster), count) in unsaid {
+        refusals.push(Refusal::new(
+            format!(
+                "{count} pod(s) in {} belong elsewhere only if {jobs_alias} leads elsewhere, which pods say and no person",
+                context_of(snapshot, cluster)
+            ),
+            format!("say where it leads: --build-context {jobs_alias}=CONTEXT"),
         ));
     }
     refusals.extend(not_touched(snapshot, strays));
@@ -67,6 +85,11 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         }));
     }
     warnings.extend(held(&chosen));
+    if git_pod_namespace(snapshot).is_none() {
+        warnings.push(format!(
+            "only the live configuration says that pods belong into {pod_namespace}: no repository speaks for it or against it"
+        ));
+    }
     if !diagnosis.gate.is_open() {
         warnings.extend(prediction(&chosen, diagnosis.gate.facts()));
     }
@@ -91,13 +114,23 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             .collect(),
         basis: PlanBasis {
             taken_at: snapshot.taken_at,
-            revision: None,
             reason: Some(why_now(&diagnosis.gate)),
-            undoes: None,
+            overrides: request.overrides.clone(),
+            proof: Some(StrayProof {
+                gate: if diagnosis.gate.is_open() { GateWas::Open } else { GateWas::Overridden },
+                pod_namespace: pod_namespace.to_owned(),
+                maker_ready_at: diagnosis.gate.facts().ready_at,
+                newest_stray: strays.newest(),
+            }),
+            ..PlanBasis::default()
         },
         refusals,
         warnings,
-        verify: Verify::NoStrays { prowjobs: prowjobs.into_iter().collect(), within_seconds: GONE_WITHIN_SECONDS },
+        verify: Verify::NoStrays {
+            prowjobs: prowjobs.into_iter().collect(),
+            newest: strays.newest(),
+            within_seconds: GONE_WITHIN_SECONDS,
+        },
         afterwards: vec![
             "ProwJobs that ended in error meanwhile are not run again: presubmits need /retest, postsubmits are lost"
                 .to_owned(),
@@ -105,6 +138,26 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         digest: String::new(),
     }
     .sealed())
+}
+
+/// The alias of the job of a pod that is in the wrong cluster by what other pods prove, and by no person's word: in an
+/// outage of that kind it is the good pods that are few, and the strays would prove the wrong cluster to be the right one.
+fn unsaid_alias(snapshot: &Snapshot, judged: &JudgedPod) -> Option<Alias> {
+    match &judged.place {
+        PodPlace::Stray { reason: StrayReason::WrongCluster { .. } } => {}
+        PodPlace::Stray { reason: StrayReason::WrongNamespace }
+        | PodPlace::Expected
+        | PodPlace::Foreign { .. }
+        | PodPlace::Orphaned
+        | PodPlace::Unknown { .. } => return None,
+    }
+    let alias = judged.job.as_ref()?.alias();
+    match snapshot.aliases.get(&alias) {
+        Some(AliasPlace::At { proof: AliasProof::Given, .. }) => None,
+        Some(AliasPlace::At { proof: AliasProof::Pods { .. }, .. } | AliasPlace::Ambiguous { .. }) | None => {
+            Some(alias)
+        }
+    }
 }
 
 fn why_now(gate: &GateState) -> String {
@@ -136,10 +189,48 @@ fn check_gate(request: &Request, diagnosis: &Diagnosis, warnings: &mut Vec<Strin
     }
 }
 
+/// The gate once more, right before the first delete. Open now, or shut only because part of the work is done: the same
+/// prow-controller-manager since, and no stray since.
+pub(super) fn still_allowed(plan: &Plan, now: Option<&Diagnosis>) -> Result<(), Refusal> {
+    let again = "make the plan anew: prow-breakglass plan delete-strays";
+    let Some(proof) = &plan.basis.proof else {
+        return Err(Refusal::new("the plan does not say what allowed it", again));
+    };
+    let Some(now) = now else {
+        return Err(Refusal::new("whether strays may still be deleted was not looked at", again));
+    };
+    match &now.strays.pod_namespace {
+        None => {
+            return Err(Refusal::new(
+                format!("where pods belong is not known now: {}", now.strays.not_seen.join("; ")),
+                "regain sight of the live configuration and of ProwJobs first",
+            ));
+        }
+        Some(namespace) if *namespace != proof.pod_namespace => {
+            return Err(Refusal::new(
+                format!("pods belong into {namespace} now; by the plan it was {}", proof.pod_namespace),
+                again,
+            ));
+        }
+        Some(_) => {}
+    }
+    let GateState::Closed { facts, why, next } = &now.gate else { return Ok(()) };
+    let as_it_was =
+        facts.ready_at.is_some() && facts.ready_at == proof.maker_ready_at && facts.newest_stray <= proof.newest_stray;
+    match proof.gate {
+        GateWas::Overridden => Ok(()),
+        GateWas::Open if as_it_was => Ok(()),
+        GateWas::Open => Err(Refusal::new(
+            format!("the gate was open when the plan was made and is closed now: {why}"),
+            format!("{next}; then make the plan anew"),
+        )),
+    }
+}
+
 /// What deleting does while the cause is there, as Prow's controller behaves.
 fn prediction(chosen: &[&JudgedPod], facts: &GateFacts) -> Vec<String> {
     let unfinished: Vec<&&JudgedPod> = chosen.iter().filter(|judged| judged.has_unfinished_job()).collect();
-    let lingers = |judged: &JudgedPod| judged.pod.phase == "Running" || !judged.pod.finalizers.is_empty();
+    let lingers = |judged: &JudgedPod| judged.pod.may_run() || !judged.pod.finalizers.is_empty();
     let lingering = unfinished.iter().filter(|judged| lingers(judged)).count();
     let at_once = unfinished.len() - lingering;
     let tag = facts.tag.as_deref().unwrap_or("as it is now");
@@ -321,7 +412,7 @@ fn step(n: usize, judged: &JudgedPod, pod_namespace: &str) -> Step {
         write: Write::DeletePod {
             object: pod.object.clone(),
             uid: pod.uid().to_owned(),
-            seen: Some(SeenPod { resource_version: pod.resource_version.clone(), running: pod.phase == "Running" }),
+            seen: Some(SeenPod { resource_version: pod.resource_version.clone(), running: pod.may_run() }),
         },
         why: format!("belongs into {pod_namespace}{trouble}"),
         undo: Undo::None,

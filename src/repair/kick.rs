@@ -71,7 +71,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, _diagnosis: &Diagnosi
         repair: RepairId::Kick,
         title: format!("delete {count} crash-looping pod(s), so that new ones start on the repaired configuration"),
         clusters: vec![cluster],
-        basis: PlanBasis { taken_at: snapshot.taken_at, revision: None, reason: None, undoes: None },
+        basis: PlanBasis { taken_at: snapshot.taken_at, overrides: request.overrides.clone(), ..PlanBasis::default() },
         steps,
         refusals,
         warnings,

@@ -93,14 +93,15 @@ impl Request {
 }
 
 /// A guard that a person set aside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
     pub id: OverrideId,
     pub reason: String,
 }
 
 /// The guards that can be set aside, with a reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum OverrideId {
     /// Write a revision, or roll back to a tag, although something speaks against it.
     WouldNotLoad,
@@ -151,6 +152,13 @@ impl OverrideId {
 /// # Errors
 /// A part that the plan needs is not known now, or a guard says no; the refusal tells why and what to do next.
 pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<Plan, Refusal> {
+    if let Some(over) = request.overrides.iter().find(|over| over.reason.trim().is_empty()) {
+        return Err(Refusal::new(
+            format!("no reason is given for setting the guard {} aside", over.id.name()),
+            "say why: --reason TEXT; it is journalled, and read when all is over",
+        )
+        .because(FailureKind::Usage));
+    }
     match request.repair {
         RepairId::SyncConfig => sync_config::plan(request, snapshot, diagnosis),
         RepairId::Kick => kick::plan(request, snapshot, diagnosis),
@@ -160,6 +168,20 @@ pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
             "undo needs a run",
             "`prow-breakglass run list` names the runs; `prow-breakglass undo RUN` makes the plan",
         )),
+    }
+}
+
+/// Whether what allowed a plan still does, by the newest picture. A saved plan may be a day old; and between a plan and its
+/// words, or a run and its resuming, somebody may roll forward again. Whatever writes asks this: [`approve`] for a run,
+/// the front end for a resume.
+///
+/// # Errors
+/// It does not, or nobody looked.
+pub fn still_allowed(plan: &Plan, now: Option<&Diagnosis>) -> Result<(), Refusal> {
+    match plan.repair {
+        RepairId::DeleteStrays => delete_strays::still_allowed(plan, now),
+        // Each step of these says what it holds against, and is judged by that right before it is sent.
+        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => Ok(()),
     }
 }
 

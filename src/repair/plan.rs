@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnose::Diagnosis;
 use crate::model::{ClusterIdentity, Failure, FailureKind, ObjectRef, Revision, Timestamp, Write, sha256_hex};
 
-use super::RepairId;
+use super::{Override, RepairId, still_allowed};
 
 /// What a repair would do, complete: bodies are embedded, so running it needs no further choice.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,7 @@ pub struct Plan {
     pub digest: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanBasis {
     pub taken_at: Timestamp,
@@ -46,6 +47,33 @@ pub struct PlanBasis {
     /// The run that this plan undoes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,
+    /// Guards that a person asked to set aside, and why. The journal of a run begins with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+    /// What strays were judged by: held against the newest picture again before they are deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<StrayProof>,
+}
+
+/// What was known when a deletion of strays was planned. All times are the server's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StrayProof {
+    pub gate: GateWas,
+    /// Where pods belong.
+    pub pod_namespace: String,
+    /// Since when prow-controller-manager, as it was, was ready.
+    pub maker_ready_at: Option<Timestamp>,
+    pub newest_stray: Option<Timestamp>,
+}
+
+/// How the gate stood when the plan was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateWas {
+    Open,
+    /// Closed, and a person set it aside.
+    Overridden,
 }
 
 /// One write, and why.
@@ -155,7 +183,13 @@ pub enum Verify {
     RolloutDone { components: Vec<ObjectRef>, tag: String, within_seconds: u32 },
     /// The pods of the plan are gone, none came in their place, and none of these ProwJobs (by name; they were not
     /// finished when the plan was made) is lost, aborted or in error.
-    NoStrays { prowjobs: Vec<String>, within_seconds: u32 },
+    NoStrays {
+        prowjobs: Vec<String>,
+        /// When the newest stray was made that the plan knew of, by the server's clock: whatever is younger came since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<Timestamp>,
+        within_seconds: u32,
+    },
     /// What was written is there.
     Written,
 }
@@ -256,11 +290,17 @@ pub enum Expect {
     AtMost(usize),
 }
 
-/// Makes an [`ApprovedPlan`], or says why not.
+/// Makes an [`ApprovedPlan`], or says why not. `now` is the newest picture: a plan may be old, and what allowed it gone.
 ///
 /// # Errors
-/// A changed plan, a preview of another plan or with a refused step, wrong words, another context, another count.
-pub fn approve(plan: &Plan, preview: &Preview, approval: &Approval) -> Result<ApprovedPlan, Refusal> {
+/// A changed plan, a preview of another plan or with a refused step, wrong words, another context, another count; or the
+/// gate that was open when the plan was made is closed now ([`still_allowed`]).
+pub fn approve(
+    plan: &Plan,
+    preview: &Preview,
+    now: Option<&Diagnosis>,
+    approval: &Approval,
+) -> Result<ApprovedPlan, Refusal> {
     if plan.digest != plan.compute_digest() {
         return Err(Refusal::new(
             "the plan's digest does not fit its content: the file was changed after it was made",
@@ -297,6 +337,7 @@ pub fn approve(plan: &Plan, preview: &Preview, approval: &Approval) -> Result<Ap
         }
         Approval::Flags { context, expect } => check_flags(plan, context, *expect)?,
     }
+    still_allowed(plan, now)?;
     Ok(ApprovedPlan { plan: plan.clone() })
 }
 

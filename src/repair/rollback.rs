@@ -12,7 +12,7 @@ use crate::diagnose::{Diagnosis, MAKER, role_image, role_tag};
 use crate::model::{
     Component, FailureKind, ImageChange, Kind, ObjectVersion, Rollout, Snapshot, Timestamp, Write, images_before,
 };
-use crate::prow::image;
+use crate::prow::image::{self, Tag};
 
 use super::{Confirmation, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required};
 
@@ -96,7 +96,8 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     checks::paused(&members)?;
     checks::mixed(request, components, &members, &tag, &mut warnings)?;
     checks::loads(request, snapshot, components, &tag, &mut warnings)?;
-    checks::known_here(rollouts, &tag, &mut warnings);
+    checks::known_here(&snapshot.service.rollouts, &members, &tag, &mut warnings);
+    checks::beside(snapshot, &members, &mut warnings);
     checks::left_alone(components, &members, &tag, &mut warnings);
     checks::automation(diagnosis, &mut warnings);
 
@@ -111,7 +112,12 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         repair: RepairId::Rollback,
         title: format!("roll {count} component(s) back to {tag}"),
         clusters: vec![cluster],
-        basis: PlanBasis { taken_at: snapshot.taken_at, revision: None, reason: Some(reason), undoes: None },
+        basis: PlanBasis {
+            taken_at: snapshot.taken_at,
+            reason: Some(reason),
+            overrides: request.overrides.clone(),
+            ..PlanBasis::default()
+        },
         verify: Verify::RolloutDone {
             components: members.iter().map(|component| component.object.clone()).collect(),
             tag: tag.clone(),
@@ -158,10 +164,24 @@ fn current<'a>(component: &Component, rollouts: &'a [Rollout]) -> Option<&'a Rol
 
 /// The tag that a component had before `now`: of its newest older rollout that had another.
 fn before<'a>(component: &Component, rollouts: &'a [Rollout], now: &str) -> Option<&'a str> {
+    let current = current(component, rollouts);
     rollouts_of(component, rollouts)
-        .filter(|rollout| !rollout.current && rollout.tag != now)
+        .filter(|rollout| !rollout.current && rollout.tag != now && !came_after(rollout, now, current))
         .max_by_key(|rollout| rollout.revision)
         .map(|rollout| rollout.tag.as_str())
+}
+
+/// True where a rollout that is not current is newer than what runs: then what runs is itself what a rollback led to, and
+/// going "back" would bring the outage back. A rollback may take an old ReplicaSet up again or make a new one, so the day
+/// in the tags of Prow's releases tells first, then when the ReplicaSets were made.
+fn came_after(rollout: &Rollout, now: &str, current: Option<&Rollout>) -> bool {
+    match (Tag::parse(&rollout.tag), Tag::parse(now)) {
+        (Some(then), Some(now)) if then.date != now.date => then.date > now.date,
+        (Some(_), Some(_)) | (None, _) | (_, None) => {
+            let now = current.and_then(|current| current.created);
+            rollout.created.zip(now).is_some_and(|(then, now)| then > now)
+        }
+    }
 }
 
 /// The tag that all components which moved with prow-controller-manager had in common before.
@@ -183,31 +203,30 @@ fn common_tag(components: &[Component], rollouts: &[Rollout]) -> Result<String, 
             None => mute.push(&component.object.name),
         }
     }
+    let after: BTreeSet<&str> = together
+        .iter()
+        .flat_map(|component| {
+            let current = current(component, rollouts);
+            rollouts_of(component, rollouts)
+                .filter(move |rollout| !rollout.current && came_after(rollout, now, current))
+        })
+        .map(|rollout| rollout.tag.as_str())
+        .collect();
+    let stays = after.iter().copied().find(|tag| all.iter().any(|component| role_tag(component) == Some(tag)));
     let said: Vec<String> = tags.iter().map(|(tag, names)| format!("{tag} ({})", names.join(", "))).collect();
     let first = tags.keys().next().copied();
     match (first, tags.len()) {
-        (None, _) => Err(Refusal::new(
-            format!("history does not tell what ran before {now}: no older ReplicaSet is left"),
-            "name the tag: --to TAG; the last bump in the repository of the manifests says which it was",
-        )),
+        (None, _) => Err(match stays {
+            Some(tag) => two_versions(&all, tag, now),
+            None => nothing_older(now, &after),
+        }),
         (Some(tag), 1) if !mute.is_empty() => Err(Refusal::new(
             format!("history does not tell what {} ran before {now}", mute.join(", ")),
             format!("the others ran {tag}; if that is right for all: --to {tag}"),
         )),
         // Two groups, and each had the other's tag before: somebody stopped halfway.
         (Some(tag), 1) if all.iter().any(|component| role_tag(component) == Some(tag)) => {
-            let there: Vec<&str> = all
-                .iter()
-                .filter(|component| role_tag(component) == Some(tag))
-                .map(|component| component.object.name.as_str())
-                .collect();
-            Err(Refusal::new(
-                format!(
-                    "components are of two versions: {} run(s) {tag}, the others {now}; a rollout may have stopped halfway",
-                    there.join(", ")
-                ),
-                format!("say which it shall be: --to {tag} or --to {now}"),
-            ))
+            Err(two_versions(&all, tag, now))
         }
         (Some(tag), 1) => Ok(tag.to_owned()),
         (Some(_), _) => Err(Refusal::new(
@@ -215,6 +234,35 @@ fn common_tag(components: &[Component], rollouts: &[Rollout]) -> Result<String, 
             "name the tag: --to TAG",
         )),
     }
+}
+
+fn nothing_older(now: &str, after: &BTreeSet<&str>) -> Refusal {
+    if after.is_empty() {
+        return Refusal::new(
+            format!("history does not tell what ran before {now}: no older ReplicaSet is left"),
+            "name the tag: --to TAG; the last bump in the repository of the manifests says which it was",
+        );
+    }
+    let after: Vec<&str> = after.iter().copied().collect();
+    Refusal::new(
+        format!("{now} is what a rollback led to: {} came after it, and nothing older is known", after.join(", ")),
+        "name the tag: --to TAG; `prow-breakglass history` lists those that are known",
+    )
+}
+
+fn two_versions(all: &[&Component], tag: &str, now: &str) -> Refusal {
+    let there: Vec<&str> = all
+        .iter()
+        .filter(|component| role_tag(component) == Some(tag))
+        .map(|component| component.object.name.as_str())
+        .collect();
+    Refusal::new(
+        format!(
+            "components are of two versions: {} run(s) {tag}, the others {now}; a rollout may have stopped halfway",
+            there.join(", ")
+        ),
+        format!("say which it shall be: --to {tag} or --to {now}"),
+    )
 }
 
 /// The components that are rolled back.

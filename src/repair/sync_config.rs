@@ -121,7 +121,8 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             taken_at: snapshot.taken_at,
             revision: Some(choice.revision.clone()),
             reason: Some(reason(choice)),
-            undoes: None,
+            overrides: request.overrides.clone(),
+            ..PlanBasis::default()
         },
         verify: Verify::ComponentsReady {
             components: components_to_watch(snapshot, &steps),

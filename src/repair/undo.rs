@@ -101,9 +101,9 @@ pub fn plan(
         clusters,
         basis: PlanBasis {
             taken_at: now,
-            revision: None,
             reason: Some(format!("FACT: the backup of run {}", source.run)),
             undoes: Some(source.run.clone()),
+            ..PlanBasis::default()
         },
         refusals,
         warnings: vec![format!(
@@ -150,6 +150,12 @@ fn proof(steps: &[Step], name: String) -> (Confirmation, Verify) {
 fn nothing_to_undo(source: &UndoSource) -> Refusal {
     if source.steps.is_empty() {
         return Refusal::new(format!("run {} wrote nothing", source.run), "there is nothing to put back");
+    }
+    if source.steps.iter().any(|step| matches!(step.write, Write::DeletePod { seen: Some(_), .. })) {
+        return Refusal::new(
+            format!("run {} has nothing to put back: strays that were deleted do not come back", source.run),
+            "pods of jobs that go on are made anew where they belong; what ended in error needs /retest",
+        );
     }
     Refusal::new(
         format!("run {} has nothing to put back: the owners of deleted pods make new ones", source.run),

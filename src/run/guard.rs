@@ -3,7 +3,7 @@
 use crate::cluster::live::{LiveConfigMap, LivePod, LiveWorkload};
 use crate::model::{
     ConfigMapBody, Failure, FailureKind, ImageChange, ObjectRef, ObjectVersion, SeenPod, WorkloadState, Write,
-    content_digest, images_before,
+    content_digest, images_before, may_run,
 };
 use crate::repair::RepairId;
 
@@ -133,27 +133,42 @@ fn judge_pod(repair: RepairId, write: &Write, uid: &str, seen: Option<&SeenPod>,
     if pod.deleting {
         return Judgement::NotNeeded("it is being deleted already".to_owned());
     }
-    if let (Write::DeletePod { object, uid, .. }, Some(seen)) = (write, seen) {
-        return judge_seen(object, uid, seen, pod);
-    }
-    match repair {
+    match (repair, seen) {
+        (RepairId::DeleteStrays, Some(seen)) => judge_stray(write.object(), uid, seen, pod),
+        (RepairId::DeleteStrays, None) => Judgement::Refused(
+            Failure::new(FailureKind::Refused, format!("the plan does not say what it saw of {}", write.object()))
+                .hint("make the plan anew with prow-breakglass plan"),
+        ),
         // Kicked is what does not come up: a pod that came up by itself is what everybody waits for.
-        RepairId::Kick if pod.ready => Judgement::NotNeeded("it is Ready by now; it is left alone".to_owned()),
-        RepairId::Kick | RepairId::SyncConfig | RepairId::Rollback | RepairId::DeleteStrays | RepairId::Undo => {
+        (RepairId::Kick, _) if pod.ready => Judgement::NotNeeded("it is Ready by now; it is left alone".to_owned()),
+        (RepairId::Kick | RepairId::SyncConfig | RepairId::Rollback | RepairId::Undo, _) => {
             Judgement::Holds(write.clone())
         }
     }
 }
 
-/// A pod that moved since the plan was made is judged again: it may have begun to run, or be nobody's business any more.
-fn judge_seen(object: &ObjectRef, uid: &str, seen: &SeenPod, pod: &LivePod) -> Judgement {
-    if pod.resource_version != seen.resource_version {
-        if !pod.made_by_prow {
-            return Judgement::NotNeeded("it lost Prow's label since; it is left alone".to_owned());
+/// Whatever the plan says: only a pod that Prow made for the job of its name. And one that moved since the plan was made is
+/// judged again: it may have begun to run.
+fn judge_stray(object: &ObjectRef, uid: &str, seen: &SeenPod, pod: &LivePod) -> Judgement {
+    let moved = pod.resource_version != seen.resource_version;
+    let is_jobs_pod = pod.made_by_prow && pod.prowjob_id.as_deref() == Some(object.name.as_str());
+    match (is_jobs_pod, moved) {
+        (true, _) => {}
+        (false, true) => {
+            return Judgement::NotNeeded("it is not labelled as its ProwJob's any more; it is left alone".to_owned());
         }
-        if pod.phase == "Running" && !seen.running {
-            return Judgement::NotNeeded("it runs by now; it is left alone".to_owned());
+        (false, false) => {
+            return Judgement::Refused(
+                Failure::new(
+                    FailureKind::Refused,
+                    format!("{object} is not labelled as a pod of the ProwJob of its name"),
+                )
+                .hint("strays are such pods and no others: make the plan anew with prow-breakglass plan"),
+            );
         }
+    }
+    if moved && may_run(&pod.phase) && !seen.running {
+        return Judgement::NotNeeded("it runs by now; it is left alone".to_owned());
     }
     let seen = SeenPod { resource_version: pod.resource_version.clone(), running: seen.running };
     Judgement::Holds(Write::DeletePod { object: object.clone(), uid: uid.to_owned(), seen: Some(seen) })

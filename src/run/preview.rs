@@ -73,18 +73,5 @@ async fn look(repair: RepairId, gate: &Gate, write: &Write) -> Result<Judgement,
 
 /// A refusal of one step, unless it says that nothing can be asked at all.
 fn refused(failure: Failure) -> Result<Answer, Failure> {
-    match failure.kind {
-        FailureKind::Unreachable | FailureKind::Unauthenticated => Err(failure),
-        FailureKind::Usage
-        | FailureKind::Tool
-        | FailureKind::Refused
-        | FailureKind::Forbidden
-        | FailureKind::NotFound
-        | FailureKind::Conflict
-        | FailureKind::Throttled
-        | FailureKind::Rejected
-        | FailureKind::Server
-        | FailureKind::Interrupted
-        | FailureKind::Partial => Ok(Answer::Refused { failure }),
-    }
+    if failure.kind.is_of_connection() { Err(failure) } else { Ok(Answer::Refused { failure }) }
 }

@@ -3,17 +3,22 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::*;
 use crate::cluster::fake::{FakeServer, Fault};
+use crate::diagnose::{Diagnosis, diagnose, testing};
 use crate::journal::{Journal, Record, RunState, StepRecord};
 use crate::model::{
     ImageChange, Kind, ObjectRef, ObjectVersion, Outcome, RunSummary, SeenPod, Timestamp, Write, images_before,
 };
 use crate::repair::undo::{self};
-use crate::repair::{Approval, Confirmation, Plan, PlanBasis, RepairId, Step, Undo, Verify, approve};
+use crate::repair::{
+    Approval, Confirmation, GateWas, Override, OverrideId, Plan, PlanBasis, RepairId, Step, StrayProof, Undo, Verify,
+    approve,
+};
 
 const BUILD: &str = "prow-build";
 const OLD: &str = "gcr.io/k8s-prow/x:v1";
@@ -57,7 +62,7 @@ fn plan_of(repair: RepairId, clusters: Vec<ClusterIdentity>, writes: Vec<Write>,
         repair,
         title: "a repair".to_owned(),
         clusters,
-        basis: PlanBasis { taken_at: now(), revision: None, reason: None, undoes: None },
+        basis: PlanBasis { taken_at: now(), proof: Some(proof()), ..PlanBasis::default() },
         steps: writes.into_iter().enumerate().map(step).collect(),
         refusals: Vec::new(),
         warnings: Vec::new(),
@@ -67,6 +72,18 @@ fn plan_of(repair: RepairId, clusters: Vec<ClusterIdentity>, writes: Vec<Write>,
         digest: String::new(),
     }
     .sealed()
+}
+
+/// What the gate says of them is not the matter here.
+fn proof() -> StrayProof {
+    let pod_namespace = "test-pods".to_owned();
+    StrayProof { gate: GateWas::Overridden, pod_namespace, maker_ready_at: None, newest_stray: None }
+}
+
+fn picture() -> Diagnosis {
+    let mut diagnosis = diagnose(&testing::snapshot());
+    diagnosis.strays.pod_namespace = Some(proof().pod_namespace);
+    diagnosis
 }
 
 fn is_finished(step: &StepRecord) -> bool {
@@ -140,7 +157,7 @@ impl Scene {
     }
 
     async fn run_as_seen(&self, preview: &crate::repair::Preview) -> RunSummary {
-        let approved = approve(&self.plan, preview, &Approval::Typed("yes".to_owned())).unwrap();
+        let approved = approve(&self.plan, preview, Some(&picture()), &Approval::Typed("yes".to_owned())).unwrap();
         let (events, _told) = mpsc::unbounded_channel();
         let run = start(approved, self.clusters(), self.journal.clone(), operator(), StopToken::new(), events);
         tokio::spawn(run).await.unwrap()
@@ -247,6 +264,50 @@ async fn pods_that_moved_are_judged_again_and_others_left_alone() {
 }
 
 #[tokio::test]
+async fn whatever_a_plan_says_only_pods_that_prow_made_for_a_job_are_deleted() {
+    let label = |scene: &Scene, n: usize, labels: serde_json::Value, kept: Option<&str>| {
+        let mut world = scene.build.world();
+        let pod = json!({"metadata": {"uid": format!("u-{n}"), "labels": labels}, "status": {"phase": "Pending"}});
+        let version = world.store(&pod_path(n), "Pod", pod, "somebody");
+        // As the plan saw it, or changed since.
+        let version = kept.map_or(version, str::to_owned);
+        world.objects.get_mut(&pod_path(n)).unwrap()["metadata"]["resourceVersion"] = json!(version);
+    };
+    let mut scene = Scene::strays(8);
+    let seen = |scene: &Scene, n: usize| match &scene.plan.steps[n - 1].write {
+        Write::DeletePod { seen: Some(seen), .. } => seen.resource_version.clone(),
+        other => panic!("{other:?}"),
+    };
+    label(&scene, 1, json!({}), Some(&seen(&scene, 1)));
+    label(&scene, 2, json!({"created-by-prow": "true", "prow.k8s.io/id": "p-1"}), Some(&seen(&scene, 2)));
+    label(&scene, 4, json!({"created-by-prow": "true"}), None);
+    if let Write::DeletePod { seen, .. } = &mut scene.plan.steps[4].write {
+        *seen = None;
+    }
+    scene.plan = scene.plan.clone().sealed();
+    let preview = preview(&scene.plan, &scene.clusters(), now()).await.unwrap();
+    let refused: Vec<usize> = preview
+        .steps
+        .iter()
+        .filter(|step| matches!(step.answer, crate::repair::Answer::Refused { .. }))
+        .map(|step| step.n)
+        .collect();
+    assert_eq!(refused, [1, 2, 5], "a component, a helper, a delete that nothing but the uid guards");
+    assert_eq!(preview.steps[3].answer, crate::repair::Answer::Gone, "it lost its label since");
+}
+
+#[tokio::test]
+async fn what_a_person_set_aside_stands_in_the_journal_with_the_reason() {
+    let mut scene = Scene::strays(2);
+    scene.plan.basis.overrides =
+        vec![Override { id: OverrideId::Gate, reason: "plank is off, and nobody answers".to_owned() }];
+    scene.plan = scene.plan.clone().sealed();
+    scene.run().await;
+    let run = scene.journal.run("r-0001").unwrap();
+    assert_eq!(run.begin.as_ref().unwrap().overrides, scene.plan.basis.overrides);
+}
+
+#[tokio::test]
 async fn a_stray_that_keeps_changing_is_judged_once_more_and_then_left() {
     let scene = Scene::strays(1);
     let preview = preview(&scene.plan, &scene.clusters(), now()).await.unwrap();
@@ -297,7 +358,8 @@ async fn a_crash_at_any_request_is_resumed_and_every_pod_is_accounted_for_once()
         for n in 0.. {
             let scene = Scene::strays(12);
             let preview = preview(&scene.plan, &scene.clusters(), now()).await.unwrap();
-            let approved = approve(&scene.plan, &preview, &Approval::Typed("yes".to_owned())).unwrap();
+            let approved =
+                approve(&scene.plan, &preview, Some(&picture()), &Approval::Typed("yes".to_owned())).unwrap();
             scene.fault(n, fault);
             let (events, _told) = mpsc::unbounded_channel();
             let run = start(approved, scene.clusters(), scene.journal.clone(), operator(), StopToken::new(), events);

@@ -80,7 +80,7 @@ impl Scene {
 
     async fn approved(&self) -> ApprovedPlan {
         let preview = preview(&self.plan, &self.clusters(), now()).await.unwrap();
-        approve(&self.plan, &preview, &Approval::Typed("yes".to_owned())).unwrap()
+        approve(&self.plan, &preview, None, &Approval::Typed("yes".to_owned())).unwrap()
     }
 
     async fn run(&self, approved: ApprovedPlan) -> (RunSummary, Vec<RunEvent>) {
@@ -129,7 +129,7 @@ fn plan_of(repair: RepairId, server: &FakeServer, writes: Vec<Write>) -> Plan {
         repair,
         title: "mend it".to_owned(),
         clusters: vec![server.identity()],
-        basis: PlanBasis { taken_at: now(), revision: None, reason: None, undoes: None },
+        basis: PlanBasis { taken_at: now(), ..PlanBasis::default() },
         steps: writes.into_iter().enumerate().map(step).collect(),
         refusals: Vec::new(),
         warnings: Vec::new(),

@@ -12,9 +12,9 @@
 //! [`Simulation::start`]. The program gets its clients from [`Simulation::contexts`]. What a person (or a script) does
 //! meanwhile goes through [`Simulation::change`]; what happened is in [`World::log`].
 //!
-//! **Time.** Objects bear virtual times. The program compares some of them with its own clock (ages, "overdue"), so a world
-//! should be at the wall clock's time when the program looks: begin it as long ago as its past takes. With a clock that runs
-//! faster than the wall's the two part.
+//! **Time.** Objects bear virtual times, and the program compares some of them with its own clock (ages, "overdue"): give it the
+//! same one. A simulation that is stepped goes with `Clock::stopped(simulation.now())` a look; one that runs follows a
+//! [`StoryClock`], and the program is given that. The world's past must be over when the clock begins.
 //!
 //! **The same world twice** is the same down to uids, names and resourceVersions: nothing is drawn at random.
 //!
@@ -36,12 +36,10 @@ mod server;
 pub mod store;
 mod world;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use tokio::sync::watch;
 
 pub use access::{Access, Denial};
 pub use images::{Images, Version};
@@ -50,19 +48,11 @@ pub use prow::{JobTimes, Prow};
 pub use repository::{Commit, Repository, Tree};
 pub use world::{Cluster, Reach, World};
 
+use crate::clock::StoryClock;
 use server::Shared;
 
-/// How often a clock that runs by itself moves the world.
+/// How often the world is brought up to the clock that it follows.
 const TICK: Duration = Duration::from_millis(100);
-
-/// How the virtual clock moves.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Clock {
-    /// By [`Simulation::advance_to`] only: for tests.
-    Stepped,
-    /// With the wall clock, so many times as fast; 0 stands still.
-    Running { speed: f64 },
-}
 
 /// A context of the simulated kubeconfig.
 #[derive(Clone)]
@@ -72,45 +62,33 @@ pub struct Context {
     pub client: Client,
 }
 
-/// A world that clients talk to. Cheap to clone; its clock stops when the last clone is gone.
+/// A world that clients talk to. Cheap to clone.
 #[derive(Clone)]
 pub struct Simulation {
     shared: Shared,
-    speed: Arc<watch::Sender<f64>>,
 }
 
 impl Simulation {
-    /// Opens the world to clients. A clock that runs needs a tokio runtime to run in.
-    pub fn start(world: World, clock: Clock) -> Simulation {
+    /// Opens the world to clients. Time stands still but for [`Simulation::advance_to`].
+    pub fn start(world: World) -> Simulation {
         let shared = Shared::new(world);
         shared.change(World::settle);
-        let (speed, mut speeds) = watch::channel(0.0);
-        let simulation = Simulation { shared: shared.clone(), speed: Arc::new(speed) };
-        if let Clock::Running { speed } = clock {
-            simulation.set_speed(speed);
-            tokio::spawn(async move {
-                let mut last = tokio::time::Instant::now();
-                loop {
-                    let factor = *speeds.borrow_and_update();
-                    tokio::select! {
-                        () = tokio::time::sleep(TICK) => {}
-                        changed = speeds.changed() => if changed.is_err() { return },
-                    }
-                    let now = tokio::time::Instant::now();
-                    let passed = (now - last).mul_f64(factor.max(0.0));
-                    last = now;
-                    if let Ok(passed) = SignedDuration::try_from(passed) {
-                        shared.change(|world| world.advance_by(passed));
-                    }
-                }
-            });
-        }
-        simulation
+        Simulation { shared }
     }
 
-    /// Of a running clock: how many times as fast as the wall's; 0 pauses.
-    pub fn set_speed(&self, speed: f64) {
-        self.speed.send_replace(speed);
+    /// Lets the world go with a clock until nobody uses it any more. Needs a tokio runtime.
+    pub fn follow(&self, clock: StoryClock) {
+        let world = self.shared.downgrade();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let Some(shared) = world.upgrade() else { return };
+                let now = clock.now();
+                if now > shared.lock().now() {
+                    shared.change(|world| world.advance_to(now));
+                }
+            }
+        });
     }
 
     /// A client of one cluster. Of a context that is none it is refused every connection.
@@ -163,7 +141,7 @@ impl Simulation {
     }
 
     /// Tells of each change.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.shared.changes()
     }
 

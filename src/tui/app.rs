@@ -1,12 +1,17 @@
 //! All state of the screen. Selections are ids and keys, so that a row that moves or goes takes nothing with it.
 
+mod planning;
+mod running;
+
+pub use planning::{DryRun, PlanPane, PlanSheet, Planning};
+pub use running::{Outage, Phase, RunView, StepState, StepView, Undoable, Verification};
+
 use std::sync::Arc;
 
 use crate::clock::Pace;
-use crate::diagnose::{ConfigMapDrift, Diagnosis, Finding, KeyDrift, VerifyState};
-use crate::model::{Alias, Component, Failure, ObjectRef, Outcome, RunSummary, Snapshot, Timestamp};
+use crate::diagnose::{ConfigMapDrift, Diagnosis, Finding, KeyDrift};
+use crate::model::{Alias, Component, Failure, ObjectRef, Snapshot, Timestamp};
 use crate::present::DiffLine;
-use crate::repair::{Plan, Preview, Request};
 
 use super::astray::{RollbackState, StraysState};
 use super::msg::Exit;
@@ -206,129 +211,6 @@ pub struct DiffOf {
     pub key: String,
     pub resource_version: Option<String>,
     pub revision: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-pub enum Planning {
-    Empty,
-    /// `again`: the request, for another try; undo plans have none.
-    Making {
-        title: String,
-        again: Option<Request>,
-    },
-    Refused {
-        title: String,
-        failure: Failure,
-        again: Option<Request>,
-    },
-    Ready(Box<PlanSheet>),
-}
-
-/// A plan on the Plan screen.
-#[derive(Debug, Clone)]
-pub struct PlanSheet {
-    pub plan: Arc<Plan>,
-    pub again: Option<Request>,
-    pub dry_run: DryRun,
-    pub pane: PlanPane,
-    pub scroll: usize,
-    /// What it would change, of all ConfigMaps in it.
-    pub diff: Vec<DiffLine>,
-    pub typed: String,
-    /// Why the last try was refused.
-    pub reply: Option<String>,
-}
-
-#[derive(Debug, Clone)]
-pub enum DryRun {
-    Asking,
-    Answered(Arc<Preview>),
-    Failed(Failure),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlanPane {
-    Summary,
-    Diff,
-    ByHand,
-}
-
-/// A run that `u` can make a plan against.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undoable {
-    pub run: String,
-    pub title: String,
-}
-
-/// A run, going on or ended.
-#[derive(Debug, Clone)]
-pub struct RunView {
-    pub plan: Arc<Plan>,
-    /// Empty until it began.
-    pub run: String,
-    pub journal: String,
-    pub started: Option<Timestamp>,
-    pub phase: Phase,
-    /// Why it stopped before its last step, if it did.
-    pub stopped: Option<String>,
-    /// One for each step, in order.
-    pub steps: Vec<StepView>,
-    pub verification: Verification,
-    pub scroll: usize,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Phase {
-    Starting,
-    Going,
-    Stopping,
-    Ended { at: Timestamp, summary: RunSummary },
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepView {
-    pub n: usize,
-    pub object: ObjectRef,
-    pub state: StepState,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum StepState {
-    Waiting,
-    Going { since: Timestamp },
-    Ended { outcome: Outcome, status: String, since: Option<Timestamp>, at: Timestamp },
-}
-
-/// What snapshots taken after the run say of what it promised.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verification {
-    /// The run goes on, or no picture is newer than its end.
-    NotBegun,
-    Seen {
-        state: VerifyState,
-        at: Timestamp,
-    },
-}
-
-impl RunView {
-    pub fn is_going(&self) -> bool {
-        match self.phase {
-            Phase::Starting | Phase::Going | Phase::Stopping => true,
-            Phase::Ended { .. } => false,
-        }
-    }
-}
-
-/// A time in which Prow was broken, as far as this session saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outage {
-    pub since: Option<Timestamp>,
-    /// When it was first seen not to be broken any more.
-    pub until: Option<Timestamp>,
-    /// What users lost, as the verdict said.
-    pub loss: Vec<String>,
-    /// Roles of the components that were not ready.
-    pub down: Vec<String>,
 }
 
 /// Whether somebody has pressed a key. Until then nobody looks at a row, and selections stay with the worst.

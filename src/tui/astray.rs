@@ -1,9 +1,10 @@
 //! State of the screens Strays and Rollback. Selections are ids: a group's place, a pod's uid, a tag.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::diagnose::{JudgedPod, PodPlace, StrayGroup, StrayReason};
-use crate::model::{Alias, Snapshot};
+use crate::diagnose::{JudgedPod, PodPlace};
+use crate::model::{Alias, Snapshot, Timestamp};
 use crate::repair::rollback::{Target, previous_tag, targets};
 use crate::repair::{Plan, Refusal, RepairId, Request, plan};
 
@@ -16,6 +17,8 @@ pub struct StraysState {
     /// uid.
     pub pod: Option<String>,
     pub running: RunningOnes,
+    pub by: GroupBy,
+    pub filter: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,24 +43,81 @@ impl RunningOnes {
     }
 }
 
-/// Strays of one cluster, namespace and reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What strays are grouped by, beside cluster and namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupBy {
+    /// What is wrong with their place.
+    Place,
+    /// What keeps them from starting; of those that nothing keeps, their state.
+    Cause,
+    Job,
+    Node,
+}
+
+impl GroupBy {
+    pub fn next(self) -> Self {
+        match self {
+            GroupBy::Place => GroupBy::Cause,
+            GroupBy::Cause => GroupBy::Job,
+            GroupBy::Job => GroupBy::Node,
+            GroupBy::Node => GroupBy::Place,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupBy::Place => "place",
+            GroupBy::Cause => "cause",
+            GroupBy::Job => "job",
+            GroupBy::Node => "node",
+        }
+    }
+
+    fn of(self, judged: &JudgedPod) -> String {
+        let pod = &judged.pod;
+        match self {
+            GroupBy::Place => match &judged.place {
+                PodPlace::Stray { reason } => reason.name().to_owned(),
+                PodPlace::Expected | PodPlace::Foreign { .. } | PodPlace::Orphaned | PodPlace::Unknown { .. } => {
+                    String::new()
+                }
+            },
+            // Names of volumes differ from pod to pod; the secret is the cause.
+            GroupBy::Cause => match judged.trouble.as_deref() {
+                Some(trouble) => trouble.find("secret \"").map_or(trouble, |at| &trouble[at..]).to_owned(),
+                None => pod.state.clone(),
+            },
+            GroupBy::Job => pod.job.clone(),
+            GroupBy::Node => pod.node.clone().unwrap_or_else(|| "no node yet".to_owned()),
+        }
+    }
+}
+
+/// Strays of one cluster, of one namespace, that have something in common.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupId {
-    cluster: Alias,
-    namespace: String,
-    reason: StrayReason,
+    pub cluster: Alias,
+    pub namespace: String,
+    /// As [`GroupBy`] tells it.
+    pub of: String,
 }
 
 impl GroupId {
-    pub fn of(group: &StrayGroup) -> Self {
-        GroupId { cluster: group.cluster.clone(), namespace: group.namespace.clone(), reason: group.reason.clone() }
-    }
-
-    fn holds(&self, judged: &JudgedPod) -> bool {
+    fn new(judged: &JudgedPod, by: GroupBy) -> Self {
         let object = &judged.pod.object;
-        (&object.cluster, &object.namespace) == (&self.cluster, &self.namespace)
-            && matches!(&judged.place, PodPlace::Stray { reason } if *reason == self.reason)
+        GroupId { cluster: object.cluster.clone(), namespace: object.namespace.clone(), of: by.of(judged) }
     }
+}
+
+/// A row of the groups.
+#[derive(Debug, Clone)]
+pub struct GroupRow {
+    pub id: GroupId,
+    pub count: usize,
+    /// `None` where their events are not seen.
+    pub cannot_start: Option<usize>,
+    pub running: usize,
+    pub oldest: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,19 +156,62 @@ impl OutlookOf {
 
 impl Default for StraysState {
     fn default() -> Self {
-        StraysState { pane: StraysPane::Groups, group: None, pod: None, running: RunningOnes::Left }
+        StraysState {
+            pane: StraysPane::Groups,
+            group: None,
+            pod: None,
+            running: RunningOnes::Left,
+            by: GroupBy::Place,
+            filter: String::new(),
+        }
     }
 }
 
 impl App {
-    pub fn stray_groups(&self) -> &[StrayGroup] {
-        self.picture.shown().map_or(&[], |seen| &seen.diagnosis.strays.groups)
+    /// The strays that the filter lets through.
+    fn shown_strays(&self) -> impl Iterator<Item = &JudgedPod> {
+        let filter = self.strays.filter.to_lowercase();
+        let holds = move |text: &str| text.to_lowercase().contains(&filter);
+        let is_empty = self.strays.filter.is_empty();
+        let snapshot = self.picture.shown().map(|seen| &seen.snapshot);
+        self.picture.shown().into_iter().flat_map(|seen| seen.diagnosis.strays.strays()).filter(move |judged| {
+            let pod = &judged.pod;
+            let context = snapshot.and_then(|snapshot| snapshot.view(&pod.object.cluster)).map(|view| &view.context);
+            is_empty
+                || [&pod.object.name, &pod.object.namespace, &pod.job, &pod.state].into_iter().any(|text| holds(text))
+                || [context, judged.trouble.as_ref(), pod.node.as_ref()].into_iter().flatten().any(|text| holds(text))
+        })
+    }
+
+    /// Most first.
+    pub fn stray_groups(&self) -> Vec<GroupRow> {
+        let Some(seen) = self.picture.shown() else { return Vec::new() };
+        let mut rows: BTreeMap<GroupId, GroupRow> = BTreeMap::new();
+        for judged in self.shown_strays() {
+            let (id, pod) = (GroupId::new(judged, self.strays.by), &judged.pod);
+            let row = rows.entry(id.clone()).or_insert_with(|| GroupRow {
+                cannot_start: seen.snapshot.view(&id.cluster).and_then(|view| view.pod_events.known()).map(|_| 0),
+                id,
+                count: 0,
+                running: 0,
+                oldest: None,
+            });
+            row.count += 1;
+            row.running += usize::from(pod.phase == "Running");
+            row.oldest = [row.oldest, pod.created].into_iter().flatten().min();
+            if let Some(cannot_start) = &mut row.cannot_start {
+                *cannot_start += usize::from(pod.is_waiting() && judged.trouble.is_some());
+            }
+        }
+        let mut rows: Vec<GroupRow> = rows.into_values().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
+        rows
     }
 
     /// The strays of the selected group.
     pub fn stray_pods(&self) -> Vec<&JudgedPod> {
-        let (Some(seen), Some(group)) = (self.picture.shown(), &self.strays.group) else { return Vec::new() };
-        seen.diagnosis.strays.strays().filter(|judged| group.holds(judged)).collect()
+        let Some(group) = &self.strays.group else { return Vec::new() };
+        self.shown_strays().filter(|judged| GroupId::new(judged, self.strays.by) == *group).collect()
     }
 
     pub fn selected_stray(&self) -> Option<&JudgedPod> {
@@ -141,8 +244,13 @@ impl App {
 
 /// Keeps what is selected, as long as it is there; at first the largest group, and the tag that was common before.
 pub fn settle(app: &mut App) {
-    let ids: Vec<GroupId> = app.stray_groups().iter().map(GroupId::of).collect();
+    let ids: Vec<GroupId> = app.stray_groups().into_iter().map(|row| row.id).collect();
     if !app.strays.group.as_ref().is_some_and(|group| ids.contains(group)) {
+        // Its pods are not replaced by those of another group under the eyes of who reads them.
+        if app.strays.group.is_some() && app.strays.pane == StraysPane::Pods {
+            app.strays.pane = StraysPane::Groups;
+            app.notice = Some("the selected group is gone".to_owned());
+        }
         app.strays.group = ids.first().cloned();
         app.strays.pod = None;
     }

@@ -144,10 +144,20 @@ pub static KEYS: &[Binding] = &[
         "plan for those that run as well, or leave them",
         Shown
     ),
+    key!(
+        "t",
+        [Char('t')],
+        Places::Only(Screen::Strays),
+        Command::GroupBy,
+        "group by",
+        "group by place, cause, job or node",
+        Shown
+    ),
     key!("d", [Char('d')], Places::Only(Screen::Config), Command::Diff, "diff", "the diff of the key", Shown),
     key!("d", [Char('d')], Places::Only(Screen::Plan), Command::Diff, "diff", "what the plan changes", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Overview), Command::Filter, "filter", "filter the findings", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Config), Command::Filter, "filter", "filter the ConfigMaps", Shown),
+    key!("/", [Char('/')], Places::Only(Screen::Strays), Command::Filter, "filter", "filter the strays", Shown),
     key!(
         "l",
         [Char('l')],
@@ -275,8 +285,8 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
             Screen::Overview | Screen::Strays | Screen::Rollback | Screen::Run => Err("on Config and Plan only"),
         },
         Command::Filter => match app.screen {
-            Screen::Overview | Screen::Config => seen,
-            Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => Err("no filter here"),
+            Screen::Overview | Screen::Config | Screen::Strays => seen,
+            Screen::Rollback | Screen::Plan | Screen::Run => Err("no filter here"),
         },
         Command::Arm => seen,
         Command::Hold => app.drill.as_ref().map(|_| ()).ok_or("no drill"),
@@ -287,7 +297,7 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         },
         Command::Copy => copyable(app),
         Command::Suspend if app.run_is_going() => Err("a run goes on"),
-        Command::ToggleRunning => match app.screen {
+        Command::ToggleRunning | Command::GroupBy => match app.screen {
             Screen::Strays => seen,
             Screen::Overview | Screen::Config | Screen::Rollback | Screen::Plan | Screen::Run => Err("on Strays only"),
         },
@@ -403,6 +413,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
             }
             Planning::Making { .. } => Err("being made"),
         },
+        Screen::Strays if !seen.diagnosis.strays.is_judged() => Err("unknown now"),
         Screen::Strays if seen.diagnosis.strays.total() == 0 => Err("no strays"),
         Screen::Strays => Ok(app.request_for(RepairId::DeleteStrays)),
         Screen::Rollback => app.rollback_request(seen).ok_or("no tag to roll back to"),

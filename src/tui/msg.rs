@@ -67,6 +67,8 @@ pub enum Command {
     Undo,
     /// Whether a plan deletes strays that run as well.
     ToggleRunning,
+    /// What strays are grouped by.
+    GroupBy,
     Arm,
     Freeze,
     /// The time of a drill: held, or let go on.

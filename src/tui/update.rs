@@ -142,6 +142,12 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
                 RunningOnes::Deleted => "those that run are planned for as well".to_owned(),
             });
         }
+        Command::GroupBy => {
+            app.strays.by = app.strays.by.next();
+            app.strays.pane = StraysPane::Groups;
+            app.strays.group = None;
+            astray::settle(app);
+        }
         Command::NextPane => moves::pane(app, moves::Turn::Next),
         Command::PreviousPane => moves::pane(app, moves::Turn::Previous),
         Command::Up => moves::select(app, moves::Move::By(-1)),
@@ -235,6 +241,7 @@ fn back(app: &mut App) {
     if let Some(modal) = app.modals.pop() {
         if modal == Modal::Filter {
             filter_field(app).clear();
+            astray::settle(app);
         }
         return;
     }
@@ -255,6 +262,10 @@ fn back(app: &mut App) {
         }
         Screen::Strays => match app.strays.pane {
             StraysPane::Pods => app.strays.pane = StraysPane::Groups,
+            StraysPane::Groups if !app.strays.filter.is_empty() => {
+                app.strays.filter.clear();
+                astray::settle(app);
+            }
             StraysPane::Groups => app.screen = Screen::Overview,
         },
         Screen::Rollback | Screen::Run => app.screen = Screen::Overview,
@@ -273,14 +284,18 @@ fn freeze(app: &mut App) {
 fn filter_field(app: &mut App) -> &mut String {
     match app.screen {
         Screen::Config => &mut app.config.filter,
-        Screen::Overview | Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => &mut app.overview.filter,
+        Screen::Strays => &mut app.strays.filter,
+        Screen::Overview | Screen::Rollback | Screen::Plan | Screen::Run => &mut app.overview.filter,
     }
 }
 
 fn edit(app: &mut App, change: impl FnOnce(&mut String)) {
     let Place::Typing(field) = app.place() else { return };
     match field {
-        Field::Filter => change(filter_field(app)),
+        Field::Filter => {
+            change(filter_field(app));
+            astray::settle(app);
+        }
         Field::Arm => {
             if let Some(Modal::Arm { typed, reply }) = app.modals.last_mut() {
                 *reply = None;
@@ -298,7 +313,10 @@ fn edit(app: &mut App, change: impl FnOnce(&mut String)) {
 
 fn paste(app: &mut App, text: &str) {
     match app.place() {
-        Place::Typing(Field::Filter) => filter_field(app).push_str(sanitize_line(text).trim()),
+        Place::Typing(Field::Filter) => {
+            filter_field(app).push_str(sanitize_line(text).trim());
+            astray::settle(app);
+        }
         Place::Typing(Field::Arm | Field::Confirm) => {
             app.notice = Some("paste is ignored here: read it, then type it".to_owned());
         }
@@ -342,13 +360,15 @@ fn confirm(app: &mut App) -> Vec<Effect> {
     if app.confirmable().is_none() {
         return Vec::new();
     }
+    let newest = app.picture.newest().cloned();
+    let now = newest.as_ref().map(|seen| &*seen.diagnosis);
     let Planning::Ready(sheet) = &mut app.planning else { return Vec::new() };
     let DryRun::Answered(preview) = &sheet.dry_run else { return Vec::new() };
     if sheet.typed.trim().is_empty() {
         app.notice = Some("an empty Enter does nothing".to_owned());
         return Vec::new();
     }
-    match crate::repair::approve(&sheet.plan, preview, &Approval::Typed(sheet.typed.clone())) {
+    match crate::repair::approve(&sheet.plan, preview, now, &Approval::Typed(sheet.typed.clone())) {
         Ok(approved) => {
             running::begin(app, approved.plan().clone());
             // Where the server does not tell who we are, the journal says just that.

@@ -288,13 +288,14 @@ fn accepted(plan: &Plan) -> Preview {
 fn only_the_right_words_or_flags_approve_and_only_what_was_previewed() {
     let plan = planned(RepairId::SyncConfig, &incident());
     let preview = accepted(&plan);
-    let typed = |words: &str| approve(&plan, &preview, &Approval::Typed(words.to_owned()));
+    let typed = |words: &str| approve(&plan, &preview, None, &Approval::Typed(words.to_owned()));
     assert!(typed("job-config").is_ok());
     for wrong in ["", "yes", "y", "job-confi", "JOB-CONFIG"] {
         assert!(typed(wrong).is_err(), "{wrong:?}");
     }
-    let flags =
-        |context: &str, expect| approve(&plan, &preview, &Approval::Flags { context: context.to_owned(), expect });
+    let flags = |context: &str, expect| {
+        approve(&plan, &preview, None, &Approval::Flags { context: context.to_owned(), expect })
+    };
     let context = &plan.clusters[0].context;
     assert!(flags(context, Expect::Exactly(1)).is_ok());
     assert!(flags(context, Expect::AtMost(5)).is_ok());
@@ -304,17 +305,17 @@ fn only_the_right_words_or_flags_approve_and_only_what_was_previewed() {
 
     let refused = Answer::Moved { detail: "written by hook".to_owned() };
     let moved = Preview { steps: vec![StepPreview { n: 1, answer: refused }], ..preview.clone() };
-    assert!(approve(&plan, &moved, &Approval::Typed("job-config".to_owned())).is_err());
+    assert!(approve(&plan, &moved, None, &Approval::Typed("job-config".to_owned())).is_err());
     let other = Preview { digest: "another".to_owned(), ..preview.clone() };
-    assert!(approve(&plan, &other, &Approval::Typed("job-config".to_owned())).is_err());
+    assert!(approve(&plan, &other, None, &Approval::Typed("job-config".to_owned())).is_err());
     let unasked = Preview { steps: Vec::new(), ..preview.clone() };
     assert!(
-        approve(&plan, &unasked, &Approval::Typed("job-config".to_owned())).is_err(),
+        approve(&plan, &unasked, None, &Approval::Typed("job-config".to_owned())).is_err(),
         "a step that nobody asked about"
     );
     let mut changed = plan.clone();
     changed.steps[0].why = "something else".to_owned();
-    assert!(approve(&changed, &preview, &Approval::Typed("job-config".to_owned())).is_err(), "a changed file");
+    assert!(approve(&changed, &preview, None, &Approval::Typed("job-config".to_owned())).is_err(), "a changed file");
 }
 
 #[test]

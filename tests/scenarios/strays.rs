@@ -6,10 +6,14 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use prow_breakglass::diagnose::{NextStep, VerifyState, diagnose, verify};
 use prow_breakglass::model::{
-    Alias, ClusterView, Component, Failure, FailureKind, ProwJob, ProwPod, Snapshot, Source, WorkloadState, Write,
+    Alias, AliasPlace, AliasProof, ClusterView, Component, Failure, FailureKind, ProwJob, ProwPod, Snapshot, Source,
+    WorkloadState, Write,
 };
 use prow_breakglass::repair::undo::{LiveObjects, UndoSource, UndoStep};
-use prow_breakglass::repair::{Confirmation, Override, OverrideId, Plan, Refusal, RepairId, Request, plan, undo};
+use prow_breakglass::repair::{
+    Answer, Approval, Confirmation, Override, OverrideId, Plan, Preview, Refusal, RepairId, Request, StepPreview,
+    approve, plan, undo,
+};
 
 use crate::support::at;
 use crate::support::strays::{BAD_TAG, BUILD, GOOD_TAG, pod, rolled_back, rollout, run, running, seen, strays};
@@ -192,6 +196,52 @@ fn half_a_rollback_is_finished_only_with_a_named_tag() {
 }
 
 #[test]
+fn a_second_rollback_does_not_lead_back_to_the_outage() {
+    let rolled = rolled_back(strays(3, 3));
+    let refusal = rollback(&rolled, |_| {}).unwrap_err();
+    assert!(refusal.reason.contains(&format!("{BAD_TAG} came after it")), "{refusal:?}");
+    assert!(refusal.hint.contains("--to TAG"), "{refusal:?}");
+
+    // The old ReplicaSets were gone, so the rollback made new ones: then the day in the tags tells.
+    let mut anew = rolled.clone();
+    let Source::Known { value: rollouts, .. } = &mut anew.service.rollouts else { panic!("known rollouts") };
+    for rollout in rollouts.iter_mut().filter(|rollout| rollout.current) {
+        rollout.created = rollout.began;
+    }
+    assert!(rollback(&anew, |_| {}).unwrap_err().reason.contains("came after it"));
+
+    // Something older is known: the way goes on back, past what is newer than what runs.
+    let older = "v20190125-2aca6";
+    let mut further = rolled;
+    let all: Vec<Component> = components(&mut further).iter().filter(|c| c.desired > 0).cloned().collect();
+    let Source::Known { value: rollouts, .. } = &mut further.service.rollouts else { panic!("known rollouts") };
+    rollouts.extend(all.iter().map(|component| rollout(component, older, 6, "2019-01-25T17:00:00Z", false)));
+    let plan = rollback(&further, |_| {}).expect("a plan");
+    assert!(images(&plan).iter().all(|(_, from, to)| from.ends_with(GOOD_TAG) && to.ends_with(older)));
+}
+
+#[test]
+fn what_a_rollback_leaves_at_the_bad_version_is_said() {
+    let mut snapshot = strays(3, 3);
+    named(&mut snapshot, "deck").spec_images.push(format!("gcr.io/k8s-prow/helper:{BAD_TAG}"));
+    named(&mut snapshot, "tide").object.namespace = "prow-two".to_owned();
+    let config = named(&mut snapshot, "hook").config.config_path.as_ref().and_then(|path| path.config_map.clone());
+    let Source::Known { value: maps, .. } = &mut snapshot.service.config_maps else { panic!("known maps") };
+    let state = maps.get_mut(&config.expect("hook reads one")).expect("the map");
+    let value = state.values.values_mut().next().expect("a file");
+    value.extend_from_slice(format!("# clonerefs: gcr.io/k8s-prow/clonerefs:{BAD_TAG}\n").as_bytes());
+    let said = rollback(&snapshot, |_| {}).expect("a plan").warnings.join("\n");
+    for what in ["deck has another container at that version", "utility images", "several namespaces"] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+    let mut blind = strays(3, 3);
+    blind.service.rollouts = lost();
+    let plan = rollback(&blind, |request| request.to = Some(GOOD_TAG.to_owned())).expect("a plan");
+    assert!(plan.warnings.iter().any(|line| line.contains("cannot be read")), "{:?}", plan.warnings);
+    assert!(!plan.warnings.iter().any(|line| line.contains("ever had")), "unknown is not empty");
+}
+
+#[test]
 fn versions_are_not_mixed_without_a_word() {
     let snapshot = strays(3, 3);
     let some = |request: &mut Request| request.components = vec!["deck".to_owned(), "tide".to_owned()];
@@ -268,6 +318,23 @@ fn a_rollback_is_proven_by_pods_and_says_what_hangs() {
         message: "Back-off pulling image".to_owned(),
     };
     assert!(not_yet(&done).contains("hook HANGS with 1/2") && not_yet(&done).contains("ImagePullBackOff"));
+    let container = &mut named(&mut done, "hook").pods[1].containers[0];
+    container.state = prow_breakglass::model::ContainerState::Waiting {
+        reason: "CrashLoopBackOff".to_owned(),
+        message: "back-off 40s restarting failed container".to_owned(),
+    };
+    container.last_fatal = Some(prow_breakglass::model::LogLine {
+        level: "fatal".to_owned(),
+        msg: "Error starting config agent.".to_owned(),
+        error: "duplicated preset label : preset-x".to_owned(),
+        component: "hook".to_owned(),
+        at: None,
+    });
+    assert!(
+        not_yet(&done).contains("CrashLoopBackOff: Error starting config agent: duplicated preset label"),
+        "{}",
+        not_yet(&done)
+    );
     let tide = named(&mut done, "tide");
     tide.pods.clear();
     tide.trouble = Some("pods \"tide-1\" is forbidden: exceeded quota".to_owned());
@@ -323,6 +390,82 @@ fn strays_are_not_deleted_before_the_cause_is_gone() {
     let said = plan.warnings.join("\n");
     assert!(said.contains("override gate") && said.contains("reason: the oncall knows better"), "{said}");
     assert!(said.contains("PREDICTION: 39 of these pods") && said.contains(BAD_TAG), "{said}");
+}
+
+#[test]
+fn what_only_pods_say_of_a_cluster_deletes_nothing_there() {
+    let mut snapshot = rolled_back(strays(4, 4));
+    let job = jobs(&mut snapshot).iter().find(|job| job.cluster == "test-infra-trusted").expect("a job").name.clone();
+    let mut elsewhere = pod(BUILD, "test-pods", &job, "ci-test-infra-bazel", at("2019-02-05T17:00:00Z"));
+    elsewhere.object.uid = Some("elsewhere".to_owned());
+    job_pods(build(&mut snapshot)).push(Arc::new(elsewhere));
+    assert!(
+        deleted(&delete(&snapshot, |_| {}).expect("a plan")).contains("elsewhere"),
+        "a person said where it belongs"
+    );
+    let proof = AliasProof::Pods { count: 4 };
+    let place = AliasPlace::At { cluster: Alias::service(), proof };
+    snapshot.aliases.insert(Alias("test-infra-trusted".to_owned()), place);
+    let plan = delete(&snapshot, |_| {}).expect("a plan");
+    assert!(!deleted(&plan).contains("elsewhere") && plan.steps.len() == 8, "those in the wrong namespace are");
+    let said = |refusal: &Refusal| refusal.hint.contains("--build-context test-infra-trusted=CONTEXT");
+    assert!(plan.refusals.iter().any(said), "{:?}", plan.refusals);
+}
+
+/// Whether a plan of before may still be run, with all servers willing.
+fn approved(plan: &Plan, now: Option<&Snapshot>) -> Result<(), Refusal> {
+    let steps = plan.steps.iter().map(|step| StepPreview { n: step.n, answer: Answer::Accepted }).collect();
+    let preview = Preview { digest: plan.digest.clone(), at: plan.basis.taken_at, steps };
+    let now = now.map(diagnose);
+    approve(plan, &preview, now.as_ref(), &Approval::Typed(plan.confirmation.word())).map(|_| ())
+}
+
+#[test]
+fn a_saved_plan_is_held_against_the_gate_of_the_day() {
+    let repaired = rolled_back(strays(30, 12));
+    let plan = delete(&repaired, |request| request.include_running = true).expect("a plan");
+    approved(&plan, Some(&repaired)).expect("nothing happened meanwhile");
+    assert!(approved(&plan, None).unwrap_err().reason.contains("was not looked at"));
+
+    let mut bumped = repaired.clone();
+    bumped.taken_at = at("2019-02-05T17:52:00Z");
+    run(named(&mut bumped, "prow-controller-manager"), BAD_TAG, "2019-02-05T17:51:00Z");
+    let refusal = approved(&plan, Some(&bumped)).unwrap_err();
+    assert!(refusal.reason.contains("closed now"), "somebody rolled forward again: {refusal:?}");
+
+    let mut again = repaired.clone();
+    again.taken_at = at("2019-02-05T17:52:00Z");
+    let mut stray = pod(BUILD, "default", "00000003-29b5-11e9-8a55-0a580a6c0001", "x", at("2019-02-05T17:51:00Z"));
+    stray.object.uid = Some("another".to_owned());
+    job_pods(build(&mut again)).push(Arc::new(stray));
+    assert!(approved(&plan, Some(&again)).unwrap_err().reason.contains("the cause is not gone"));
+
+    let mut moved = repaired.clone();
+    let Source::Known { value: settings, .. } = &mut moved.prow else { panic!("known settings") };
+    settings.pod_namespace = "default".to_owned();
+    assert!(approved(&plan, Some(&moved)).is_err(), "they may be where they belong now");
+    let mut dark = repaired.clone();
+    dark.prow = lost();
+    assert!(approved(&plan, Some(&dark)).unwrap_err().reason.contains("not known now"));
+
+    // Part is done, and the good pods have ended and are collected: the proof was given, and nothing speaks against it.
+    let mut half = repaired;
+    job_pods(&mut half.service).clear();
+    half.service.census = seen(crate::support::strays::census(&[]));
+    build(&mut half).census = seen(crate::support::strays::census(&[]));
+    half.taken_at = at("2019-02-05T17:58:00Z");
+    assert!(!diagnose(&half).gate.is_open());
+    approved(&plan, Some(&half)).expect("the rest may be deleted");
+
+    // What a person set aside stays set aside, and is written down with the reason.
+    let broken = strays(30, 12);
+    let plan = delete(&broken, |request| overriding(request, OverrideId::Gate)).expect("a plan");
+    approved(&plan, Some(&broken)).expect("overridden");
+    assert_eq!(plan.basis.overrides[0].reason, "the oncall knows better");
+    let blank = |request: &mut Request| {
+        request.overrides.push(Override { id: OverrideId::Gate, reason: "  ".to_owned() });
+    };
+    assert_eq!(delete(&broken, blank).unwrap_err().kind, FailureKind::Usage);
 }
 
 #[test]
@@ -439,6 +582,45 @@ fn deleting_clears_the_findings_and_is_proven() {
         what.contains("1 ProwJob(s) of these pods ended in error") && what.contains("1 stray(s) were made again"),
         "{what}"
     );
+}
+
+#[test]
+fn the_proof_needs_sight_and_the_servers_clock() {
+    let mut snapshot = rolled_back(strays(30, 12));
+    let pods = job_pods(build(&mut snapshot));
+    let lone = Arc::make_mut(&mut pods[0]);
+    lone.phase = "Unknown".to_owned();
+    let lost_node = lone.uid().to_owned();
+    Arc::make_mut(&mut pods[1]).finalizers = vec![FINALIZER.to_owned()];
+    let held = pods[1].clone();
+    // The laptop's clock is half an hour fast.
+    snapshot.taken_at = at("2019-02-05T18:01:50Z");
+    let quiet = delete(&snapshot, |_| {}).expect("a plan");
+    assert!(!deleted(&quiet).contains(&lost_node), "nobody knows whether it runs");
+    let plan = delete(&snapshot, |request| request.include_running = true).expect("a plan");
+    let what = |snapshot: &Snapshot| match verify(&plan, snapshot) {
+        VerifyState::Holds => String::new(),
+        VerifyState::NotYet { what } => what,
+    };
+    let clean = without(&plan, snapshot);
+    assert_eq!(what(&clean), "");
+
+    let mut again = clean.clone();
+    let mut stray = pod(BUILD, "default", "00000003-29b5-11e9-8a55-0a580a6c0001", "x", at("2019-02-05T17:32:50Z"));
+    stray.object.uid = Some("another".to_owned());
+    job_pods(build(&mut again)).push(Arc::new(stray));
+    assert!(what(&again).contains("1 stray(s) were made again"), "{}", what(&again));
+
+    // Nothing is a stray while nobody knows where pods belong; that proves nothing.
+    let mut unjudged = again;
+    unjudged.prow = lost();
+    assert!(what(&unjudged).contains("not known now"), "{}", what(&unjudged));
+
+    let mut hanging = clean;
+    let mut held = (*held).clone();
+    held.deleting = true;
+    job_pods(build(&mut hanging)).push(Arc::new(held));
+    assert!(what(&hanging).contains(FINALIZER) && what(&hanging).contains("crier"), "{}", what(&hanging));
 }
 
 /// Where a pod of the random mix is.

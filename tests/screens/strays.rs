@@ -1,7 +1,7 @@
 //! 2019-02-05 with keys: roll back, see the proof, delete; the gates check themselves.
 
 use crossterm::event::KeyCode;
-use prow_breakglass::model::{Alias, Outcome, RunEvent, RunSummary, Snapshot, Source};
+use prow_breakglass::model::{Alias, Failure, FailureKind, Outcome, RunEvent, RunSummary, Snapshot, Source};
 use prow_breakglass::repair::{RepairId, Request};
 use prow_breakglass::tui::Effect;
 use prow_breakglass::tui::app::{Planning, Screen, Verification};
@@ -47,6 +47,7 @@ fn screens() {
         },
         incident,
     );
+    both("strays-causes", |hands| now(hands, "3t"), incident);
     both("strays-refused", |hands| now(hands, "3p"), incident);
     both("strays-repaired", |hands| later(hands, "3"), repaired);
     both("strays-plan", |hands| later(hands, "3ip"), repaired);
@@ -190,4 +191,123 @@ fn a_selected_pod_that_goes_is_not_replaced() {
     assert!(hands.text().contains("the selected pod is gone"), "{}", hands.text());
     hands.escape().escape();
     assert_eq!(hands.app.screen, Screen::Overview);
+}
+
+#[test]
+fn the_strays_screen_never_shows_the_unknown_as_none_or_as_all() {
+    let shown = |snapshot: Snapshot| {
+        let mut hands = Hands::new(snapshot, SMALL);
+        hands.tick("2019-02-05T17:27:42Z");
+        let screen = hands.keys("3").text();
+        // Where the pods have the screen, too.
+        let pods = hands.enter().text();
+        (screen, pods)
+    };
+    let mut lost = incident();
+    if let Some(view) = lost.clusters.get_mut(&Alias(BUILD.to_owned())) {
+        view.job_pods = Source::Denied { verb: "list pods in all namespaces".to_owned() };
+    }
+    let (screen, pods) = shown(lost);
+    assert!(screen.contains("TOTAL at least 44 strays"), "{screen}");
+    assert!(pods.contains("NOT SEEN pods of jobs in prow-build: DENIED"), "{pods}");
+
+    let mut mute = incident();
+    if let Some(view) = mute.clusters.get_mut(&Alias(BUILD.to_owned())) {
+        view.pod_events = Source::Denied { verb: "list events".to_owned() };
+    }
+    let (screen, pods) = shown(mute);
+    assert!(screen.contains("378 wait (their events are not seen)"), "{screen}");
+    assert!(pods.contains("its events are not seen"), "{pods}");
+
+    let mut blind = incident();
+    blind.prowjobs = Source::Denied { verb: "list prowjobs".to_owned() };
+    let (screen, _) = shown(blind);
+    assert!(screen.contains("TOTAL unknown") && !screen.contains("astray."), "{screen}");
+    assert!(screen.contains("p plan (unknown now)"), "{screen}");
+}
+
+#[test]
+fn the_age_of_a_silent_cluster_is_never_cut_off() {
+    let mut silent = incident();
+    let view = silent.clusters.get_mut(&Alias(BUILD.to_owned())).expect("the build cluster");
+    let Source::Known { value, at: seen } = view.job_pods.clone() else { panic!("known") };
+    let error = Failure::new(FailureKind::Unreachable, "no answer");
+    view.job_pods = Source::Lost { error, last: Some((value, seen)) };
+    for size in [SMALL, WIDE] {
+        let mut hands = Hands::new(silent.clone(), size);
+        hands.tick("2019-02-05T17:28:22Z");
+        let text = hands.text();
+        assert!(text.contains("prow-build 41s LOST!"), "{text}");
+        assert!(text.contains("git origin/master@51e02aa"), "{text}");
+    }
+}
+
+#[test]
+fn a_run_of_ours_explains_what_is_not_ready() {
+    let mut hands = hands(incident());
+    hands.keys("Aprow-services").enter().keys("4p1b2c").enter();
+    let text = hands.keys("1").text();
+    assert!(text.contains("is under way (6): what it restarts is not ready for a while"), "{text}");
+    let strays = hands.keys("3").text();
+    assert!(strays.contains("A run of yours is under way (6)"), "{strays}");
+}
+
+#[test]
+fn strays_are_grouped_and_filtered_without_changing_what_is_planned() {
+    let mut hands = hands(incident());
+    let causes = hands.keys("3t").text();
+    assert!(causes.contains("GROUPS by cause (t)"), "{causes}");
+    assert!(causes.contains("secret \"gce-ssh\" not found"), "{causes}");
+    let jobs = hands.keys("t").text();
+    assert!(jobs.contains("GROUPS by job") && jobs.contains("post-test-infra-deploy-prow"), "{jobs}");
+    let text = hands.keys("/DEPLOY-prow").enter().text();
+    assert!(text.contains("contain `DEPLOY-prow`; p plans all strays"), "{text}");
+    assert!(text.contains("PODS of the group (1)"), "{text}");
+    assert!(text.contains("TOTAL 415 strays"), "the filter hides, it does not count: {text}");
+    assert!(hands.keys("/zzz").text().contains("No stray contains that"));
+    let text = hands.escape().text();
+    assert!(text.contains("GROUPS by job (t)") && !text.contains("contain `"), "{text}");
+    assert_eq!(hands.app.screen, Screen::Strays);
+
+    // What a filter shows is not what is planned.
+    let mut hands = Hands::new(repaired(), WIDE);
+    later(&mut hands, "3/deploy-prow");
+    hands.enter().keys("ip");
+    assert!(hands.text().contains("delete 415 stray pod(s)"), "{}", hands.text());
+}
+
+#[test]
+fn pods_of_a_group_that_went_are_not_replaced_by_those_of_another() {
+    let mut hands = hands(incident());
+    hands.keys("3").enter();
+    let mut left = incident();
+    if let Some(view) = left.clusters.get_mut(&Alias(BUILD.to_owned()))
+        && let Source::Known { value, .. } = &mut view.job_pods
+    {
+        value.clear();
+    }
+    hands.see(left);
+    assert_eq!(hands.app.strays.pane, StraysPane::Groups);
+    assert!(hands.text().contains("the selected group is gone"), "{}", hands.text());
+}
+
+#[test]
+fn a_clock_that_is_off_is_said_beside_the_ages() {
+    for size in [SMALL, WIDE] {
+        let mut snapshot = incident();
+        snapshot.service.clock_ahead = Some(-26 * 3600);
+        let mut hands = Hands::new(snapshot, size);
+        hands.tick("2019-02-05T17:27:42Z");
+        assert!(hands.text().contains("CLOCK 26h SLOW!"), "{}", hands.text());
+    }
+}
+
+#[test]
+fn findings_keep_their_place_below_a_long_head() {
+    let mut hands = Hands::on_incident(SMALL);
+    for n in 0..9 {
+        hands.tell(Msg::Note(Failure::new(FailureKind::Tool, format!("the journal, try {n}"))));
+    }
+    let text = hands.text();
+    assert!(text.contains("BROKEN") && text.contains("> BAD  FACT  hook cannot start"), "{text}");
 }

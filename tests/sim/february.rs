@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use prow_breakglass::diagnose::{VerifyState, verify};
 use prow_breakglass::repair::{Override, OverrideId, RepairId, Request};
 use prow_breakglass::sim::object::{Resource, text};
-use prow_breakglass::sim::{Clock, Happened, Simulation, World, Written};
+use prow_breakglass::sim::{Happened, Simulation, World, Written};
 
 use crate::program::Program;
 use crate::worlds::{BUILD, NEW_TAG, OLD_TAG, SERVICE, TEST_PODS, february, our_pods, unfinished};
 
+/// 9:25 PST, when somebody began to suspect why.
+const LOOKED_AT: &str = "2019-02-05T17:25:00Z";
+
 fn start(jobs: u32) -> Program {
-    Program::on(Simulation::start(february(Timestamp::now(), jobs), Clock::Stepped))
+    Program::on(Simulation::start(february(LOOKED_AT.parse().unwrap(), jobs)))
 }
 
 fn strays(world: &World) -> BTreeSet<String> {
@@ -56,7 +59,7 @@ async fn the_right_order(jobs: u32) {
     let rollback = seen.plan(&Request::new(RepairId::Rollback)).expect("a rollback");
     assert!(rollback.title.contains(OLD_TAG), "{}", rollback.title);
     let before = simulation.look(unfinished);
-    let summary = program.run(&rollback, &seen.clusters).await;
+    let summary = program.run(&rollback, &seen).await;
     assert_eq!(summary.done, 9, "{summary:?}");
     assert!(matches!(program.proof(&rollback).await, VerifyState::NotYet { .. }), "rollouts take time");
     simulation.advance_by(SignedDuration::from_secs(60));
@@ -67,7 +70,7 @@ async fn the_right_order(jobs: u32) {
     let delete = Request { include_running: true, ..Request::new(RepairId::DeleteStrays) };
     let delete = seen.plan(&delete).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     assert_eq!(delete.steps.len(), all.len());
-    let summary = program.run(&delete, &seen.clusters).await;
+    let summary = program.run(&delete, &seen).await;
     assert_eq!((summary.done, summary.left), (all.len(), 0), "{summary:?}");
     simulation.advance_by(SignedDuration::from_secs(60));
     assert_eq!(program.proof(&delete).await, VerifyState::Holds);
@@ -122,7 +125,7 @@ async fn who_deletes_too_early_loses_jobs_or_gets_the_strays_again() {
     let gate = Override { id: OverrideId::Gate, reason: "a drill".to_owned() };
     let request = Request { include_running: true, overrides: vec![gate], ..Request::new(RepairId::DeleteStrays) };
     let early = seen.plan(&request).unwrap_or_else(|refusal| panic!("{refusal:?}"));
-    let summary = program.run(&early, &seen.clusters).await;
+    let summary = program.run(&early, &seen).await;
     assert_eq!(summary.done, doomed.len());
     simulation.advance_by(SignedDuration::from_secs(60));
     let lost = simulation.look(ended_badly);

@@ -1,16 +1,19 @@
 //! 2019-01-23 through the program.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use prow_breakglass::diagnose::VerifyState;
 use prow_breakglass::repair::{RepairId, Request};
-use prow_breakglass::sim::{Clock, Happened, Simulation};
+use prow_breakglass::sim::{Happened, Simulation};
 
 use crate::program::Program;
 use crate::worlds::{january, pods_of};
 
+/// 8:07 PST, when the first one looked.
+const LOOKED_AT: &str = "2019-01-23T16:07:00Z";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configuration_is_put_right_and_hook_is_kicked() {
-    let program = Program::on(Simulation::start(january(Timestamp::now()), Clock::Stepped));
+    let program = Program::on(Simulation::start(january(LOOKED_AT.parse().unwrap())));
     let simulation = program.simulation.clone();
     let seen = program.look_with(program.checkout().await).await;
     let kinds = seen.kinds();
@@ -21,14 +24,14 @@ async fn the_configuration_is_put_right_and_hook_is_kicked() {
     simulation.change(|world| world.merge("fix"));
     let seen = program.look_with(program.checkout().await).await;
     let sync = seen.plan(&Request::new(RepairId::SyncConfig)).unwrap_or_else(|refusal| panic!("{refusal:?}"));
-    let summary = program.run(&sync, &seen.clusters).await;
+    let summary = program.run(&sync, &seen).await;
     assert_eq!(summary.done, sync.steps.len(), "{summary:?}");
     // A crash-looping hook would come up by itself, minutes later.
     simulation.advance_by(SignedDuration::from_secs(5));
     simulation.look(|world| assert!(pods_of(world, "prow", "hook").iter().all(|(_, ready, _, _)| !ready)));
     let seen = program.look_with(program.checkout().await).await;
     let kick = seen.plan(&Request::new(RepairId::Kick)).unwrap_or_else(|refusal| panic!("{refusal:?}"));
-    program.run(&kick, &seen.clusters).await;
+    program.run(&kick, &seen).await;
     assert!(matches!(program.proof(&kick).await, VerifyState::NotYet { .. }));
     simulation.advance_by(SignedDuration::from_secs(40));
     assert_eq!(program.proof(&kick).await, VerifyState::Holds);
@@ -44,7 +47,7 @@ async fn the_configuration_is_put_right_and_hook_is_kicked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kick_without_the_fix_only_crashes_again() {
-    let program = Program::on(Simulation::start(january(Timestamp::now()), Clock::Stepped));
+    let program = Program::on(Simulation::start(january(LOOKED_AT.parse().unwrap())));
     let simulation = program.simulation.clone();
     let seen = program.look().await;
     let refused = seen.plan(&Request::new(RepairId::Kick)).expect_err("nothing has changed");

@@ -9,7 +9,7 @@ use prow_breakglass::cluster::{Cluster, Contexts, Made};
 use prow_breakglass::diagnose::{Diagnosis, VerifyState, diagnose, verify};
 use prow_breakglass::git::Repository;
 use prow_breakglass::journal::{Journal, Mode};
-use prow_breakglass::model::{Alias, Failure, FailureKind, RunSummary, Snapshot, Timestamp};
+use prow_breakglass::model::{Alias, Failure, FailureKind, RunSummary, Snapshot};
 use prow_breakglass::observe::desired::DesiredOptions;
 use prow_breakglass::observe::{BuildContexts, ObserveOptions, Observer};
 use prow_breakglass::repair::{Approval, Plan, Refusal, Request, approve, plan};
@@ -52,7 +52,7 @@ impl Program {
     }
 
     fn contexts(&self) -> Contexts {
-        let made = self.simulation.contexts().into_iter().map(|context| {
+        let cluster = |context: prow_breakglass::sim::Context| {
             let made = Made {
                 context: context.name,
                 server: context.server,
@@ -60,12 +60,13 @@ impl Program {
                 request_timeout: Duration::from_secs(10),
             };
             Cluster::over(context.client, made)
-        });
-        Contexts::Made(made.collect())
+        };
+        Contexts::Made(self.simulation.contexts().into_iter().map(cluster).collect())
     }
 
-    pub async fn cluster(&self) -> Cluster {
-        self.contexts().connect_current().await.expect("a simulation has a first context")
+    /// The world's time, which stands still while the program looks.
+    fn clock(&self) -> Clock {
+        Clock::stopped(self.simulation.now())
     }
 
     /// Looks once, without a repository.
@@ -85,29 +86,37 @@ impl Program {
 
     async fn see(&self, repository: Result<Repository, Failure>, builds: &[(&str, &str)]) -> Seen {
         let given = builds.iter().map(|(alias, context)| (Alias((*alias).to_owned()), (*context).to_owned()));
+        let current = self.contexts().connect_current().await.expect("a simulation has a first context");
         let options = ObserveOptions {
             namespaces: Vec::new(),
             desired: DesiredOptions::default(),
             service_alias: Alias::service(),
-            clock: Clock::Wall,
+            clock: self.clock(),
             builds: BuildContexts { contexts: self.contexts(), given: given.collect() },
         };
-        let mut observer = Observer::start(self.cluster().await, repository, options);
+        let mut observer = Observer::start(current, repository, options);
         let snapshot = observer.settled(Duration::from_secs(30)).await;
         let diagnosis = diagnose(&snapshot);
         Seen { snapshot, diagnosis, clusters: observer.clusters() }
     }
 
     /// Previews, approves with the plan's words, runs.
-    pub async fn run(&self, plan: &Plan, clusters: &Clusters) -> RunSummary {
-        let preview = run::preview(plan, clusters, Timestamp::now()).await.expect("a preview");
+    pub async fn run(&self, plan: &Plan, seen: &Seen) -> RunSummary {
+        let preview = run::preview(plan, &seen.clusters, self.simulation.now()).await.expect("a preview");
         assert!(preview.all_accepted(), "{preview:?}");
         let words = Approval::Typed(plan.confirmation.word());
-        let approved = approve(plan, &preview, &words).expect("an approval");
+        let approved = approve(plan, &preview, Some(&seen.diagnosis), &words).expect("an approval");
         let operator = Operator { who: "oncall".to_owned(), mode: Mode::Typed };
         let (events, _told) = mpsc::unbounded_channel();
-        let summary =
-            run::start(approved, clusters.clone(), self.journal.clone(), operator, StopToken::new(), events).await;
+        let summary = run::start(
+            approved,
+            seen.clusters.clone(),
+            self.journal.clone().with_clock(self.clock()),
+            operator,
+            StopToken::new(),
+            events,
+        )
+        .await;
         assert_eq!(summary.first_failure, None, "{summary:?}");
         summary
     }

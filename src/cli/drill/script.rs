@@ -190,7 +190,7 @@ async fn take_step(global: &Global, seen: &session::Seen, repair: RepairId) -> E
     let plan = repair::plan(&Request::new(repair), &seen.snapshot, &seen.diagnosis)?;
     let preview = run::preview(&plan, &seen.clusters, session::clock(global).now()).await?;
     output::words(&present::plan_text(&plan, Some(&preview)));
-    let approved = approve(&plan, &preview, &Approval::Typed(plan.confirmation.word()))?;
+    let approved = approve(&plan, &preview, Some(&seen.diagnosis), &Approval::Typed(plan.confirmation.word()))?;
     let journal = session::journal_for_writing(global)?;
     let stop = StopToken::new();
     let summary = apply::execute(global, approved, &seen.clusters, &journal, Mode::Flags, stop.clone()).await;

@@ -1,7 +1,9 @@
 //! What speaks against a rollback, and what should be known before.
 
-use crate::diagnose::{Diagnosis, digests, role_tag};
-use crate::model::{Component, FailureKind, Kind, Rollout, Snapshot};
+use std::collections::BTreeSet;
+
+use crate::diagnose::{Diagnosis, digests, role_image, role_tag};
+use crate::model::{Component, FailureKind, Key, Kind, Rollout, Snapshot, Source};
 use crate::prow;
 use crate::repair::{OverrideId, Refusal, Request};
 
@@ -111,9 +113,71 @@ pub(super) fn loads(
     }
 }
 
-pub(super) fn known_here(rollouts: &[Rollout], tag: &str, warnings: &mut Vec<String>) {
-    if !rollouts.iter().any(|rollout| rollout.tag == tag) {
-        warnings.push(format!("no ReplicaSet here ever had {tag}: its images may not exist; the server cannot tell"));
+/// Of which components history does not know that they ever had the tag: their images may not exist.
+pub(super) fn known_here(
+    rollouts: &Source<Vec<Rollout>>,
+    members: &[&Component],
+    tag: &str,
+    warnings: &mut Vec<String>,
+) {
+    match rollouts.known() {
+        Some(rollouts) => {
+            let had_it = |component: &Component| {
+                rollouts.iter().any(|rollout| rollout.tag == tag && rollout.component.uid == component.object.uid)
+            };
+            let never: Vec<&str> = members
+                .iter()
+                .filter(|component| !had_it(component))
+                .map(|component| component.object.name.as_str())
+                .collect();
+            if !never.is_empty() {
+                warnings.push(format!(
+                    "no ReplicaSet here says that {} ever had {tag}: such images may not exist; the server cannot tell",
+                    never.join(", ")
+                ));
+            }
+        }
+        None => warnings.push(format!(
+            "what ran before cannot be read: nobody knows whether images of {tag} exist, or lay in another repository"
+        )),
+    }
+}
+
+/// What has the bad version beside the containers that carry the roles, and stays: other containers of their pods, utility
+/// images of jobs in the configuration; and components of more than one namespace, which may be of two Prows.
+pub(super) fn beside(snapshot: &Snapshot, members: &[&Component], warnings: &mut Vec<String>) {
+    let bad: BTreeSet<&str> = members.iter().filter_map(|component| role_tag(component)).collect();
+    for component in members {
+        let others = component.spec_images.iter().filter(|image| Some(image.as_str()) != role_image(component));
+        for image in others.filter(|image| prow::image::tag(image).is_some_and(|tag| bad.contains(tag))) {
+            let name = &component.object.name;
+            warnings.push(format!("{name} has another container at that version, which stays: {image}"));
+        }
+    }
+    let files: BTreeSet<&Key> =
+        members.iter().filter_map(|component| component.config.config_path.as_ref()?.config_map.as_ref()).collect();
+    let maps = snapshot.service.config_maps.known();
+    for (map, state) in files.into_iter().filter_map(|key| Some((key, maps?.get(key)?))) {
+        for tag in &bad {
+            let wanted = format!(":{tag}");
+            let names = |value: &Vec<u8>| {
+                prow::gzip::inflate(value).is_ok_and(|text| String::from_utf8_lossy(&text).contains(&wanted))
+            };
+            if state.values.values().any(names) {
+                warnings.push(format!(
+                    "ConfigMap {map} asks for images at {tag}, such as the utility images of jobs: they stay, and jobs \
+                     run with them"
+                ));
+            }
+        }
+    }
+    let namespaces: BTreeSet<&str> = members.iter().map(|component| component.object.namespace.as_str()).collect();
+    if namespaces.len() > 1 {
+        let namespaces: Vec<&str> = namespaces.into_iter().collect();
+        warnings.push(format!(
+            "the components lie in several namespaces: {}; if one of them is another Prow's, look only at yours: --namespace",
+            namespaces.join(", ")
+        ));
     }
 }
 

@@ -143,7 +143,7 @@ async fn a_crash_at_any_request_can_be_undone_instead() {
             }
             let plan = planned.unwrap();
             let preview = preview(&plan, &scene.clusters(), now()).await.unwrap();
-            let approved = approve(&plan, &preview, &Approval::Typed("job-config".to_owned())).unwrap();
+            let approved = approve(&plan, &preview, None, &Approval::Typed("job-config".to_owned())).unwrap();
             assert_eq!(scene.run(approved).await.0.done, 1);
             assert_eq!(scene.content(), json!({"a.yaml": "bad"}), "{fault:?} at request {n}");
         }

@@ -14,8 +14,9 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::super::world::namespace;
-use super::super::{Clock, Happened, Prow, Reach, Simulation, World};
+use super::super::{Happened, Prow, Reach, Simulation, World};
 use super::*;
+use crate::clock::{Pace, StoryClock};
 
 const CONTEXT: &str = "k8s-prow";
 
@@ -25,7 +26,7 @@ fn simulation() -> Simulation {
     for name in ["prow", "test-pods"] {
         world.create(CONTEXT, Resource::Namespace, "", namespace(name), "test").unwrap();
     }
-    Simulation::start(world, Clock::Stepped)
+    Simulation::start(world)
 }
 
 fn maps(simulation: &Simulation) -> Api<ConfigMap> {
@@ -328,11 +329,11 @@ async fn versions_groups_and_unknown_paths() {
 }
 
 #[tokio::test]
-async fn a_clock_that_runs_moves_the_world_and_can_be_paused() {
+async fn a_world_goes_with_the_clock_that_it_follows() {
     let simulation = simulation();
-    let world = simulation.look(World::clone);
-    let running = Simulation::start(world, Clock::Running { speed: 600.0 });
-    let pods: Api<Pod> = Api::namespaced(running.client(CONTEXT), "test-pods");
+    let clock = StoryClock::new(simulation.now(), Pace::Times(600));
+    simulation.follow(clock.clone());
+    let pods: Api<Pod> = Api::namespaced(simulation.client(CONTEXT), "test-pods");
     let list = pods.list(&ListParams::default()).await.unwrap();
     let version = list.metadata.resource_version.unwrap();
     let mut stream = pods.watch(&WatchParams::default(), &version).await.unwrap().boxed();
@@ -345,8 +346,6 @@ async fn a_clock_that_runs_moves_the_world_and_can_be_paused() {
             break;
         }
     }
-    running.set_speed(0.0);
-    tokio::task::yield_now().await;
-    let paused = running.now();
-    assert!(paused > simulation.now());
+    clock.set_pace(Pace::Stopped);
+    assert!(simulation.now() <= clock.now());
 }

@@ -212,7 +212,7 @@ pub fn select(app: &mut App, by: Move) {
         },
         Screen::Strays => match app.strays.pane {
             StraysPane::Groups => {
-                let ids: Vec<GroupId> = app.stray_groups().iter().map(GroupId::of).collect();
+                let ids: Vec<GroupId> = app.stray_groups().into_iter().map(|row| row.id).collect();
                 app.strays.group = moved(&ids, app.strays.group.as_ref(), by);
                 app.strays.pod = None;
                 astray::settle_pod(app);

@@ -16,6 +16,8 @@ use crate::present;
 
 /// Seconds after which data is marked as old: the heartbeat should have confirmed it by then.
 const OLD_SECONDS: i64 = 30;
+/// Of the row that git shares with the ages, as many columns are git's at least.
+const GIT_ROOM: usize = 24;
 
 fn header_rows(app: &App) -> u16 {
     if is_wide(app.size) { 2 } else { 3 }
@@ -57,18 +59,35 @@ fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let context = context(app);
     let (mode, role) = mode(app);
     let clock = present::clock_seconds(app.now);
-    let (name, name_role) = name(app);
-    let fixed = text::width(&name) + 3 * 3 + text::width(&mode) + clock.len();
-    let first = Line::from(vec![
-        Span::styled(name, app.theme.style(name_role)),
-        bar(),
-        Span::raw(text::cut(&context, columns.saturating_sub(fixed))),
+    let (title, title_role) = name(app);
+    let git = git(app);
+    let fixed = 3 * 3 + text::width(&mode) + clock.len();
+    // The program's own name is the first to go, then git, then the cluster's; that it is a drill is never left out.
+    let wanted = text::width(&title) + 3 + fixed + text::width(&context) + text::width(&git);
+    let mut first = Vec::new();
+    let mut fixed = fixed;
+    if wanted <= columns || app.drill.is_some() {
+        fixed += if app.drill.is_some() { text::width(&title) + 3 } else { 0 };
+        first.extend([Span::styled(title, app.theme.style(title_role)), bar()]);
+    }
+    let room = columns.saturating_sub(fixed);
+    let context = text::cut(&context, room.saturating_sub(text::width(&git).min(GIT_ROOM)));
+    let git = text::cut(&git, room.saturating_sub(text::width(&context)));
+    first.extend([
+        Span::raw(context),
         bar(),
         Span::styled(mode, app.theme.style(role)),
         bar(),
+        Span::raw(git),
+        bar(),
         Span::raw(clock),
     ]);
-    vec![first, tabs(app, &git(app), columns)]
+    let first = Line::from(first);
+    let (mut second, used) = tabs(app);
+    let (ages, old) = ages(app);
+    let ages = text::right(&ages, columns.saturating_sub(used));
+    second.push(Span::styled(ages, app.theme.style(if old { Role::Warn } else { Role::Text })));
+    vec![first, Line::from(second)]
 }
 
 fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
@@ -76,11 +95,21 @@ fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let clock = present::clock_seconds(app.now);
     let drill = app.drill.as_ref().map(|_| format!("{} | ", name(app).0)).unwrap_or_default();
     let context = text::fit(&format!("{drill}{}", context(app)), columns.saturating_sub(clock.len() + 1));
-    let git = text::cut(&git(app), columns.saturating_sub(text::width(&mode) + 3));
+    let (ages, old) = ages(app);
+    // Two clusters and six screens are much for 80 columns, and the age of each is worth more than git's name.
+    let room = columns.saturating_sub(text::width(&mode) + 3);
+    let ages = text::cut(&ages, room.saturating_sub(GIT_ROOM));
+    let git = text::fit(&git(app), room.saturating_sub(text::width(&ages) + 2));
     vec![
         Line::from(format!("{context} {clock}")),
-        Line::from(vec![Span::styled(mode, app.theme.style(role)), Span::raw(" | "), Span::raw(git)]),
-        tabs(app, "", columns),
+        Line::from(vec![
+            Span::styled(mode, app.theme.style(role)),
+            Span::raw(" | "),
+            Span::raw(git),
+            Span::raw("  "),
+            Span::styled(ages, app.theme.style(if old { Role::Warn } else { Role::Text })),
+        ]),
+        Line::from(tabs(app).0),
     ]
 }
 
@@ -130,7 +159,7 @@ fn git(app: &App) -> String {
     }
 }
 
-fn tabs(app: &App, git: &str, columns: usize) -> Line<'static> {
+fn tabs(app: &App) -> (Vec<Span<'static>>, usize) {
     let mut spans = Vec::new();
     let mut used = 0;
     for (number, screen) in (1..).zip(Screen::ALL) {
@@ -140,16 +169,7 @@ fn tabs(app: &App, git: &str, columns: usize) -> Line<'static> {
         used += tab.len();
         spans.push(Span::styled(tab, app.theme.style(role)));
     }
-    let (ages, old) = ages(app);
-    // Two clusters and six screens are much for 80 columns.
-    let fits = used + text::width(&ages) + 2 <= columns;
-    let ages = if fits { ages } else { ages.trim_start_matches("data: ").to_owned() };
-    let ages = text::cut(&ages, columns.saturating_sub(used + 2));
-    let room = columns.saturating_sub(used + text::width(&ages) + 2);
-    spans.push(Span::raw(text::right(git, room)));
-    let ages = format!("  {ages}");
-    spans.push(Span::styled(ages, app.theme.style(if old { Role::Warn } else { Role::Text })));
-    Line::from(spans)
+    (spans, used)
 }
 
 /// How old each cluster's data is, and whether any is old.
@@ -158,13 +178,18 @@ fn ages(app: &App) -> (String, bool) {
     let views = std::iter::once(("svc", &seen.snapshot.service))
         .chain(seen.snapshot.clusters.iter().map(|(alias, view)| (alias.0.as_str(), view)))
         .filter(|(_, view)| view.is_plannable());
-    let (mut words, mut any_old) = (Vec::new(), false);
-    for (name, view) in views {
-        let (word, old) = age_of(view, app.now, old_seconds(app));
-        words.push(format!("{name} {word}"));
-        any_old |= old;
-    }
-    (format!("data: {}", words.join("  ")), any_old)
+    let mut words: Vec<(bool, String)> = views
+        .map(|(name, view)| {
+            let (word, old) = age_of(view, app.now, old_seconds(app));
+            (old, format!("{name} {word}"))
+        })
+        .collect();
+    // Where there is no room for all, the old ones are those to see.
+    words.sort_by_key(|(old, _)| !old);
+    let any_old = words.iter().any(|(old, _)| *old);
+    let words: Vec<String> = words.into_iter().map(|(_, word)| word).collect();
+    let clock = present::clock_note(&seen.snapshot).map_or(String::new(), |(words, _)| format!("{words}  "));
+    (format!("{clock}data: {}", words.join("  ")), any_old || !clock.is_empty())
 }
 
 /// The heartbeat goes by the machine's time, ages by the story's.

@@ -40,9 +40,8 @@ fn title(app: &App, modal: &Modal) -> String {
         Modal::Log { component, .. } => format!("Logs of {}", component.name),
         Modal::Filter => match app.screen {
             Screen::Config => "Filter ConfigMaps".to_owned(),
-            Screen::Overview | Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => {
-                "Filter findings".to_owned()
-            }
+            Screen::Strays => "Filter strays".to_owned(),
+            Screen::Overview | Screen::Rollback | Screen::Plan | Screen::Run => "Filter findings".to_owned(),
         },
         Modal::AskQuit => "Quit?".to_owned(),
         Modal::AskStop => "Stop?".to_owned(),
@@ -81,9 +80,8 @@ pub fn lines(app: &App, modal: &Modal, columns: usize) -> Vec<Line<'static>> {
         Modal::Filter => {
             let typed = match app.screen {
                 Screen::Config => &app.config.filter,
-                Screen::Overview | Screen::Strays | Screen::Rollback | Screen::Plan | Screen::Run => {
-                    &app.overview.filter
-                }
+                Screen::Strays => &app.strays.filter,
+                Screen::Overview | Screen::Rollback | Screen::Plan | Screen::Run => &app.overview.filter,
             };
             vec![field(app, typed), Line::from("Enter keeps it, Esc clears it.")]
         }

@@ -4,14 +4,16 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{App, Observation, OverviewPane};
+use super::super::app::{App, Observation, OverviewPane, Phase, Verification};
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, selectable, styled, take};
-use crate::diagnose::{Finding, Health, Severity};
+use crate::diagnose::{Finding, Health, Severity, VerifyState};
 use crate::model::{Component, Failure};
 use crate::present;
 
+/// Rows that are kept for findings, with the rules around them.
+const FINDING_ROWS: usize = 6;
 /// Rows of sources that could not be read, before they are only counted.
 const SOURCE_ROWS: usize = 4;
 
@@ -22,7 +24,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         paint(area, buffer, [Line::from("Reading the clusters; nothing is known yet. Unknown is not healthy.")]);
         return;
     };
-    let top = head(app, seen, columns);
+    let top = head(app, seen, columns, usize::from(area.height));
     paint(take(&mut area, top.len()), buffer, top);
     let sources = sources(app, seen, columns);
     let wide = is_wide(app.size);
@@ -41,7 +43,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
 }
 
 /// What failed beside the matter, interrupted runs, verdict, next step, pulse.
-fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
+fn head(app: &App, seen: &Observation, columns: usize, height: usize) -> Vec<Line<'static>> {
     let mut lines = notes(app, columns);
     for run in seen.snapshot.own_runs() {
         let unknown =
@@ -59,14 +61,32 @@ fn head(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
         Health::Degraded | Health::Unknown => Role::Warn,
         Health::Broken => Role::Bad,
     };
-    let most = if is_wide(app.size) { 3 } else { 4 };
+    lines.extend(going(app, columns));
+    let next = wrapped(&present::next(&seen.diagnosis), columns, 2);
+    let mut after: Vec<Line<'static>> = next.into_iter().map(|line| styled(app.theme, Role::Title, line)).collect();
+    after.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 3).into_iter().map(Line::from));
+    after.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 2).into_iter().map(Line::from));
+    // The verdict is told in full where there is room: the findings below it scroll, it does not.
+    let most = height.saturating_sub(lines.len() + after.len() + FINDING_ROWS).clamp(2, 6);
     let said = present::verdict(&seen.diagnosis, app.now);
     lines.extend(wrapped(&said, columns, most).into_iter().map(|line| styled(app.theme, role, line)));
-    let next = present::next(&seen.diagnosis);
-    lines.extend(wrapped(&next, columns, 2).into_iter().map(|line| styled(app.theme, Role::Title, line)));
-    lines.extend(wrapped(&super::outage(app).unwrap_or_default(), columns, 3).into_iter().map(Line::from));
-    lines.extend(wrapped(&present::flow(&seen.diagnosis.flow, app.now), columns, 2).into_iter().map(Line::from));
+    lines.extend(after);
     lines
+}
+
+/// While a run of ours restarts what it repairs, what is not ready is no news.
+fn going(app: &App, columns: usize) -> Vec<Line<'static>> {
+    let Some(run) = &app.run else { return Vec::new() };
+    let words = match (&run.phase, &run.verification) {
+        (Phase::Starting | Phase::Going | Phase::Stopping, _) => {
+            format!("RUN   {} is under way (6): what it restarts is not ready for a while", run.plan.title)
+        }
+        (Phase::Ended { .. }, Verification::Seen { state: VerifyState::NotYet { what }, .. }) => {
+            format!("RUN   {} has ended and is not verified yet (6): {what}", run.plan.title)
+        }
+        (Phase::Ended { .. }, Verification::NotBegun | Verification::Seen { .. }) => return Vec::new(),
+    };
+    wrapped(&words, columns, 2).into_iter().map(|line| styled(app.theme, Role::Warn, line)).collect()
 }
 
 /// A line each.

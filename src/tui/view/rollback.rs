@@ -9,7 +9,7 @@ use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, selectable, styled, take};
 use crate::diagnose::role_tag;
-use crate::model::Component;
+use crate::model::{Component, SourceStatus};
 use crate::present;
 use crate::repair::Step;
 use crate::repair::rollback::{Target, previous_tag};
@@ -22,7 +22,7 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let mut area = area;
     let columns = usize::from(area.width);
     let targets = app.rollback_targets();
-    let checks = checks(app, columns);
+    let checks = checks(app, seen, columns);
     let height = usize::from(area.height);
     let for_targets = (targets.len() + 2).min(if is_wide(app.size) { 8 } else { 5 });
     let for_components = components(app, seen).len() + 2;
@@ -121,11 +121,15 @@ fn row(app: &App, component: &Component, step: Option<&Step>, columns: usize) ->
 }
 
 /// Why there is no plan, or what should be known before.
-fn checks(app: &App, columns: usize) -> Vec<Line<'static>> {
+fn checks(app: &App, seen: &Observation, columns: usize) -> Vec<Line<'static>> {
     let mut lines = vec![rule(app.theme, "CHECKS", false, columns)];
     let mut add = |words: &str, role: Role| {
         lines.extend(text::wrap(words, columns, 8).into_iter().map(|line| styled(app.theme, role, line)));
     };
+    let history = SourceStatus::of("what ran when (ReplicaSets)", &seen.snapshot.service.rollouts);
+    if let Some(words) = present::source_line(&history, app.now) {
+        add(&format!("NOT SEEN {words}"), Role::Warn);
+    }
     match app.rollback.outlook.as_ref().map(|outlook| &outlook.plan) {
         None => add("No tag is known to roll back to: prow-breakglass plan rollback --to TAG", Role::Warn),
         Some(Err(refusal)) => {
