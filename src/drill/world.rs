@@ -62,11 +62,20 @@ pub fn make(drill: &Drill, variation: &Variation) -> Result<(World, VecDeque<New
             event => {
                 world.advance_to(at);
                 happen(&mut world, file, event)?;
+                forget(&mut world);
             }
         }
     }
     world.advance_to(opens);
+    forget(&mut world);
     Ok((world, later))
+}
+
+/// Nobody watched what happened before the oncall came; what watches could be resumed over takes memory.
+fn forget(world: &mut World) {
+    for cluster in world.clusters.values_mut() {
+        cluster.store.compact();
+    }
 }
 
 /// Starts a job, if who starts such jobs is there: a webhook that nobody takes is lost.
