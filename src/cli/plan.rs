@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::model::Timestamp;
 use crate::model::text::sanitize_line;
 use crate::present;
 use crate::repair::{self, Override, OverrideId, Plan, RepairId, Request};
@@ -43,7 +42,7 @@ pub fn overrides(ids: &[OverrideId], reason: Option<&str>) -> Vec<Override> {
 
 /// The way of every new plan: the server's dry run, the words, the file.
 pub async fn preview_and_save(global: &Global, clusters: &run::Clusters, plan: Plan, file: Option<&Path>) -> Exit {
-    let preview = run::preview(&plan, clusters, Timestamp::now()).await?;
+    let preview = run::preview(&plan, clusters, session::clock(global).now()).await?;
     if let Some(file) = file {
         plan_file::save(&plan, &preview, file)?;
     }
