@@ -186,7 +186,20 @@ pub async fn conclude(
     if let Some(failure) = &summary.first_failure {
         output::words(&present::failure(failure).join("\n"));
     }
-    if let Some(words) = how_to_take_back(plan, summary) {
+    if summary.interrupted && summary.left > 0 {
+        let context = plan.clusters.first().map_or("NAME", |cluster| cluster.context.as_str());
+        output::words(&format!(
+            "interrupted: {} of {} done, {} left\nto go on:        prow-breakglass run resume {} --context {context}{} \
+             --execute --expect {}",
+            summary.done + summary.skipped,
+            plan.steps.len(),
+            summary.left,
+            summary.run,
+            global.again(),
+            summary.left + summary.failed
+        ));
+    }
+    if let Some(words) = how_to_take_back(plan, summary, &global.again()) {
         output::words(&words);
     }
     // Where every step was found done, or was rightly left out, the proof is owed all the same: 0 means that it works.
@@ -223,7 +236,7 @@ pub async fn conclude(
 }
 
 /// The two commands that take back what was written: `undo` only makes the plan. `None` where nothing can be.
-fn how_to_take_back(plan: &Plan, summary: &RunSummary) -> Option<String> {
+fn how_to_take_back(plan: &Plan, summary: &RunSummary, again: &str) -> Option<String> {
     let replaced = plan.steps.iter().filter(|step| step.undo == Undo::FromBackup).count();
     if summary.done == 0 || replaced == 0 {
         return None;
@@ -232,8 +245,8 @@ fn how_to_take_back(plan: &Plan, summary: &RunSummary) -> Option<String> {
     let count = if summary.done == plan.steps.len() { replaced.to_string() } else { "N".to_owned() };
     let context = plan.clusters.first().map_or("NAME", |cluster| cluster.context.as_str());
     Some(format!(
-        "to take it back: prow-breakglass undo {} --context {context} -f undo.json\n           \
-         then: prow-breakglass apply undo.json --execute --context {context} --expect {count}",
+        "to take it back: prow-breakglass undo {} --context {context}{again} -f undo.json\n           \
+         then: prow-breakglass apply undo.json --execute --context {context}{again} --expect {count}",
         summary.run
     ))
 }
@@ -341,10 +354,12 @@ mod tests {
     fn taking_back_is_two_commands_and_both_are_said() {
         let plan = testing::plan(&FakeServer::new(), Verify::Written);
         let done = |done| RunSummary { run: "r-0007".to_owned(), done, ..RunSummary::default() };
-        assert_eq!(how_to_take_back(&plan, &done(0)), None);
-        let words = how_to_take_back(&plan, &done(1)).unwrap();
+        assert_eq!(how_to_take_back(&plan, &done(0), ""), None);
+        let words = how_to_take_back(&plan, &done(1), "").unwrap();
         assert!(words.contains("prow-breakglass undo r-0007 --context test -f undo.json\n"), "{words}");
         let apply = "prow-breakglass apply undo.json --execute --context test --expect 1";
         assert!(words.ends_with(apply), "{words}");
+        let words = how_to_take_back(&plan, &done(1), " --kubeconfig k --journal j").unwrap();
+        assert_eq!(words.matches("--context test --kubeconfig k --journal j").count(), 2, "{words}");
     }
 }

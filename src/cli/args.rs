@@ -89,6 +89,47 @@ pub struct Global {
     pub stage: Stage,
 }
 
+impl Global {
+    /// The flags that another command needs to mean the same, as typed: each with a space before it. The context is
+    /// said apart, for writes always name it.
+    pub fn again(&self) -> String {
+        let mut words = String::new();
+        let mut add = |flag: &str, value: &str| words.push_str(&format!(" {flag} {}", quoted(value)));
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let given = [
+            ("--kubeconfig", path(&self.kubeconfig)),
+            ("--as", self.as_user.clone()),
+            ("--repo", path(&self.repo)),
+            ("--journal", path(&self.journal)),
+        ];
+        for (flag, value) in given {
+            if let Some(value) = value {
+                add(flag, &value);
+            }
+        }
+        for group in &self.as_group {
+            add("--as-group", group);
+        }
+        for (alias, context) in &self.build_context {
+            add("--build-context", &format!("{alias}={context}"));
+        }
+        for namespace in &self.namespace {
+            add("--namespace", namespace);
+        }
+        words
+    }
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,@+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Text,
@@ -98,7 +139,7 @@ pub enum Format {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// What is wrong, why, and the one next step
+    /// What is wrong, why, and the one next step (exit code 1: findings above info)
     Status,
     /// The configuration, live and in git
     #[command(subcommand)]
@@ -272,6 +313,12 @@ pub struct UndoArgs {
     /// Save the plan in this file
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// Set a guard aside; needs --reason
+    #[arg(long = "override", value_name = "GUARD", value_parser = one_of(&OverrideId::ALL, OverrideId::name), requires = "reason")]
+    pub overrides: Vec<OverrideId>,
+    /// Why; it is journalled
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -347,6 +394,14 @@ mod tests {
         };
         assert_eq!(given(&[("default", "a"), ("trusted", "a"), ("default", "a")]), None);
         assert!(given(&[("default", "a"), ("default", "b")]).is_some_and(|words| words.contains("a and b")));
+    }
+
+    #[test]
+    fn what_was_given_is_given_again() {
+        let args = ["x", "--kubeconfig", "/tmp/k c", "--journal", "j", "--repo", "r", "--build-context", "default=b"];
+        let args = Args::try_parse_from(args.into_iter().chain(["status", "--context", "a"])).unwrap();
+        let again = " --kubeconfig '/tmp/k c' --repo r --journal j --build-context default=b";
+        assert_eq!(args.global.again(), again);
     }
 
     #[test]

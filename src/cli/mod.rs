@@ -58,7 +58,20 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => report(&failure),
+        Err(failure) => {
+            refusal_document(args.global.output, &failure);
+            report(&failure)
+        }
+    }
+}
+
+/// A refusal as a document on stdout, for whoever asked for documents; the words go to stderr as always. Where the command
+/// printed its document before it failed (a preview that the server refuses), that one tells more, and stays the only one.
+fn refusal_document(format: args::Format, failure: &Failure) {
+    if format != args::Format::Text && !output::has_written() {
+        let document = || crate::present::refusal_document(failure);
+        // What cannot be encoded is still said in words.
+        let _ = output::document(format, document, String::new);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -26,12 +27,20 @@ pub fn result(document: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Something went to stdout: a failure after that adds no document of its own.
+static WRITTEN: AtomicBool = AtomicBool::new(false);
+
+pub fn has_written() -> bool {
+    WRITTEN.load(Ordering::Relaxed)
+}
+
 /// A line of data.
 pub fn data(text: &str) {
     if DATA_IS_WORDS.get() { words(text) } else { print(text) }
 }
 
 fn print(text: &str) {
+    WRITTEN.store(true, Ordering::Relaxed);
     let mut out = std::io::stdout().lock();
     // Nobody reads on: not an error of ours.
     let _ = writeln!(out, "{}", text.trim_end_matches('\n'));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::model::text::sanitize_line;
 use crate::present;
-use crate::repair::{self, Override, Plan, RepairId, Request};
+use crate::repair::{self, Override, OverrideId, Plan, RepairId, Request};
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
@@ -20,7 +20,6 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     if args.repair == RepairId::SyncConfig && snapshot.desired.seen().is_none() {
         return Err(session::not_seen(&snapshot.desired, "the configuration repository"));
     }
-    let reason = sanitize_line(args.reason.as_deref().unwrap_or_default());
     let request = Request {
         maps: args.maps.clone(),
         prune: args.prune,
@@ -28,11 +27,17 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
         components: args.components.clone(),
         clusters: args.clusters.clone(),
         include_running: args.include_running,
-        overrides: args.overrides.iter().map(|id| Override { id: *id, reason: reason.clone() }).collect(),
+        overrides: overrides(&args.overrides, args.reason.as_deref()),
         ..Request::new(args.repair)
     };
     let plan = repair::plan(&request, &seen.snapshot, &seen.diagnosis)?;
     preview_and_save(global, &seen.clusters, plan, args.file.as_deref()).await
+}
+
+/// Guards that a person sets aside, all with the one reason.
+pub fn overrides(ids: &[OverrideId], reason: Option<&str>) -> Vec<Override> {
+    let reason = sanitize_line(reason.unwrap_or_default());
+    ids.iter().map(|id| Override { id: *id, reason: reason.clone() }).collect()
 }
 
 /// The way of every new plan: the server's dry run, the words, the file.
@@ -49,9 +54,10 @@ pub async fn preview_and_save(global: &Global, clusters: &run::Clusters, plan: P
     if let Some(file) = file {
         let context = plan.clusters.first().map_or("NAME", |cluster| cluster.context.as_str());
         output::words(&format!(
-            "saved in {file}. To run it: prow-breakglass apply {file} --execute --context {context} --expect {}",
+            "saved in {file}. To run it: prow-breakglass apply {file} --execute --context {context}{again} --expect {}",
             plan.objects(),
-            file = file.display()
+            file = file.display(),
+            again = global.again()
         ));
     } else if global.output == Format::Text {
         output::words("to save it for `apply`: -f FILE");

@@ -73,7 +73,7 @@ pub fn load(file: &Path) -> Result<Plan, Failure> {
     let text = fs::read(file).map_err(|error| {
         Failure::new(FailureKind::Usage, format!("cannot read {}", file.display()))
             .cause(error.to_string())
-            .hint("make a plan first: prow-breakglass plan sync-config -f FILE")
+            .hint(format!("make a plan first: prow-breakglass plan REPAIR -f {}", file.display()))
     })?;
     // The parser's words may quote the file.
     let none = |error: serde_json::Error| {
@@ -81,13 +81,19 @@ pub fn load(file: &Path) -> Result<Plan, Failure> {
             .cause(sanitize_line(&error.to_string()))
             .hint("make it anew: prow-breakglass plan REPAIR -f FILE")
     };
-    let plan = serde_json::from_slice(&text).map_err(none)?;
+    let plan: Plan = serde_json::from_slice(&text).map_err(none)?;
     let mut document: Value = serde_json::from_slice(&text).map_err(none)?;
     for step in document.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten() {
         // What would be written is the repository's own; screens sanitise it when they show it.
         if let Some(body) = step.get_mut("write").and_then(|write| write.get_mut("body")) {
             *body = Value::Null;
         }
+    }
+    // Not even to be shown: warnings that were taken out would not be missed.
+    if plan.digest != plan.compute_digest() {
+        return Err(Failure::new(FailureKind::Refused, format!("{} was changed after it was made", file.display()))
+            .cause("the plan's digest does not fit its content")
+            .hint("make the plan anew with `prow-breakglass plan`"));
     }
     if is_tame(&document) {
         return Ok(plan);
@@ -158,6 +164,23 @@ mod tests {
         assert!(failure.summary.starts_with("cannot write"), "{failure:?}");
         assert_eq!(fs::read(&file).unwrap(), before);
         assert!(save(&plan, &preview, &dir.path().join("missing/sync.json")).is_err());
+    }
+
+    #[test]
+    fn a_plan_that_was_edited_is_not_even_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sync.json");
+        let (plan, preview) = made();
+        for change in
+            [|plan: &mut Plan| plan.warnings.push("all is well".to_owned()), |plan: &mut Plan| plan.steps.clear()]
+        {
+            let mut edited = plan.clone();
+            change(&mut edited);
+            save(&edited, &preview, &file).unwrap();
+            let failure = load(&file).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Refused);
+            assert!(failure.causes[0].contains("digest"), "{failure:?}");
+        }
     }
 
     #[test]

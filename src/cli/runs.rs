@@ -125,7 +125,38 @@ mod tests {
     use crate::cli::testing;
     use crate::cluster::fake::FakeServer;
     use crate::journal::Journal;
+    use crate::journal::Record;
+    use crate::model::Outcome;
     use crate::repair::{Override, OverrideId, Verify};
+
+    #[test]
+    fn a_run_that_was_stopped_is_listed_as_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path().join("state")).unwrap();
+        let mut plan = testing::plan(&FakeServer::new(), Verify::Written);
+        plan.steps.push(crate::repair::Step { n: 2, ..plan.steps[0].clone() });
+        let object = plan.steps[0].write.object().clone();
+        let mut writer = journal.begin(&plan.sealed(), "oncall", Mode::Flags).unwrap();
+        let done = Outcome::Done;
+        let step = Record::Outcome {
+            n: 1,
+            object,
+            outcome: done,
+            status: "written".to_owned(),
+            uid: None,
+            resource_version: None,
+        };
+        let end = Record::Ended { done: 1, failed: 0, skipped: 0, unknown: 0, left: 1 };
+        for record in [step, Record::Stopped { why: "stopped by SIGINT".to_owned() }, end] {
+            writer.append(record).unwrap();
+        }
+        drop(writer);
+        let run = journal.run("r-0001").unwrap();
+        assert!(present::run_line(&run).contains("  stopped, 1 of 2 done, 1 left  "), "{}", present::run_line(&run));
+        assert_eq!(present::run_document(&run)["state"], "stopped");
+        let failure = &journal.interrupted().unwrap()[0];
+        assert_eq!((failure.run.as_str(), failure.running_pid), ("r-0001", None));
+    }
 
     #[test]
     fn what_was_set_aside_is_told_with_the_run() {

@@ -141,8 +141,13 @@ pub fn say_interrupted(snapshot: &Snapshot) {
             (Some(why), _) => format!("cannot be resumed, its journal is damaged: {why}"),
             (None, Some(pid)) => format!("is going on in process {pid}"),
             (None, None) => {
+                let far = run.progress.map_or(String::new(), |progress| format!(", {progress}"));
                 let unknown: String = run.unknown.iter().map(|step| format!("; {step}")).collect();
-                format!("was interrupted{unknown}; to settle it: prow-breakglass run resume {}", run.run)
+                format!(
+                    "was interrupted{far}{unknown}; to finish it: prow-breakglass run resume {run}; to take it back: \
+                     prow-breakglass undo {run} -f FILE",
+                    run = run.run
+                )
             }
         };
         output::words(&format!("note: run {} ({}) {state}", run.run, run.title));

@@ -15,5 +15,12 @@ pub async fn run(global: &Global, args: &UndoArgs) -> Exit {
     let clusters = clusters_of(global, &undone).await?;
     let live = read_for_undo(&source, &undone.clusters, &clusters).await?;
     let made = undo::plan(&source, &live, &undone.clusters, journal.now())?;
+    let made = if source.workloads().is_empty() {
+        made
+    } else {
+        // What else runs decides whether versions would be mixed.
+        let seen = session::look(global).await?;
+        undo::judged(made, &seen.snapshot, &seen.diagnosis, &plan::overrides(&args.overrides, args.reason.as_deref()))?
+    };
     plan::preview_and_save(global, &clusters, made, args.file.as_deref()).await
 }

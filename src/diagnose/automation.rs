@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{ObjectRef, ProwJob, Snapshot, Timestamp};
+use crate::model::{ObjectRef, ProwJob, Rollout, Snapshot, Timestamp};
 use crate::prow::jobs::{JobTask, task_of};
 use crate::prow::plugins::has_config_updater;
 
+use super::outage::{came_after, rolled_back_from};
 use super::{Basis, Context, Finding, FindingKind, Severity, id};
+
+/// So long after a rollback it is news that something would undo it.
+const NEWS_SECONDS: i64 = 86_400;
 
 /// Something that acts by itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +28,29 @@ pub struct Actor {
     pub last_ran: Option<Timestamp>,
     /// It does nothing now: suspended, or stuck itself.
     pub idle: Option<String>,
+    /// It is at it, or about to be: `running now`.
+    pub under_way: Option<UnderWay>,
+    /// How to stop it, a way each: what it is decides that, and a CronJob is suspended where a ProwJob is aborted.
+    pub stop: Vec<String>,
     pub evidence: Vec<String>,
+}
+
+/// What a job that was begun does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UnderWay {
+    /// No pod of it runs; it gets one when jobs start again.
+    Pending,
+    /// Its pod runs.
+    Running,
+}
+
+impl UnderWay {
+    pub fn words(self) -> &'static str {
+        match self {
+            UnderWay::Pending => "pending, starts as soon as jobs start again",
+            UnderWay::Running => "running now",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +112,15 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     }
     let kind = FindingKind::AutomationWillRevert {
         actors: reverting.iter().map(|actor| format!("{} ({})", actor.name, actor.when)).collect(),
+        under_way: about_to_revert(context).map(|(actor, _)| actor.name.clone()).collect(),
     };
+    let mut evidence: Vec<String> = reverting.iter().map(|actor| format!("{}: {}", actor.name, actor.effect)).collect();
+    evidence.extend(rolled_back_from(context.snapshot).map(|tag| {
+        format!("prow-controller-manager was rolled back from {tag}: unless git's head asks for another one, that comes back")
+    }));
+    for actor in &reverting {
+        evidence.extend(actor.stop.iter().map(|how| format!("to stop {}: {how}", actor.name)));
+    }
     let all_known = reverting.iter().all(|actor| actor.basis == Basis::Fact);
     vec![Finding {
         id: id(&kind, "all"),
@@ -94,19 +128,44 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         basis: if all_known { Basis::Fact } else { Basis::Guess },
         subjects: reverting.iter().filter_map(|actor| actor.object.clone()).collect(),
         since: None,
-        evidence: reverting.iter().map(|actor| format!("{}: {}", actor.name, actor.effect)).collect(),
+        evidence,
         repairs: Vec::new(),
         kind,
     }]
 }
 
+/// What puts other images into components, and is at it or about to be, while a repair is at hand or was made today.
+pub(super) fn about_to_revert<'a>(context: &'a Context<'_>) -> impl Iterator<Item = (&'a Actor, UnderWay)> {
+    let at_hand = context.strays.total() > 0 || was_rolled_back_today(context.snapshot);
+    context
+        .automation
+        .iter()
+        .filter(move |actor| at_hand && actor.kind.reverts_images() && actor.idle.is_none())
+        .filter_map(|actor| Some((actor, actor.under_way?)))
+}
+
 /// True where a component asks for a version that is older than one that it had.
 fn was_rolled_back(snapshot: &Snapshot) -> bool {
+    went_back(snapshot).next().is_some()
+}
+
+/// The same, since yesterday: long after, a job that bumps and deploys is Prow's daily life again.
+fn was_rolled_back_today(snapshot: &Snapshot) -> bool {
+    let now = snapshot.taken_at_server();
+    let is_news = |at: Timestamp| now.as_second() - at.as_second() < NEWS_SECONDS;
+    went_back(snapshot).any(|rollout| rollout.began.is_none_or(is_news))
+}
+
+/// What runs, of components that had a later version before.
+fn went_back(snapshot: &Snapshot) -> impl Iterator<Item = &Rollout> {
     let rollouts = snapshot.service.rollouts.seen().map_or(&[][..], Vec::as_slice);
-    rollouts.iter().filter(|rollout| rollout.current).any(|now| {
-        rollouts
-            .iter()
-            .any(|other| other.component == now.component && other.tag != now.tag && other.created > now.created)
+    rollouts.iter().filter(|rollout| rollout.current).filter(|now| {
+        rollouts.iter().any(|other| {
+            other.component == now.component
+                && !other.current
+                && other.tag != now.tag
+                && came_after(other, &now.tag, Some(now))
+        })
     })
 }
 
@@ -150,6 +209,15 @@ fn git_ops(snapshot: &Snapshot) -> Vec<Actor> {
                 .to_owned(),
                 last_ran: None,
                 idle: None,
+                under_way: None,
+                stop: vec![
+                    match name {
+                        "Helm" => "let nobody release the chart until the bump is reverted in it",
+                        "Flux" => "flux suspend kustomization NAME (or helmrelease NAME)",
+                        _ => "switch automatic sync off: argocd app set NAME --sync-policy none",
+                    }
+                    .to_owned(),
+                ],
                 evidence: Vec::new(),
             });
             if basis == Basis::Fact {
@@ -167,7 +235,7 @@ fn git_ops(snapshot: &Snapshot) -> Vec<Actor> {
 /// Jobs that Prow runs on itself, as far as their ProwJobs are still there.
 fn jobs(snapshot: &Snapshot) -> Vec<Actor> {
     let mut newest: BTreeMap<(ActorKind, &str), (&ProwJob, bool)> = BTreeMap::new();
-    let mut going: BTreeMap<(ActorKind, &str), &ProwJob> = BTreeMap::new();
+    let mut going: BTreeMap<(ActorKind, &str), Vec<&ProwJob>> = BTreeMap::new();
     for job in snapshot.prowjobs.seen().into_iter().flatten() {
         let Some(task) = task_of(&job.job) else { continue };
         let kind = match task.task {
@@ -180,7 +248,7 @@ fn jobs(snapshot: &Snapshot) -> Vec<Actor> {
             held.0 = job;
         }
         if !job.is_finished() {
-            going.insert((kind, &job.job), job);
+            going.entry((kind, &job.job)).or_default().push(job);
         }
     }
     newest
@@ -193,24 +261,29 @@ fn jobs(snapshot: &Snapshot) -> Vec<Actor> {
                 ActorKind::ConfigUpdater | ActorKind::CronJob | ActorKind::GitOps => "",
             };
             // The pod of a pending job is made anew when pods start again: what was rolled back would be rolled out by it.
-            let pending = going.get(&(kind, name));
-            let when = match job.job_type.as_str() {
-                _ if pending.is_some() => "at once when jobs start again: one is pending",
-                "periodic" => "on its schedule",
-                "postsubmit" => "on a merge that matches",
-                _ => "when asked for",
+            let going = going.get(&(kind, name)).map_or(&[][..], Vec::as_slice);
+            let under_way =
+                going.iter().map(|job| if runs(snapshot, job) { UnderWay::Running } else { UnderWay::Pending }).max();
+            let when = match (under_way, job.job_type.as_str()) {
+                (Some(UnderWay::Running), _) => "running now",
+                (Some(UnderWay::Pending), _) => "at once when jobs start again: one is pending",
+                (None, "periodic") => "on its schedule",
+                (None, "postsubmit") => "on a merge that matches",
+                (None, _) => "when asked for",
             };
             Actor {
                 kind,
                 name: name.to_owned(),
                 object: None,
+                under_way,
+                stop: how_to_stop(snapshot, kind, going),
                 basis: if known { Basis::Fact } else { Basis::Guess },
                 effect: effect.to_owned(),
                 when: when.to_owned(),
                 last_ran: job.created,
                 idle: None,
                 evidence: std::iter::once(&job)
-                    .chain(pending.filter(|pending| pending.name != job.name))
+                    .chain(going.iter().filter(|going| going.name != job.name))
                     .map(|job| {
                         let made = job.created.map_or("at an unknown time".to_owned(), |at| at.to_string());
                         format!("ProwJob {}: {}, made {made}", job.name, job.state)
@@ -219,6 +292,48 @@ fn jobs(snapshot: &Snapshot) -> Vec<Actor> {
             }
         })
         .collect()
+}
+
+/// Whether the pod of a job runs, as far as it is seen where it belongs or went astray.
+fn runs(snapshot: &Snapshot, job: &ProwJob) -> bool {
+    snapshot.views().any(|view| {
+        let placed = view
+            .census
+            .seen()
+            .is_some_and(|census| census.pods.iter().any(|row| row.name == job.name && row.state == "Running"));
+        let astray = || view.job_pods.seen().into_iter().flatten();
+        placed || astray().any(|pod| pod.object.name == job.name && pod.phase == "Running")
+    })
+}
+
+/// A job of Prow is a ProwJob and no CronJob: nothing of it can be suspended. What goes on is aborted, and its pod ended by
+/// plank; what would come is kept from coming in git.
+fn how_to_stop(snapshot: &Snapshot, kind: ActorKind, going: &[&ProwJob]) -> Vec<String> {
+    let service = &snapshot.service.context;
+    let namespace = snapshot.prow.seen().map_or("NAMESPACE", |settings| settings.prowjob_namespace.as_str());
+    let mut ways: Vec<String> = going
+        .iter()
+        .map(|job| {
+            format!(
+                "abort it in Deck, or: kubectl --context {service} -n {namespace} patch prowjob {} --type merge -p \
+                 '{{\"status\":{{\"state\":\"aborted\"}}}}'",
+                job.name
+            )
+        })
+        .collect();
+    match kind {
+        ActorKind::Autobump => ways.push("/hold its pull request, so that nobody merges the bump again".to_owned()),
+        ActorKind::DeployJob if going.is_empty() => {
+            ways.push("keep merges away until the bump is reverted in git; abort it in Deck if it starts".to_owned());
+        }
+        ActorKind::Bootstrapper if going.is_empty() => ways.push("abort it in Deck if it starts".to_owned()),
+        ActorKind::DeployJob
+        | ActorKind::Bootstrapper
+        | ActorKind::ConfigUpdater
+        | ActorKind::CronJob
+        | ActorKind::GitOps => {}
+    }
+    ways
 }
 
 fn config_updater(snapshot: &Snapshot) -> Option<Actor> {
@@ -240,6 +355,8 @@ fn config_updater(snapshot: &Snapshot) -> Option<Actor> {
         when: "on every merge".to_owned(),
         last_ran: None,
         idle: (hook.ready == 0).then(|| "hook is down".to_owned()),
+        under_way: None,
+        stop: vec!["keep merges away: /hold the pull requests that change those files".to_owned()],
         evidence: vec![format!("config_updater in ConfigMap {map}")],
     })
 }
@@ -281,6 +398,11 @@ fn cron_jobs(snapshot: &Snapshot) -> Vec<Actor> {
                 when: cron.schedule.clone(),
                 last_ran: cron.last_scheduled,
                 idle: cron.suspended.then(|| "suspended".to_owned()),
+                under_way: None,
+                stop: vec![format!(
+                    "suspend it: kubectl --context {} -n {} patch cronjob {} --type merge -p '{{\"spec\":{{\"suspend\":true}}}}'",
+                    snapshot.service.context, cron.object.namespace, cron.object.name
+                )],
                 evidence,
             })
         })

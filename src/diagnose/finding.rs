@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, LogLine, ObjectRef, Objection, RefusedContent, Revision, Timestamp};
+use crate::model::{Key, LogLine, ObjectRef, Objection, Progress, RefusedContent, Revision, Timestamp};
 
 /// How bad it is. Ordered: worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +120,8 @@ pub enum FindingKind {
     InterruptedRun {
         run: String,
         unknown: Vec<String>,
+        /// How far it came, where that is known.
+        progress: Option<Progress>,
     },
     /// Pods of this Prow's jobs are where they should not be.
     StrayPods {
@@ -144,6 +146,8 @@ pub enum FindingKind {
     /// The newest stray is younger than prow-controller-manager's readiness: the cause is still at work.
     StraysStillAppearing {
         newest: Timestamp,
+        /// The tag that the strays began with, where it runs again and none was made since: the next ones will be strays.
+        again: Option<String>,
     },
     /// Pods of one alias are in a cluster that is not theirs, or in several clusters.
     WrongClusterPods {
@@ -197,6 +201,8 @@ pub enum FindingKind {
     /// What would undo a manual repair.
     AutomationWillRevert {
         actors: Vec<String>,
+        /// Names of those that are about to, or are at it now.
+        under_way: Vec<String>,
     },
     /// Git and the live configuration name different pod namespaces.
     PodNamespaceDisagrees {
@@ -317,6 +323,7 @@ pub enum NextStep {
     /// Finish or undo what a run left.
     Resume {
         run: String,
+        progress: Option<Progress>,
     },
     /// Prow works; git's head would break it at the next upload: get a fix merged.
     MendRevision {
@@ -325,6 +332,22 @@ pub enum NextStep {
     /// Wait: pods are already coming back.
     Wait {
         what: String,
+    },
+    /// Something that acts by itself is about to undo the repair: stop it.
+    Stop {
+        /// Its name.
+        actor: String,
+        /// Pending or running.
+        state: String,
+        /// How.
+        how: String,
+    },
+    /// A rollback reached only some of the components that moved together.
+    FinishRollback {
+        to: String,
+        from: String,
+        /// Those that still ask for the tag that the others came from.
+        behind: Vec<String>,
     },
     /// Look closer by hand.
     Look {
@@ -394,6 +417,16 @@ pub struct Diagnosis {
 impl Diagnosis {
     pub fn finding(&self, id: &str) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.id == id)
+    }
+
+    /// What is at it, or about to be, to put other images into components while a repair is at hand or was made.
+    pub fn about_to_revert(&self) -> impl Iterator<Item = &super::Actor> {
+        let named = self.findings.iter().find_map(|finding| match &finding.kind {
+            FindingKind::AutomationWillRevert { under_way, .. } => Some(under_way.as_slice()),
+            _ => None,
+        });
+        let named = named.unwrap_or_default();
+        self.automation.iter().filter(move |actor| actor.kind.reverts_images() && named.contains(&actor.name))
     }
 
     /// Exit code of `status`: 1 with findings above info, else 0.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::{Alias, AliasPlace, Component, ProwJob, Snapshot, Source, Timestamp};
 
 use super::Strays;
+use super::outage::began_with;
 
 /// So many good pods since the repaired prow-controller-manager is ready make the proof.
 pub const GOOD_PODS: usize = 3;
@@ -70,6 +71,8 @@ pub struct GateFacts {
     pub begun: Option<Timestamp>,
     /// It has the tag that made the first strays.
     pub same_tag: bool,
+    /// The tag that this outage began with, where that can be told.
+    pub began_with: Option<String>,
     /// Unfinished ProwJobs have pods only among the strays, so that good ones must come.
     pub owes_pods: bool,
     /// Pods of this Prow's jobs that came to the right place since both of these.
@@ -81,13 +84,24 @@ pub struct GateFacts {
 impl GateFacts {
     /// True when the newest stray is older than the readiness of what makes pods now. A stray of the handover, when the
     /// old leader's lease has not run out, counts as older: but only where what makes pods was changed since the first.
+    ///
+    /// With the version that the strays began with, only good pods prove that: when nothing new starts, none goes astray.
     pub fn is_cause_gone(&self) -> bool {
+        if self.runs_again() {
+            return false;
+        }
         let (Some(ready), Some(newest)) = (self.ready_at, self.newest_stray) else {
             return self.ready_at.is_some() && self.newest_stray.is_none();
         };
         let changed = !self.same_tag && self.begun > self.first_stray;
         let handover = if changed { HANDOVER_SECONDS } else { 0 };
         newest.as_second() <= ready.as_second() + handover
+    }
+
+    /// True when what runs is the version that the strays began with, and not enough good pods speak for it: somebody rolled
+    /// forward again, or it only restarted.
+    pub fn runs_again(&self) -> bool {
+        self.began_with.is_some() && self.began_with == self.tag && self.good_pods < self.wanted
     }
 
     /// True when good pods should have come by now, and none has: what runs now is no better.
@@ -123,7 +137,9 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
     let then = rollouts()
         .filter(|rollout| rollout.began.is_some_and(|at| facts.first_stray.is_some_and(|first| at <= first)))
         .max_by_key(|rollout| rollout.began);
-    facts.same_tag = then.is_some_and(|rollout| facts.tag.as_ref() == Some(&rollout.tag));
+    facts.began_with = began_with(snapshot, strays);
+    let then = facts.began_with.clone().or_else(|| then.map(|rollout| rollout.tag.clone()));
+    facts.same_tag = then.is_some() && then == facts.tag;
     facts.begun = makers.iter().flat_map(|maker| &maker.pods).filter_map(|pod| pod.created).min();
     // All of them, where there are several: one that is not ready may be the one that makes strays.
     facts.ready_at =
@@ -152,7 +168,10 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
         let newest = facts.newest_stray.unwrap_or(ready);
         let age = ago(now.as_second() - newest.as_second());
         let tag = facts.tag.as_ref().map_or(String::new(), |tag| format!(" {tag}"));
-        let why = if facts.is_cause_gone() {
+        let came_again = facts.newest_stray.is_none_or(|newest| newest <= ready);
+        let why = if facts.runs_again() && came_again {
+            format!("{MAKER}{tag} runs, with which pods began to go astray, and no good pod speaks for it")
+        } else if facts.is_cause_gone() {
             format!("{MAKER}{tag} is ready since {ready} and has made no good pod for the jobs that wait for one")
         } else {
             format!("the cause is not gone: the newest stray was made {age} ago, after {MAKER}{tag} became ready")
@@ -178,11 +197,17 @@ pub fn delete_gate(snapshot: &Snapshot, strays: &Strays) -> GateState {
             "{} of {} pods came to the right place since {MAKER} is ready ({ready})",
             facts.good_pods, facts.wanted
         );
-        return closed(
-            facts,
-            why,
-            "wait: pods of pending jobs are made when the old leader's lease has run out (about 20 s), others with new jobs",
-        );
+        let next = if facts.owes_pods {
+            "wait: pods of pending jobs are made when the old leader's lease has run out (about 20 s), others with new jobs"
+                .to_owned()
+        } else {
+            format!(
+                "no pending job needs a new pod, so this waits for NEW jobs: a /retest, a periodic; if you know better: \
+                 prow-breakglass plan delete-strays --context {} --override gate --reason TEXT -f FILE",
+                snapshot.service.context
+            )
+        };
+        return closed(facts, why, &next);
     }
     GateState::Open(facts)
 }

@@ -15,6 +15,7 @@ mod finding;
 mod flow;
 mod gate;
 mod load_failure;
+mod outage;
 mod pods;
 mod revision;
 mod stray_pods;
@@ -27,13 +28,14 @@ mod verdict;
 mod verify;
 mod versions;
 
-pub use automation::{Actor, ActorKind, automation};
+pub use automation::{Actor, ActorKind, UnderWay, automation};
 pub use choose::{choice_candidate, stale_checkout};
 pub(crate) use compare::digests;
 pub use compare::same_value;
 pub use finding::*;
 pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
+pub use outage::{HalfRollback, came_after, half_rollback, rolled_back_from};
 pub use stray_pods::{context_of, finalizer_owner};
 pub use strays::{
     Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, git_pod_namespace,

@@ -215,10 +215,11 @@ pub(super) fn find_still_appearing(context: &Context<'_>) -> Vec<Finding> {
     let facts = context.gate.facts();
     let Some(newest) = facts.newest_stray.filter(|_| !facts.is_cause_gone()) else { return Vec::new() };
     let age = context.snapshot.taken_at_server().as_second() - newest.as_second();
-    if age > YOUNG_SECONDS {
+    let again = facts.tag.clone().filter(|_| facts.runs_again() && facts.ready_at >= Some(newest));
+    if age > YOUNG_SECONDS && again.is_none() {
         return Vec::new();
     }
-    let kind = FindingKind::StraysStillAppearing { newest };
+    let kind = FindingKind::StraysStillAppearing { newest, again };
     let ready = facts.ready_at.map_or("not ready".to_owned(), |at| format!("ready since {at}"));
     let tag = facts.tag.clone().unwrap_or_else(|| "of an unknown version".to_owned());
     vec![Finding {

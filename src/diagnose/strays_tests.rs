@@ -5,10 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::diagnose::testing::{
-    NEW, at, build, count, incident, job, maker, pod, push, roll_back, rollout, set, snapshot, view_mut,
+    NEW, OLD, at, build, count, incident, job, maker, pod, push, roll_back, rollout, set, snapshot, view_mut,
 };
-use crate::diagnose::{Basis, ChangeKind, FindingKind, GateState, Health, NextStep, Severity, diagnose};
-use crate::model::{ClusterStanding, ConfigMapState, Failure, FailureKind, Rollout, SourceStatus, Writer};
+use crate::diagnose::{Basis, ChangeKind, FindingKind, GateState, Health, NextStep, Severity, UnderWay, diagnose};
+use crate::model::{
+    ClusterStanding, ConfigMapState, Failure, FailureKind, Kind, ObjectRef, Rollout, SourceStatus, Writer,
+};
 use crate::repair::RepairId;
 
 #[test]
@@ -248,6 +250,113 @@ fn a_pending_deploy_job_undoes_the_rollback_as_soon_as_jobs_start() {
     assert!(said(&snapshot).contains("at once when jobs start again"), "{}", said(&snapshot));
 }
 
+/// The deploy job as one of the jobs, with its pod where pods belong, and running.
+fn deploy_job(snapshot: &mut Snapshot, runs: bool) {
+    let job = ProwJob { job: "post-test-infra-deploy-prow".to_owned(), ..(*job(50, "trusted", false)).clone() };
+    if let Source::Known { value, .. } = &mut snapshot.prowjobs {
+        value.push(Arc::new(job));
+    }
+    if runs {
+        count(snapshot, &Alias::service(), &[("id-50", Some(90))]);
+    }
+}
+
+#[test]
+fn nothing_is_not_the_next_step_while_a_job_is_about_to_undo_the_rollback() {
+    let abort = "kubectl --context prow-services -n default patch prowjob id-50 --type merge -p \
+                 '{\"status\":{\"state\":\"aborted\"}}'";
+    // Before the rollback, which will let it start.
+    let mut before = incident();
+    deploy_job(&mut before, false);
+    let diagnosis = diagnose(&before);
+    assert_eq!(diagnosis.verdict.next, NextStep::Repair { repair: RepairId::Rollback, to: None });
+    let about: Vec<_> = diagnosis.about_to_revert().map(|actor| (actor.under_way, actor.stop[0].as_str())).collect();
+    assert!(matches!(about[..], [(Some(UnderWay::Pending), how)] if how.contains(abort)), "{about:?}");
+
+    // Afterwards, all strays gone.
+    let mut after = snapshot();
+    roll_back(&mut after, 89, 89);
+    let back = Rollout { began: Some(at(89)), ..rollout(OLD, -9000, true) };
+    set(&mut after.service.rollouts, vec![back, rollout(NEW, 47, false)]);
+    assert_eq!(diagnose(&after).verdict.next, NextStep::Nothing, "nothing is about to undo it");
+    deploy_job(&mut after, true);
+    let diagnosis = diagnose(&after);
+    let NextStep::Stop { actor, state, how } = &diagnosis.verdict.next else { panic!("{:?}", diagnosis.verdict.next) };
+    assert_eq!((actor.as_str(), state.as_str()), ("post-test-infra-deploy-prow", "running now"));
+    assert!(how.contains(abort), "{how}");
+    assert_eq!(diagnosis.verdict.state, Health::Degraded);
+    let finding = diagnosis.findings.iter().find(|finding| finding.kind.name() == "automation-will-revert").unwrap();
+    assert!(finding.evidence.iter().any(|words| words.contains(abort)), "{:?}", finding.evidence);
+    assert!(finding.evidence.iter().any(|words| words.contains(NEW)), "what comes back: {:?}", finding.evidence);
+
+    // Weeks after, the same job is Prow's daily life.
+    after.taken_at = at(90 + 60 * 24 * 14);
+    assert_eq!(diagnose(&after).verdict.next, NextStep::Nothing);
+}
+
+#[test]
+fn a_bump_is_held_and_aborted_and_a_cron_job_suspended() {
+    let mut snapshot = incident();
+    let bump = ProwJob { job: "ci-test-infra-autobump-prow".to_owned(), ..(*job(50, "trusted", false)).clone() };
+    set(&mut snapshot.prowjobs, vec![Arc::new(bump)]);
+    let stop = diagnose(&snapshot).automation[0].stop.join("; ");
+    assert!(stop.contains("patch prowjob id-50") && stop.contains("/hold") && !stop.contains("suspend"), "{stop}");
+}
+
+#[test]
+fn the_version_that_it_began_with_asks_for_a_rollback_at_once() {
+    // Rolled back at 17:29Z; at 17:40Z the deploy job, or an undo, took the ReplicaSet of the bump up again.
+    let mut snapshot = incident();
+    snapshot.taken_at = at(100);
+    set(&mut snapshot.service.components, vec![maker(NEW, 95, 96)]);
+    let again = Rollout { began: Some(at(95)), revision: 20_000, ..rollout(NEW, 47, true) };
+    set(&mut snapshot.service.rollouts, vec![again, rollout(OLD, -9000, false)]);
+    let diagnosis = diagnose(&snapshot);
+    assert_eq!(diagnosis.gate.facts().began_with.as_deref(), Some(NEW));
+    assert_eq!(diagnosis.verdict.next, NextStep::Repair { repair: RepairId::Rollback, to: None });
+    let appearing = diagnosis.findings.iter().find(|finding| finding.kind.name() == "strays-still-appearing").unwrap();
+    assert!(matches!(&appearing.kind, FindingKind::StraysStillAppearing { again: Some(tag), .. } if tag == NEW));
+
+    // Even long after, with nothing that starts.
+    snapshot.taken_at = at(900);
+    assert_eq!(diagnose(&snapshot).verdict.next, NextStep::Repair { repair: RepairId::Rollback, to: None });
+}
+
+#[test]
+fn a_gate_that_waits_for_new_jobs_says_so_and_how_to_set_it_aside() {
+    let mut snapshot = incident();
+    roll_back(&mut snapshot, 89, 89);
+    let next = |snapshot: &Snapshot| match diagnose(snapshot).gate {
+        GateState::Closed { next, .. } => next,
+        GateState::Open(_) => panic!("two are not enough"),
+    };
+    assert!(next(&snapshot).contains("old leader's lease"), "pending jobs wait for pods: {}", next(&snapshot));
+    let names: Vec<String> = (0..40).map(|n| format!("id-{n}")).collect();
+    let placed: Vec<(&str, Option<i64>)> = names.iter().map(|name| (name.as_str(), Some(80))).collect();
+    count(&mut snapshot, &build(), &placed[..36]);
+    count(&mut snapshot, &Alias::service(), &placed[36..]);
+    let words = next(&snapshot);
+    assert!(words.contains("NEW jobs"), "{words}");
+    assert!(words.contains("plan delete-strays --context prow-services --override gate --reason TEXT"), "{words}");
+}
+
+#[test]
+fn a_rollback_that_reached_half_is_finished_first() {
+    let mut snapshot = incident();
+    roll_back(&mut snapshot, 89, 89);
+    count(&mut snapshot, &build(), &[("id-0", Some(90)), ("id-1", Some(90)), ("id-2", Some(90))]);
+    assert_eq!(diagnose(&snapshot).verdict.next, NextStep::Repair { repair: RepairId::DeleteStrays, to: None });
+    let mut deck = maker(NEW, 47, 47);
+    deck.object = ObjectRef::new(&Alias::service(), "default", Kind::Deployment, "deck").with_uid("deck");
+    (deck.role, deck.spec_images) = ("deck".to_owned(), vec![format!("gcr.io/k8s-prow/deck:{NEW}")]);
+    if let Source::Known { value, .. } = &mut snapshot.service.components {
+        value.push(deck);
+    }
+    let next = diagnose(&snapshot).verdict.next;
+    let behind = vec!["deck".to_owned()];
+    assert_eq!(next, NextStep::FinishRollback { to: OLD.to_owned(), from: NEW.to_owned(), behind });
+}
+
 #[test]
 fn what_an_earlier_outage_left_is_not_the_beginning_of_this_one() {
     let mut snapshot = incident();
@@ -281,6 +390,20 @@ fn a_configuration_written_after_the_strays_may_have_made_them_strays() {
     };
     assert!(evidence(89), "all of them are older");
     assert!(!evidence(60), "the newest were made under it");
+}
+
+#[test]
+fn nobody_is_called_healthy_whose_jobs_cannot_be_seen_at_all() {
+    let mut blind = snapshot();
+    assert_eq!(diagnose(&blind).verdict.state, Health::Healthy);
+    for cluster in [build(), Alias::service()] {
+        let view = view_mut(&mut blind, &cluster);
+        view.job_pods = Source::Denied { verb: "list pods".to_owned() };
+        view.census = Source::Denied { verb: "list pods".to_owned() };
+    }
+    let verdict = diagnose(&blind).verdict;
+    assert_eq!(verdict.state, Health::Unknown);
+    assert!(matches!(verdict.next, NextStep::RegainSight { .. }), "{:?}", verdict.next);
 }
 
 #[test]

@@ -63,7 +63,9 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     }
     let count = |kind| stuck.iter().filter(|(_, stuck)| *stuck == kind).count();
     let kind = FindingKind::ProwJobsStuck { triggered: count(Stuck::Triggered), pending: count(Stuck::Pending) };
-    let evidence = stuck
+    let waiting = context.strays.strays().filter(|judged| judged.pod.is_waiting() && judged.trouble.is_some()).count();
+    let others = waiting.saturating_sub(count(Stuck::Pending));
+    let mut evidence: Vec<String> = stuck
         .iter()
         .take(EXAMPLES)
         .map(|(job, _)| {
@@ -71,6 +73,11 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             format!("{} ({}) is {}{said}", job.job, job.name, job.state)
         })
         .collect();
+    if others > 0 {
+        evidence.push(format!(
+            "{others} more stray(s) cannot start, and do not count here: their ProwJobs are finished, or have a pod where it belongs"
+        ));
+    }
     vec![Finding {
         id: id(&kind, "all"),
         severity: Severity::Warn,

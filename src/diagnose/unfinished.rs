@@ -1,4 +1,4 @@
-//! `interrupted-run`: a run of this program has intents without outcomes, or never ended.
+//! `interrupted-run`: a run of this program has intents without outcomes, never ended, or was stopped before its last step.
 
 use crate::model::{Kind, ObjectRef};
 
@@ -9,12 +9,16 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         .snapshot
         .own_interrupted()
         .map(|run| {
-            let kind = FindingKind::InterruptedRun { run: run.run.clone(), unknown: run.unknown.clone() };
+            let (unknown, progress) = (run.unknown.clone(), run.progress);
+            let kind = FindingKind::InterruptedRun { run: run.run.clone(), unknown, progress };
             let mut evidence = vec![format!("{}, begun {}", run.title, run.at)];
             evidence.extend(run.unknown.iter().map(|step| format!("nobody recorded what came of it: {step}")));
             evidence.push(match &run.damaged {
                 None => {
-                    format!("finish it: prow-breakglass run resume {run}; or take it back: undo {run}", run = run.run)
+                    format!(
+                        "finish it: prow-breakglass run resume {run}; or take it back: prow-breakglass undo {run} -f FILE",
+                        run = run.run
+                    )
                 }
                 Some(why) => format!("its journal is damaged ({why}): compare with its backups by hand"),
             });

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{Key, ObjectRef, Source, Timestamp};
+use crate::model::{InterruptedRun, Key, ObjectRef, Snapshot, Source, Timestamp};
 use crate::repair::RepairId;
 
+use super::automation::about_to_revert;
 use super::choose::{choice_candidate, stale_checkout};
 use super::gate::MAKER;
 use super::load_failure::{CrashContent, config_maps_of};
+use super::outage::half_rollback;
 use super::{
     Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, GateState, Health, KeyChange, NextStep,
     Severity, Verdict,
@@ -60,8 +62,22 @@ fn state(context: &Context<'_>, findings: &[Finding]) -> Health {
     match worst {
         Some(Severity::Bad) => Health::Broken,
         Some(Severity::Warn) => Health::Degraded,
+        // Components that are up start no job by that.
+        Some(Severity::Info) | None if sees_no_job(context.snapshot) => Health::Unknown,
         Some(Severity::Info) | None => Health::Healthy,
     }
+}
+
+/// True where no pod of a job can be seen anywhere: denied or lost, and not merely awaited.
+fn sees_no_job(snapshot: &Snapshot) -> bool {
+    let dark = |source: &Source<_>| match source {
+        Source::Known { .. } | Source::Loading => false,
+        Source::Denied { .. } | Source::Lost { .. } => true,
+    };
+    snapshot
+        .views()
+        .filter(|view| view.is_plannable())
+        .all(|view| dark(&view.job_pods) && view.census.known().is_none())
 }
 
 /// True for what Prow's users feel now; the rest is a trap for later or a limit of our sight, and Prow works.
@@ -83,6 +99,8 @@ fn is_felt(kind: &FindingKind) -> bool {
         | FindingKind::WrongClusterPods { .. }
         | FindingKind::ProwJobsStuck { .. }
         | FindingKind::PodNamespaceDisagrees { .. } => true,
+        // It works, for as long as that lasts.
+        FindingKind::AutomationWillRevert { under_way, .. } => !under_way.is_empty(),
         FindingKind::RevisionWouldNotLoad { .. }
         | FindingKind::AccessDenied { .. }
         | FindingKind::SourceLost { .. }
@@ -93,8 +111,7 @@ fn is_felt(kind: &FindingKind) -> bool {
         | FindingKind::DeployJobStuck { .. }
         | FindingKind::VersionSkew { .. }
         | FindingKind::RunningDiffersFromSpec { .. }
-        | FindingKind::CronjobOutdated { .. }
-        | FindingKind::AutomationWillRevert { .. } => false,
+        | FindingKind::CronjobOutdated { .. } => false,
     }
 }
 
@@ -178,12 +195,27 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
         }
         return NextStep::Wait { what: format!("{} starts on the new content", failure.component.object.name) };
     }
-    let interrupted = snapshot.own_interrupted().find(|run| run.damaged.is_none() && !run.unknown.is_empty());
-    if let Some(run) = interrupted {
-        return NextStep::Resume { run: run.run.clone() };
+    let resume = |run: &InterruptedRun| NextStep::Resume { run: run.run.clone(), progress: run.progress };
+    let interrupted = || snapshot.own_interrupted().filter(|run| run.damaged.is_none());
+    // Half a rollback is worse than either end of it; of other runs, only what is in doubt comes before everything.
+    if let Some(run) = interrupted().find(|run| !run.unknown.is_empty() || run.sets_images) {
+        return resume(run);
+    }
+    if let Some(run) = interrupted().next()
+        && !context.gate.asks_for_rollback(snapshot.taken_at_server())
+    {
+        return resume(run);
     }
     if let Some(step) = next_of_strays(context) {
         return step;
+    }
+    // While strays are there, the words of the step above say it.
+    if let Some((actor, state)) = about_to_revert(context).max_by_key(|(_, state)| *state) {
+        return NextStep::Stop {
+            actor: actor.name.clone(),
+            state: state.words().to_owned(),
+            how: actor.stop.join("; "),
+        };
     }
     if let Some(why) = stale_checkout(snapshot, &context.drift) {
         return NextStep::Fetch { why };
@@ -208,6 +240,7 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
         None if findings.iter().any(|finding| is_felt(&finding.kind) && finding.severity < Severity::Info) => {
             look_at_worst(findings)
         }
+        None if sees_no_job(snapshot) => NextStep::RegainSight { source: "pods of jobs".to_owned() },
         None => NextStep::Nothing,
     }
 }
@@ -216,6 +249,11 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
 fn next_of_strays(context: &Context<'_>) -> Option<NextStep> {
     if context.strays.total() == 0 {
         return None;
+    }
+    // While a run of ours is at it, half is what is to be expected.
+    let at_work = context.snapshot.own_runs().any(|run| run.running_pid.is_some());
+    if let Some(half) = half_rollback(context.snapshot).filter(|_| !at_work) {
+        return Some(NextStep::FinishRollback { to: half.to, from: half.from, behind: half.behind });
     }
     Some(match &context.gate {
         GateState::Open(_) => NextStep::Repair { repair: RepairId::DeleteStrays, to: None },

@@ -19,7 +19,7 @@ mod record;
 mod refused;
 mod writer;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -27,9 +27,11 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::cluster::live::parse_config_map;
-use crate::model::{Failure, FailureKind, InterruptedRun, Outcome, Timestamp, Write, sha256_hex};
-use crate::repair::Plan;
+use crate::model::{
+    ClusterIdentity, Failure, FailureKind, InterruptedRun, ObjectRef, Outcome, Timestamp, Write, sha256_hex,
+};
 use crate::repair::undo::{UndoSource, UndoStep};
+use crate::repair::{Plan, RepairId};
 
 pub use read::{Begin, Intent, RunRecord, RunState, StepOutcome, StepRecord};
 pub use record::{BackupFile, Entry, Found, Guard, Mode, Record};
@@ -120,10 +122,14 @@ impl Journal {
     /// Begins a run: takes the next free id, stores the plan and the first record, and holds the run's lock.
     ///
     /// # Errors
-    /// The journal cannot be written; nothing may be sent then.
+    /// The journal cannot be written, or another run is going on on one of the plan's clusters; nothing may be sent then.
     pub fn begin(&self, plan: &Plan, who: &str, mode: Mode) -> Result<RunWriter, Failure> {
         let runs = self.runs_folder()?;
         files::make_folders(&runs)?;
+        // One begins at a time, so that two which begin together see each other.
+        let door = File::open(&runs).map_err(|error| files::unreadable(&runs, &error))?;
+        door.lock().map_err(|error| files::unwritable(&runs, &error))?;
+        self.nobody_else(&plan.clusters, None)?;
         let (run, folder) = self.new_folder(&runs)?;
         files::make_folders(&folder.join(BACKUP))?;
         let path = folder.join(JOURNAL);
@@ -224,8 +230,9 @@ impl Journal {
         Ok(RunRecord::fold(run, folder, lines, held))
     }
 
-    /// Runs that did not come to their end, newest first: those that may have written what nobody knows of. A run that
-    /// another one has undone since is settled.
+    /// Runs that did not come to their end, newest first: those that may have written what nobody knows of, and those that
+    /// were stopped before their last step. A run that another one has undone since is settled, and a stopped one too where
+    /// somebody wrote to the same cluster with a later run: what was left was planned anew.
     ///
     /// # Errors
     /// As [`Journal::runs`].
@@ -236,7 +243,55 @@ impl Journal {
             .filter(|run| run.state == RunState::Ended && run.left() + run.count(Outcome::Failed) == 0)
             .filter_map(|run| run.begin.as_ref()?.undoes.clone())
             .collect();
-        Ok(runs.iter().filter(|run| !undone.contains(&run.run)).filter_map(as_interrupted).collect())
+        let is_superseded = |at: usize, run: &RunRecord| {
+            run.was_stopped() && runs[..at].iter().any(|later| later.has_written() && later.is_on_one_of(run))
+        };
+        Ok(runs
+            .iter()
+            .enumerate()
+            .filter(|(at, run)| !undone.contains(&run.run) && !is_superseded(*at, run))
+            .filter_map(|(_, run)| as_interrupted(run))
+            .collect())
+    }
+
+    /// Refuses while a living process is at work on one of these clusters with another run than `own`: two at once would
+    /// each take the other's writes for a stranger's.
+    ///
+    /// # Errors
+    /// There is one, or the journal cannot be read.
+    pub fn nobody_else(&self, clusters: &[ClusterIdentity], own: Option<&str>) -> Result<(), Failure> {
+        for run in self.runs()?.into_iter().filter(|run| Some(run.run.as_str()) != own) {
+            let RunState::Running { pid } = run.state else { continue };
+            let here = |begin: &Begin| begin.clusters.iter().any(|cluster| same_cluster(cluster, clusters));
+            let Some(begin) = run.begin.as_ref().filter(|begin| here(begin)) else { continue };
+            return Err(Failure::new(
+                FailureKind::Refused,
+                format!("run {} ({}) of {} is going on in process {pid}, on the same cluster", run.run, begin.title, begin.who),
+            )
+            .hint(format!(
+                "wait for its end (prow-breakglass run show {run} looks on), or end that process; then make the plan anew",
+                run = run.run
+            )));
+        }
+        Ok(())
+    }
+
+    /// What other runs than `own` have done since a time: object to run, of the newest.
+    ///
+    /// # Errors
+    /// As [`Journal::runs`].
+    pub fn done_by_others(&self, own: &str, since: Timestamp) -> Result<BTreeMap<ObjectRef, String>, Failure> {
+        let mut done = BTreeMap::new();
+        // Newest first, and the newest stays.
+        for run in self.runs()?.into_iter().filter(|run| run.run != own) {
+            for step in run.steps {
+                let is_done = |ended: &StepOutcome| ended.outcome == Outcome::Done && ended.at >= since;
+                if step.outcome.as_ref().is_some_and(is_done) {
+                    done.entry(step.object).or_insert_with(|| run.run.clone());
+                }
+            }
+        }
+        Ok(done)
     }
 
     /// The plan that a run was approved with.
@@ -365,8 +420,14 @@ fn held(run: &str, who: &str) -> Failure {
         .hint("let it end, or end that process; then look at the run again")
 }
 
+fn same_cluster(cluster: &ClusterIdentity, of: &[ClusterIdentity]) -> bool {
+    of.iter().any(|other| other.server == cluster.server && other.uid == cluster.uid)
+}
+
 fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
     let (unknown, running_pid, damaged) = match &run.state {
+        // What wrote nothing left nothing half done.
+        RunState::Ended if run.was_stopped() && run.has_written() => (Vec::new(), None, None),
         RunState::Ended => return None,
         RunState::Running { pid } => (Vec::new(), Some(*pid), None),
         RunState::Interrupted { unknown } => {
@@ -381,7 +442,12 @@ fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
         None if damaged.is_none() => return None,
         None => ("nobody knows what it did".to_owned(), read::last_touched(&run.folder), Vec::new()),
     };
-    Some(InterruptedRun { run: run.run.clone(), title, at, clusters, damaged, unknown, running_pid })
+    let sets_images = run.begin.as_ref().is_some_and(|begin| match begin.repair {
+        RepairId::Rollback | RepairId::Undo => true,
+        RepairId::SyncConfig | RepairId::Kick | RepairId::DeleteStrays => false,
+    });
+    let (run, progress) = (run.run.clone(), run.progress());
+    Some(InterruptedRun { run, title, at, clusters, damaged, unknown, progress, sets_images, running_pid })
 }
 
 fn in_words(step: &StepRecord) -> String {

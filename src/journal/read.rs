@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::model::{ClusterIdentity, ObjectRef, Outcome, Timestamp};
+use crate::model::{ClusterIdentity, ObjectRef, Outcome, Progress, Timestamp};
 use crate::repair::{Override, RepairId};
 
 use super::record::{BackupFile, Entry, Found, Guard, Lines, Mode, Record, Tail};
@@ -199,6 +199,32 @@ impl RunRecord {
     /// How many steps ended so.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.steps.iter().filter(|step| step.outcome.as_ref().is_some_and(|ended| ended.outcome == outcome)).count()
+    }
+
+    /// How far it came; `None` where its first record is missing.
+    pub fn progress(&self) -> Option<Progress> {
+        let done = self.count(Outcome::Done) + self.count(Outcome::Skipped);
+        self.begin.as_ref().map(|begin| Progress { done, of: begin.steps })
+    }
+
+    /// True where it ended before its last step, because of a failure, a signal or a person, and nobody went on since or
+    /// said that it shall stay so.
+    pub fn was_stopped(&self) -> bool {
+        self.state == RunState::Ended
+            && self.stopped.is_some()
+            && self.progress().is_some_and(|progress| progress.done < progress.of)
+    }
+
+    /// True where it was begun and something of it was done.
+    pub(super) fn has_written(&self) -> bool {
+        self.count(Outcome::Done) > 0
+    }
+
+    /// True where both are about one cluster.
+    pub(super) fn is_on_one_of(&self, other: &RunRecord) -> bool {
+        let clusters = |run: &RunRecord| run.begin.as_ref().map_or(Vec::new(), |begin| begin.clusters.clone());
+        let others = clusters(other);
+        clusters(self).iter().any(|cluster| super::same_cluster(cluster, &others))
     }
 
     /// Steps that were not begun.

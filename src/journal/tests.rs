@@ -321,3 +321,69 @@ fn a_journal_without_a_place_says_why_and_takes_no_run() {
         assert_eq!(failure.summary, "no home directory");
     }
 }
+
+fn cluster() -> ClusterIdentity {
+    ClusterIdentity {
+        alias: Alias::service(),
+        context: "prow".to_owned(),
+        server: "https://prow".to_owned(),
+        uid: "c-1".to_owned(),
+        ca: String::new(),
+    }
+}
+
+fn here(undoes: Option<&str>) -> Plan {
+    Plan { clusters: vec![cluster()], ..plan(undoes) }.sealed()
+}
+
+#[test]
+fn two_runs_at_once_on_one_cluster_are_refused() {
+    let (_dir, journal) = journal();
+    let going = journal.begin(&here(None), "oncall", Mode::Typed).unwrap();
+    let refused = journal.begin(&here(None), "another", Mode::Flags).unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Refused);
+    for said in ["r-0001", "kick hook", "oncall", &format!("process {}", std::process::id())] {
+        assert!(refused.summary.contains(said), "{said}: {refused:?}");
+    }
+    assert!(refused.hint.is_some_and(|hint| hint.contains("wait for its end")));
+    assert_eq!(journal.runs().unwrap().len(), 1, "nothing is left of the one that was refused");
+    journal.nobody_else(&[cluster()], Some("r-0001")).unwrap();
+    let elsewhere = ClusterIdentity { uid: "c-2".to_owned(), ..cluster() };
+    let other = Plan { clusters: vec![elsewhere], ..plan(None) }.sealed();
+    drop(journal.begin(&other, "oncall", Mode::Typed).unwrap());
+    drop(going);
+    // A dead process holds nobody up.
+    journal.begin(&here(None), "another", Mode::Flags).unwrap();
+}
+
+/// A run that did its first step and was stopped before the second.
+fn stopped(journal: &Journal, done: bool) {
+    let mut writer = journal.begin(&here(None), "oncall", Mode::Typed).unwrap();
+    let how = if done { Outcome::Done } else { Outcome::Failed };
+    let (done, failed) = (usize::from(done), usize::from(!done));
+    let end = Record::Ended { done, failed, skipped: 0, unknown: 0, left: 1 };
+    for record in [intent(1, None), outcome(1, how), Record::Stopped { why: "stopped by SIGINT".to_owned() }, end] {
+        writer.append(record).unwrap();
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_half_way_is_not_over() {
+    let (_dir, journal) = journal();
+    stopped(&journal, true);
+    let open = journal.interrupted().unwrap();
+    assert_eq!(open[0].progress.map(|progress| progress.to_string()).as_deref(), Some("1 of 2 done, 1 left"));
+    let run = journal.run("r-0001").unwrap();
+    assert!(run.was_stopped());
+
+    // Whoever wrote to the same cluster later planned what was left anew.
+    let mut later = journal.begin(&here(None), "oncall", Mode::Typed).unwrap();
+    for record in [intent(1, None), outcome(1, Outcome::Done), outcome(2, Outcome::Skipped), ended()] {
+        later.append(record).unwrap();
+    }
+    drop(later);
+    assert!(journal.interrupted().unwrap().is_empty());
+    // What wrote nothing left nothing half done.
+    stopped(&journal, false);
+    assert!(journal.interrupted().unwrap().is_empty());
+}

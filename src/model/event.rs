@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, ObjectRef, Timestamp};
+use super::{Failure, FailureKind, ObjectRef, Timestamp};
 
 /// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,11 +72,16 @@ pub struct RunSummary {
     /// Steps that were not begun.
     pub left: usize,
     pub first_failure: Option<Failure>,
+    /// A person or a signal stopped it before its last step.
+    pub interrupted: bool,
 }
 
 impl RunSummary {
-    /// 0 all done, 4 partly, else the kind of the first failure.
+    /// 0 all done, 130 where somebody stopped it before its end, 4 partly, else the kind of the first failure.
     pub fn exit_code(&self) -> u8 {
+        if self.interrupted && self.left > 0 {
+            return FailureKind::Interrupted.exit_code();
+        }
         if self.failed + self.unknown + self.left == 0 {
             return 0;
         }

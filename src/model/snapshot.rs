@@ -291,7 +291,7 @@ pub struct ProwSettings {
     pub from: Key,
 }
 
-/// A run that has an intent without an outcome, or never ended.
+/// A run that has an intent without an outcome, never ended, or was stopped before its last step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterruptedRun {
     pub run: String,
@@ -303,8 +303,27 @@ pub struct InterruptedRun {
     pub damaged: Option<String>,
     /// The steps whose outcome nobody knows, as words.
     pub unknown: Vec<String>,
+    /// It came to no end: steps that are done, of how many. `None` where that is not known.
+    pub progress: Option<Progress>,
+    /// It sets images of components: until it is finished or taken back, they may be of two versions.
+    pub sets_images: bool,
     /// Process that holds it, if it still lives: then it is not interrupted but going on elsewhere.
     pub running_pid: Option<u32>,
+}
+
+/// How far a run came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Done, or rightly left out.
+    pub done: usize,
+    pub of: usize,
+}
+
+impl std::fmt::Display for Progress {
+    /// `2 of 9 done, 7 left`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} done, {} left", self.done, self.of, self.of.saturating_sub(self.done))
+    }
 }
 
 /// A ConfigMap content that a running Prow refused: a FACT that outlives the pod whose log told it.

@@ -166,6 +166,7 @@ fn component(raw: &Raw, workload: &Workload) -> Option<Component> {
     mounts.sort_by(|a, b| (&a.path, &a.config_map).cmp(&(&b.path, &b.config_map)));
     mounts.dedup();
     let role = workload.containers.get(n)?;
+    let pods = pods_of(workload, pods, replica_sets);
     Some(Component {
         object: workload.object.clone(),
         role: entry.role.clone(),
@@ -178,13 +179,26 @@ fn component(raw: &Raw, workload: &Workload) -> Option<Component> {
         container: role.name.clone(),
         config: config_flags(&role.args, &role.mounts),
         mounts,
-        pods: pods_of(workload, pods, replica_sets),
-        rolled_out: owned_sets(workload, replica_sets).filter_map(|set| set.created).max(),
+        rolled_out: rolled_out(owned_sets(workload, replica_sets), &pods),
+        pods,
         writers: workload.writers.clone(),
         tracking: workload.tracking.clone(),
         paused: workload.paused,
         trouble: workload.trouble.clone(),
     })
+}
+
+/// When the newest rollout began. One that went back took up an old ReplicaSet again: it began with the oldest of its pods,
+/// as far as these tell.
+fn rolled_out<'a>(sets: impl Iterator<Item = &'a ReplicaSetRow>, pods: &[ComponentPod]) -> Option<Timestamp> {
+    let sets: Vec<&ReplicaSetRow> = sets.collect();
+    let newest = sets.iter().filter_map(|set| set.created).max();
+    let current = sets.iter().max_by_key(|set| (set.revision, set.created))?;
+    if current.created == newest {
+        return newest;
+    }
+    let of_it = pods.iter().filter(|pod| pod.owner.as_deref() == Some(&current.name));
+    of_it.filter_map(|pod| pod.created).min().max(newest)
 }
 
 fn owned_sets<'a>(

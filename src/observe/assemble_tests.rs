@@ -155,6 +155,20 @@ fn view(raw: &Raw) -> ClusterView {
 }
 
 #[test]
+fn a_rollout_that_went_back_began_with_its_oldest_pod() {
+    let mut raw = healthy();
+    let sets = raw.replica_sets.get_mut("prow").expect("sets");
+    for set in sets.rows.values_mut().filter(|set| set.uid == "rs-0") {
+        // Taken up again after the one of second 5.
+        (set.revision, set.name) = (9, "hook-old".to_owned());
+    }
+    for row in raw.pods.get_mut("prow").expect("pods").rows.values_mut() {
+        (row.pod.owner, row.pod.created) = (Some("hook-old".to_owned()), Some(at(8)));
+    }
+    assert_eq!(view(&raw).components.known().expect("known")[0].rolled_out, Some(at(8)));
+}
+
+#[test]
 fn a_component_is_joined_by_owners() {
     let assembled = assemble(&names(), &healthy(), &BTreeMap::new());
     let components = assembled.view.components.known().expect("known");

@@ -57,10 +57,13 @@ pub fn finding(finding: &Finding) -> String {
             many => format!("LOST {} and {} more: {error}", many[0], many.len() - 1),
         },
         FindingKind::NotUnderstood { what } => format!("not judged: {what}"),
-        FindingKind::InterruptedRun { run, unknown } => match unknown.len() {
-            0 => format!("run {run} was interrupted; no write of it is in doubt"),
-            n => format!("run {run} was interrupted; the outcome of {n} write(s) is unknown"),
-        },
+        FindingKind::InterruptedRun { run, unknown, progress } => {
+            let far = progress.map_or(String::new(), |progress| format!(", {progress}"));
+            match unknown.len() {
+                0 => format!("run {run} was interrupted{far}; no write of it is in doubt"),
+                n => format!("run {run} was interrupted{far}; the outcome of {n} write(s) is unknown"),
+            }
+        }
         FindingKind::StrayPods { total, places: at, pod_namespace, is_all } => {
             let least = if *is_all { "" } else { "at least " };
             // In the pod namespace of another cluster they are not outside of it.
@@ -77,7 +80,10 @@ pub fn finding(finding: &Finding) -> String {
             };
             format!("{count} of them cannot start: {reason}: {message}{known}")
         }
-        FindingKind::StraysStillAppearing { newest } => {
+        FindingKind::StraysStillAppearing { newest: _, again: Some(tag) } => {
+            format!("{tag} runs again, with which pods began to go astray: the next jobs' pods will, too")
+        }
+        FindingKind::StraysStillAppearing { newest, again: None } => {
             format!("pods still go astray, the newest at {}: the cause is at work", super::clock_seconds(*newest))
         }
         FindingKind::WrongClusterPods { alias, expected, found } => {
@@ -131,9 +137,10 @@ pub fn finding(finding: &Finding) -> String {
         FindingKind::CronjobOutdated { cron_job, tag, components } => {
             format!("CronJob {cron_job} is at {tag}, the components are at {components}: its next run acts as {tag}")
         }
-        FindingKind::AutomationWillRevert { actors } => {
-            format!("will undo a manual repair unless paused: {}", actors.join(", "))
-        }
+        FindingKind::AutomationWillRevert { actors, under_way } => match under_way.as_slice() {
+            [] => format!("will undo a manual repair unless stopped: {}", actors.join(", ")),
+            _ => format!("about to undo a manual repair, stop it first: {}", actors.join(", ")),
+        },
         FindingKind::PodNamespaceDisagrees { live, git } => format!(
             "pod_namespace is {live} in the live configuration and {git} in git: where pods belong, a person must say"
         ),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::diagnose::Diagnosis;
+use crate::diagnose::{Diagnosis, UnderWay};
 use crate::model::{Rollout, Snapshot, SourceStatus, Timestamp};
 
 use super::{API_VERSION, age, basis, clock, short_image};
@@ -173,7 +173,7 @@ pub fn automation_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value 
             json!({
                 "kind": actor.kind.name(), "name": actor.name, "basis": actor.basis, "effect": actor.effect,
                 "when": actor.when, "lastRan": actor.last_ran, "idle": actor.idle, "evidence": actor.evidence,
-                "object": actor.object,
+                "object": actor.object, "underWay": actor.under_way.map(UnderWay::words), "stop": actor.stop,
             })
         })
         .collect();
@@ -203,6 +203,9 @@ pub fn automation_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
             actor.when,
             actor.effect
         ));
+        for how in &actor.stop {
+            text.push_str(&format!("      to stop it: {how}\n"));
+        }
         for evidence in &actor.evidence {
             text.push_str(&format!("      - {evidence}\n"));
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::diagnose::{Diagnosis, KeyChange};
-use crate::model::{Candidate, ObjectRef, RunEvent, Snapshot, Source, Write, sha256_hex};
+use crate::model::{Candidate, Failure, ObjectRef, RunEvent, Snapshot, Source, Write, sha256_hex};
 use crate::prow;
 use crate::repair::{Plan, Preview, Undo};
 
@@ -98,6 +98,14 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
         "takenAt": now, "sources": sources, "findings": findings, "components": components,
         "strays": super::strays::summary(snapshot, &diagnosis.strays),
         "configMaps": config_maps, "revision": choice,
+    })
+}
+
+/// `kind: Refusal`: why a command did not do what it was asked for, and what to do next.
+pub fn refusal_document(failure: &Failure) -> Value {
+    json!({
+        "apiVersion": API_VERSION, "kind": "Refusal", "reason": failure.summary, "causes": failure.causes,
+        "hint": failure.hint, "exitCode": failure.kind.exit_code(),
     })
 }
 

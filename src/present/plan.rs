@@ -163,7 +163,7 @@ pub fn by_hand(plan: &Plan) -> Vec<String> {
 pub fn plan_text(plan: &Plan, preview: Option<&Preview>) -> String {
     let mut out = format!("PLAN {}  {}\n", plan.id, plan.title);
     for cluster in &plan.clusters {
-        out.push_str(&format!("TARGET  {}: context {}, {}\n", cluster.alias, cluster.context, cluster.server));
+        out.push_str(&format!("TARGET  context {}, {}\n", cluster.context, cluster.server));
     }
     for note in plan_notes(plan) {
         out.push_str(&note);
@@ -172,11 +172,17 @@ pub fn plan_text(plan: &Plan, preview: Option<&Preview>) -> String {
     out.push_str("STEPS\n");
     for item in &plan.steps {
         let words = step(item);
+        // Where there is one cluster, TARGET says which.
+        let cluster = plan.clusters.iter().find(|cluster| cluster.alias == *item.write.cluster());
+        let place = match cluster.filter(|_| plan.clusters.len() > 1) {
+            Some(cluster) => format!("{}: ", cluster.context),
+            None => String::new(),
+        };
         let said = preview
             .and_then(|preview| preview.steps.iter().find(|preview| preview.n == item.n))
             .map_or("not asked".to_owned(), |preview| answer(&preview.answer));
         out.push_str(&format!(
-            "  {}  {} {}  [{}]  dry run: {said}  undo: {}\n     {}; {}\n",
+            "  {}  {} {place}{}  [{}]  dry run: {said}  undo: {}\n     {}; {}\n",
             item.n, words.verb, words.object, words.guard, words.undo, words.effect, item.why
         ));
         if let Some(Answer::Refused { failure: refused }) = preview

@@ -8,11 +8,14 @@ use crate::repair::{Answer, Preview};
 
 use super::{API_VERSION, clock_seconds, outcome};
 
-/// `ended`, `running`, `interrupted`, `damaged`.
+/// `ended`, `stopped, 2 of 9 done, 7 left`, `running`, `interrupted`, `damaged`.
 fn state(run: &RunRecord) -> String {
     match &run.state {
         RunState::Running { pid } => format!("running in process {pid}"),
-        RunState::Ended => "ended".to_owned(),
+        RunState::Ended => match run.progress().filter(|_| run.was_stopped()) {
+            Some(progress) => format!("stopped, {progress}"),
+            None => "ended".to_owned(),
+        },
         RunState::Interrupted { unknown } if unknown.is_empty() => "interrupted".to_owned(),
         RunState::Interrupted { unknown } => {
             format!("interrupted, the outcome of {} write(s) is unknown", unknown.len())
@@ -24,6 +27,7 @@ fn state(run: &RunRecord) -> String {
 fn word(run: &RunRecord) -> &'static str {
     match run.state {
         RunState::Running { .. } => "running",
+        RunState::Ended if run.was_stopped() => "stopped",
         RunState::Ended => "ended",
         RunState::Interrupted { .. } => "interrupted",
         RunState::Damaged { .. } => "damaged",

@@ -1,7 +1,7 @@
 //! The verdict, the pulse and the tables of `status` and the Overview.
 
 use crate::diagnose::{
-    ChangeKind, Choice, ChoiceReason, Diagnosis, DriftState, FindingKind, Flow, Health, KeyChange, NextStep,
+    ChangeKind, Choice, ChoiceReason, Diagnosis, DriftState, FindingKind, Flow, Health, KeyChange, NextStep, UnderWay,
 };
 use crate::model::{Component, ContainerState, Snapshot, Source, SourceStatus, Timestamp};
 use crate::repair::RepairId;
@@ -112,6 +112,7 @@ pub fn verdict_summary(diagnosis: &Diagnosis) -> String {
 
 /// `NEXT  plan sync-config: …`: the one next step.
 pub fn next(diagnosis: &Diagnosis) -> String {
+    let first = first_stop(diagnosis);
     let text = match &diagnosis.verdict.next {
         NextStep::Nothing => "nothing to do".to_owned(),
         NextStep::Repair { repair, to: Some(revision) } => {
@@ -119,25 +120,62 @@ pub fn next(diagnosis: &Diagnosis) -> String {
         }
         NextStep::Repair { repair, to: None } => match repair {
             RepairId::Rollback => {
-                "plan rollback: all components that moved together; only then may the strays be deleted".to_owned()
+                format!("plan rollback{first}: all components that moved together; only then may the strays be deleted")
             }
-            RepairId::DeleteStrays => "plan delete-strays: the cause is gone, and good pods come again".to_owned(),
+            RepairId::DeleteStrays if only_running(diagnosis) > 0 => format!(
+                "{} stray(s) still run{first}: wait for them, or 3 then i (plan delete-strays --include-running) deletes them \
+                 too",
+                only_running(diagnosis)
+            ),
+            RepairId::DeleteStrays => {
+                format!("plan delete-strays{first}: the cause is gone, and good pods come again")
+            }
             RepairId::Kick | RepairId::SyncConfig | RepairId::Undo => {
                 format!("plan {repair}: crash-looping pods out of their back-off, onto the repaired configuration")
             }
         },
         NextStep::Fetch { why } => format!("git fetch in the checkout first: {why}"),
-        NextStep::Resume { run } => format!("run resume {run}: read back what an interrupted run left"),
+        NextStep::Resume { run, progress } => {
+            let far = progress.map_or(String::new(), |progress| format!(", {progress}"));
+            format!("run resume {run}: it was interrupted{far}; or take it back: undo {run}")
+        }
         NextStep::MendRevision { revision } => format!(
             "get a fix of {} \"{}\" merged: Prow works now, but git's head would break it again",
             revision.short(),
             revision.subject
         ),
-        NextStep::Wait { what } => format!("wait: {what}"),
+        NextStep::Wait { what } => format!("wait{first}: {what}"),
+        NextStep::Stop { actor, state, how } => format!("stop {actor} ({state}), or it undoes the repair: {how}"),
+        NextStep::FinishRollback { to, from, behind } => format!(
+            "finish the rollback{first}: {} still ask(s) for {from}, the others went back: plan rollback --to {to}",
+            behind.join(", ")
+        ),
         NextStep::Look { at } => format!("look at {at}: no repair of this tool answers it unasked"),
         NextStep::RegainSight { source } => format!("regain sight of {source}: see its error and hint below"),
     };
     format!("NEXT  {text}")
+}
+
+/// How many strays are left, where all that are left run: then a plan without them has no steps.
+fn only_running(diagnosis: &Diagnosis) -> usize {
+    let left = || diagnosis.strays.strays().filter(|judged| !judged.pod.deleting);
+    if left().all(|judged| judged.pod.may_run()) { left().count() } else { 0 }
+}
+
+/// What must be stopped before a step of the chain, or it undoes it: short, for the command is in its finding.
+fn first_stop(diagnosis: &Diagnosis) -> String {
+    let reverting = diagnosis.about_to_revert().map(|actor| {
+        let state = match actor.under_way {
+            Some(UnderWay::Running) => "running",
+            Some(UnderWay::Pending) | None => "pending",
+        };
+        format!("{} ({state})", actor.name)
+    });
+    let reverting: Vec<String> = reverting.collect();
+    if reverting.is_empty() {
+        return String::new();
+    }
+    format!(", but first abort {} in Deck or as its finding says, or it undoes this", reverting.join(", "))
 }
 
 /// `FLOW trigger 2m | start 40m | report 41m | merge 44m | periodic -`. A dash is no history, which is not a stall.

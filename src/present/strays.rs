@@ -314,6 +314,42 @@ mod tests {
     }
 
     #[test]
+    fn the_next_step_says_what_to_stop_before_it() {
+        let mut snapshot = incident();
+        if let Source::Known { value, .. } = &mut snapshot.prowjobs {
+            let deploy = crate::model::ProwJob { job: "post-test-infra-deploy-prow".to_owned(), ..(*value[0]).clone() };
+            value[0] = std::sync::Arc::new(deploy);
+        }
+        let diagnosis = diagnose(&snapshot);
+        let words = crate::present::next(&diagnosis);
+        let short = "NEXT  plan rollback, but first abort post-test-infra-deploy-prow (pending) in Deck";
+        assert!(words.starts_with(short), "{words}");
+        let how = "to stop it: abort it in Deck, or: kubectl --context prow-services -n default patch prowjob id-0";
+        let text = crate::present::automation_text(&snapshot, &diagnosis);
+        assert!(text.contains(how), "{text}");
+        assert!(crate::present::status_text(&snapshot, &diagnosis).contains("patch prowjob id-0"));
+    }
+
+    #[test]
+    fn where_only_running_strays_are_left_it_says_how_to_take_them() {
+        use crate::diagnose::testing::{build, count, roll_back, view_mut};
+        let mut snapshot = incident();
+        roll_back(&mut snapshot, 89, 89);
+        count(&mut snapshot, &build(), &[("id-0", Some(90)), ("id-1", Some(90)), ("id-2", Some(90))]);
+        for cluster in [build(), Alias::service()] {
+            if let Source::Known { value, .. } = &mut view_mut(&mut snapshot, &cluster).job_pods {
+                value.truncate(2);
+                for pod in value {
+                    std::sync::Arc::make_mut(pod).phase = "Running".to_owned();
+                }
+            }
+        }
+        let words = crate::present::next(&diagnose(&snapshot));
+        let said = "NEXT  4 stray(s) still run: wait for them, or 3 then i (plan delete-strays --include-running)";
+        assert!(words.starts_with(said), "{words}");
+    }
+
+    #[test]
     fn the_words_name_contexts_and_never_call_the_unknown_zero() {
         let snapshot = incident();
         let diagnosis = diagnose(&snapshot);

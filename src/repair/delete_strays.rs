@@ -63,7 +63,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     for ((alias, namespace), count) in running {
         refusals.push(Refusal::new(
             format!("{count} stray(s) in {}/{namespace} run, and may do useful work", context_of(snapshot, alias)),
-            "--include-running deletes them as well",
+            "wait for them; or i on Strays, or --include-running, deletes them as well",
         ));
     }
     for ((jobs_alias, cluster), count) in unsaid {
@@ -85,6 +85,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         }));
     }
     warnings.extend(held(&chosen));
+    warnings.extend(of_automation(&chosen, diagnosis));
     if git_pod_namespace(snapshot).is_none() {
         warnings.push(format!(
             "only the live configuration says that pods belong into {pod_namespace}: no repository speaks for it or against it"
@@ -182,6 +183,7 @@ fn check_gate(request: &Request, diagnosis: &Diagnosis, warnings: &mut Vec<Strin
             warnings.push(format!("override gate ({why}), reason: {}", over.reason));
             Ok(())
         }
+        None if next.contains("--override gate") => Err(Refusal::new(why.clone(), next.clone())),
         None => Err(Refusal::new(
             why.clone(),
             format!("{next}; if you know better: --override gate --reason TEXT (the plan then says what will happen)"),
@@ -236,7 +238,8 @@ fn prediction(chosen: &[&JudgedPod], facts: &GateFacts) -> Vec<String> {
     let at_once = unfinished.len() - lingering;
     let tag = facts.tag.as_deref().unwrap_or("as it is now");
     let mut lines = Vec::new();
-    let place = match (facts.is_cause_gone(), facts.same_tag) {
+    let is_quiet = facts.newest_stray <= facts.ready_at;
+    let place = match (facts.is_cause_gone() || facts.runs_again() && is_quiet, facts.same_tag) {
         (false, _) => "in the same wrong place",
         // It was only restarted.
         (true, true) => "in the same wrong place, unless the restart mended it",
@@ -357,6 +360,28 @@ fn not_touched(snapshot: &Snapshot, strays: &Strays) -> Vec<Refusal> {
         refusals.push(Refusal::new(format!("{count} pod(s) of {context} could not be judged: {why}"), hint));
     }
     refusals
+}
+
+/// A stray whose job would undo the repair: deleting its pod does not stop the job.
+fn of_automation(chosen: &[&JudgedPod], diagnosis: &Diagnosis) -> Vec<String> {
+    let actor = |judged: &&&JudgedPod| {
+        let job = judged.job.as_ref().filter(|_| judged.has_unfinished_job())?;
+        diagnosis
+            .automation
+            .iter()
+            .find(|actor| actor.kind.reverts_images() && actor.under_way.is_some() && actor.name == job.job)
+    };
+    chosen
+        .iter()
+        .filter_map(|judged| Some((judged, actor(&judged)?)))
+        .map(|(judged, actor)| {
+            format!(
+                "{} is of {}, which goes on and would undo the repair: deleting its pod does not stop it, and another may \
+                 be made for it; abort it in Deck, or as `automation` says",
+                judged.pod.object.name, actor.name
+            )
+        })
+        .collect()
 }
 
 fn held(chosen: &[&JudgedPod]) -> Vec<String> {

@@ -119,10 +119,14 @@ pub enum OverrideId {
     MixedTags,
     /// Delete strays although the cause is not proven to be gone.
     Gate,
+    /// Lead components to the very version that the outage began with.
+    KnownBad,
+    /// Lead components to a tag that no ReplicaSet here ever had.
+    UnknownTag,
 }
 
 impl OverrideId {
-    pub const ALL: [OverrideId; 8] = [
+    pub const ALL: [OverrideId; 10] = [
         OverrideId::WouldNotLoad,
         OverrideId::WrongTarget,
         OverrideId::UnchangedConfig,
@@ -131,6 +135,8 @@ impl OverrideId {
         OverrideId::UnreadLog,
         OverrideId::MixedTags,
         OverrideId::Gate,
+        OverrideId::KnownBad,
+        OverrideId::UnknownTag,
     ];
 
     pub fn name(self) -> &'static str {
@@ -143,6 +149,8 @@ impl OverrideId {
             OverrideId::UnreadLog => "unread-log",
             OverrideId::MixedTags => "mixed-tags",
             OverrideId::Gate => "gate",
+            OverrideId::KnownBad => "known-bad",
+            OverrideId::UnknownTag => "unknown-tag",
         }
     }
 }
@@ -152,13 +160,7 @@ impl OverrideId {
 /// # Errors
 /// A part that the plan needs is not known now, or a guard says no; the refusal tells why and what to do next.
 pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<Plan, Refusal> {
-    if let Some(over) = request.overrides.iter().find(|over| over.reason.trim().is_empty()) {
-        return Err(Refusal::new(
-            format!("no reason is given for setting the guard {} aside", over.id.name()),
-            "say why: --reason TEXT; it is journalled, and read when all is over",
-        )
-        .because(FailureKind::Usage));
-    }
+    with_reasons(&request.overrides)?;
     match request.repair {
         RepairId::SyncConfig => sync_config::plan(request, snapshot, diagnosis),
         RepairId::Kick => kick::plan(request, snapshot, diagnosis),
@@ -169,6 +171,16 @@ pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
             "`prow-breakglass run list` names the runs; `prow-breakglass undo RUN` makes the plan",
         )),
     }
+}
+
+/// A guard is set aside with a reason or not at all.
+fn with_reasons(overrides: &[Override]) -> Result<(), Refusal> {
+    let Some(over) = overrides.iter().find(|over| over.reason.trim().is_empty()) else { return Ok(()) };
+    Err(Refusal::new(
+        format!("no reason is given for setting the guard {} aside", over.id.name()),
+        "say why: --reason TEXT; it is journalled, and read when all is over",
+    )
+    .because(FailureKind::Usage))
 }
 
 /// Whether what allowed a plan still does, by the newest picture. A saved plan may be a day old; and between a plan and its

@@ -332,7 +332,7 @@ pub fn approve(
         Approval::Typed(_) => {
             return Err(Refusal::new(
                 "those are not the words",
-                format!("type exactly `{}`, or Esc to leave", plan.confirmation.word()),
+                format!("the words of this plan are `{}`, exactly; nothing was written", plan.confirmation.word()),
             ));
         }
         Approval::Flags { context, expect } => check_flags(plan, context, *expect)?,

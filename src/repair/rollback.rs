@@ -8,11 +8,11 @@ mod checks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::diagnose::{Diagnosis, MAKER, role_image, role_tag};
+use crate::diagnose::{Diagnosis, MAKER, came_after, role_image, role_tag, rolled_back_from};
 use crate::model::{
     Component, FailureKind, ImageChange, Kind, ObjectVersion, Rollout, Snapshot, Timestamp, Write, images_before,
 };
-use crate::prow::image::{self, Tag};
+use crate::prow::image;
 
 use super::{Confirmation, Plan, PlanBasis, Refusal, RepairId, Request, Step, Undo, Verify, identity, required};
 
@@ -80,7 +80,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     let cluster = identity(snapshot)?;
     let components = required(&snapshot.service.components, "the components")?;
     let (tag, reason) = match &request.to {
-        Some(tag) => (checks::a_tag(tag)?, "FACT: asked for with --to".to_owned()),
+        Some(tag) => (checks::a_tag(tag)?, "FACT: asked for".to_owned()),
         None => {
             let tag = previous_tag(snapshot)?;
             let why = format!("FACT: the ReplicaSets say that all which moved together ran {tag} before");
@@ -94,9 +94,10 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
 
     let mut warnings = Vec::new();
     checks::paused(&members)?;
+    checks::known_bad(request, snapshot, diagnosis, &tag, &mut warnings)?;
     checks::mixed(request, components, &members, &tag, &mut warnings)?;
     checks::loads(request, snapshot, components, &tag, &mut warnings)?;
-    checks::known_here(&snapshot.service.rollouts, &members, &tag, &mut warnings);
+    checks::known_here(request, &snapshot.service.rollouts, &members, &tag, &mut warnings)?;
     checks::beside(snapshot, &members, &mut warnings);
     checks::left_alone(components, &members, &tag, &mut warnings);
     checks::automation(diagnosis, &mut warnings);
@@ -110,7 +111,10 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     Ok(Plan {
         id: String::new(),
         repair: RepairId::Rollback,
-        title: format!("roll {count} component(s) back to {tag}"),
+        title: match known_bad(snapshot, diagnosis, &tag) {
+            Some(what) => format!("roll {count} component(s) FORWARD to {tag}, {what}"),
+            None => format!("roll {count} component(s) back to {tag}"),
+        },
         clusters: vec![cluster],
         basis: PlanBasis {
             taken_at: snapshot.taken_at,
@@ -133,6 +137,15 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     .sealed())
 }
 
+/// What speaks against a tag by itself: it is where the outage came from. `the version that the strays began with`.
+pub(super) fn known_bad(snapshot: &Snapshot, diagnosis: &Diagnosis, tag: &str) -> Option<&'static str> {
+    match &diagnosis.gate.facts().began_with {
+        Some(bad) if bad == tag => Some("the version that the strays began with"),
+        Some(_) => None,
+        None => (rolled_back_from(snapshot) == Some(tag)).then_some("the version that was rolled back"),
+    }
+}
+
 fn afterwards(diagnosis: &Diagnosis) -> Vec<String> {
     let mut lines = vec![
         "ProwJobs that ended in error or were aborted meanwhile are not run again: presubmits need /retest, postsubmits \
@@ -149,7 +162,7 @@ fn afterwards(diagnosis: &Diagnosis) -> Vec<String> {
 }
 
 /// Components that run now: neither idle by intent nor of an image without a tag.
-fn running(components: &[Component]) -> impl Iterator<Item = &Component> {
+pub(super) fn running(components: &[Component]) -> impl Iterator<Item = &Component> {
     components.iter().filter(|component| !component.is_idle_by_intent() && role_tag(component).is_some())
 }
 
@@ -169,19 +182,6 @@ fn before<'a>(component: &Component, rollouts: &'a [Rollout], now: &str) -> Opti
         .filter(|rollout| !rollout.current && rollout.tag != now && !came_after(rollout, now, current))
         .max_by_key(|rollout| rollout.revision)
         .map(|rollout| rollout.tag.as_str())
-}
-
-/// True where a rollout that is not current is newer than what runs: then what runs is itself what a rollback led to, and
-/// going "back" would bring the outage back. A rollback may take an old ReplicaSet up again or make a new one, so the day
-/// in the tags of Prow's releases tells first, then when the ReplicaSets were made.
-fn came_after(rollout: &Rollout, now: &str, current: Option<&Rollout>) -> bool {
-    match (Tag::parse(&rollout.tag), Tag::parse(now)) {
-        (Some(then), Some(now)) if then.date != now.date => then.date > now.date,
-        (Some(_), Some(_)) | (None, _) | (_, None) => {
-            let now = current.and_then(|current| current.created);
-            rollout.created.zip(now).is_some_and(|(then, now)| then > now)
-        }
-    }
 }
 
 /// The tag that all components which moved with prow-controller-manager had in common before.

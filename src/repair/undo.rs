@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::diagnose::{Diagnosis, role_tag};
 use crate::model::{
-    Alias, ClusterIdentity, ConfigMapBody, ConfigMapState, ImageChange, Key, ObjectRef, ObjectVersion, Timestamp,
-    Values, WorkloadState, Write, content_digest, images_before,
+    Alias, ClusterIdentity, Component, ConfigMapBody, ConfigMapState, ImageChange, Key, ObjectRef, ObjectVersion,
+    Snapshot, Timestamp, Values, WorkloadState, Write, content_digest, images_before,
 };
 use crate::prow::image;
 
-use super::{Confirmation, Plan, PlanBasis, Refusal, RepairId, Step, Undo, Verify};
+use super::{Confirmation, Override, OverrideId, Plan, PlanBasis, Refusal, RepairId, Step, Undo, Verify, rollback};
 
 /// A run as its journal tells it, as far as undoing needs it.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,6 +118,64 @@ pub fn plan(
         steps,
     }
     .sealed())
+}
+
+/// Judges an undo by what else runs: versions that it would mix need a word, and that it leads back into the outage is the
+/// first thing to be known.
+///
+/// # Errors
+/// Components that are of one version now would be of two, and nobody gave a reason.
+pub fn judged(
+    mut plan: Plan,
+    snapshot: &Snapshot,
+    diagnosis: &Diagnosis,
+    overrides: &[Override],
+) -> Result<Plan, Refusal> {
+    super::with_reasons(overrides)?;
+    let mut changes = Vec::new();
+    for step in &plan.steps {
+        if let Write::PatchImage { object, images, .. } = &step.write {
+            changes.extend(images.iter().map(|change| (object.clone(), tag(&change.from), tag(&change.to))));
+        }
+    }
+    let Some((_, _, first)) = changes.first() else { return Ok(plan) };
+    let to = (*first).to_owned();
+    let moves = |object: &ObjectRef| changes.iter().any(|(changed, _, _)| changed.uid == object.uid);
+    let is_left = |component: &&Component| {
+        let now = role_tag(component).unwrap_or_default();
+        let together = changes.iter().any(|(_, from, _)| *from == now);
+        let refused = plan.refusals.iter().filter_map(|refusal| refusal.object.as_ref());
+        let left_out = refused.into_iter().any(|object| object.uid == component.object.uid);
+        now != to && (together || left_out) && !moves(&component.object)
+    };
+    let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
+    let left: Vec<String> = rollback::running(components)
+        .filter(is_left)
+        .map(|component| format!("{} at {}", component.object.name, role_tag(component).unwrap_or_default()))
+        .collect();
+    drop(changes);
+    if !left.is_empty() {
+        let left = left.join(", ");
+        let Some(over) = overrides.iter().find(|over| over.id == OverrideId::MixedTags) else {
+            return Err(Refusal::new(
+                format!("components would be of different versions: {left}, the others at {to}"),
+                format!(
+                    "undo what brought those there as well, or plan rollback --to TAG for all; else prow-breakglass undo {} \
+                     --override mixed-tags --reason TEXT",
+                    plan.basis.undoes.as_deref().unwrap_or("RUN")
+                ),
+            ));
+        };
+        plan.warnings.insert(0, format!("override mixed-tags ({left}), reason: {}", over.reason));
+    }
+    if snapshot.service.components.known().is_none() {
+        plan.warnings.insert(0, "the components cannot be seen: others may be left at another version".to_owned());
+    }
+    if let Some(what) = rollback::known_bad(snapshot, diagnosis, &to) {
+        plan.warnings.insert(0, format!("this rolls FORWARD again: {to} is {what}"));
+    }
+    plan.basis.overrides = overrides.to_vec();
+    Ok(plan.sealed())
 }
 
 /// What is typed, and what proves it: images that go back to one tag are a rollout like any other.

@@ -2,14 +2,14 @@
 //! flight together, each with its own intent on the disk before its request, and none begins once the run is to stop.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cluster::gate::{Gate, Landed, SendError, Sent, audit_id};
 use crate::journal::{BackupFile, Found, Guard, Journal, Record, RunWriter};
-use crate::model::{Alias, Failure, FailureKind, Outcome, RunEvent, RunSummary, Write};
+use crate::model::{Alias, Failure, FailureKind, ObjectRef, Outcome, RunEvent, RunSummary, Write};
 use crate::repair::{ApprovedPlan, Plan, RepairId, Step};
 
 #[cfg(debug_assertions)]
@@ -102,6 +102,8 @@ struct Core<'a> {
     journal: Journal,
     stop: StopToken,
     events: UnboundedSender<RunEvent>,
+    /// What other runs of ours did since the plan was made; read when a step turns out not to be needed.
+    others: OnceLock<BTreeMap<ObjectRef, String>>,
 }
 
 /// What has come of it so far.
@@ -111,6 +113,7 @@ pub(super) struct Tally {
     pub(super) outcomes: BTreeMap<usize, Outcome>,
     first_failure: Option<Failure>,
     failed_in_a_row: usize,
+    interrupted: bool,
 }
 
 /// How a step ended.
@@ -157,7 +160,8 @@ impl<'a> Run<'a> {
     ) -> Self {
         let (run, folder) = (writer.run().to_owned(), writer.folder().display().to_string());
         let writer = Mutex::new(writer);
-        Run { core: Core { plan, gates, run, folder, writer, journal, stop, events }, tally: Tally::default() }
+        let others = OnceLock::new();
+        Run { core: Core { plan, gates, run, folder, writer, journal, stop, events, others }, tally: Tally::default() }
     }
 
     /// Tells that the run begins.
@@ -183,6 +187,7 @@ impl<'a> Run<'a> {
             while stopping.is_none() && in_flight.len() < at_once(core.plan.repair) && waiting.peek().is_some() {
                 if let Some(why) = core.stop.requested() {
                     tally.note(Failure::new(FailureKind::Interrupted, format!("stopped by {why}")));
+                    tally.interrupted = true;
                     stopping = Some(format!("stopped by {why}"));
                 } else if let Some(step) = waiting.next() {
                     in_flight.push(async move { (step, core.step(step).await) });
@@ -264,6 +269,7 @@ impl<'a> Run<'a> {
             unknown,
             left,
             first_failure: tally.first_failure,
+            interrupted: tally.interrupted,
         };
         core.tell(RunEvent::Ended { at: core.journal.now(), summary: summary.clone() });
         summary
@@ -367,10 +373,11 @@ impl Core<'_> {
             let write = match judge(self.plan.repair, &step.write, &live) {
                 Judgement::Holds(write) => write,
                 Judgement::NotNeeded(why) if went_by_itself(&step.write, &live) => {
-                    return Ok(StepEnd::done(&why, Sent::default()));
+                    return Ok(StepEnd::done(&self.name_our_own(step, why), Sent::default()));
                 }
-                Judgement::NotNeeded(why) => return Ok(StepEnd::skipped(why)),
+                Judgement::NotNeeded(why) => return Ok(StepEnd::skipped(self.name_our_own(step, why))),
                 Judgement::Moved(why) => {
+                    let why = self.name_our_own(step, why);
                     let failure = Failure::new(FailureKind::Conflict, why)
                         .hint("nothing was overwritten; make a new plan and read it: somebody else is at work");
                     return Ok(StepEnd::failed(failure));
@@ -414,6 +421,16 @@ impl Core<'_> {
         }
         let why = format!("{} keeps changing", step.write.object());
         Ok(StepEnd::failed(Failure::new(FailureKind::Conflict, why)))
+    }
+
+    /// Why a step is not needed or does not hold, with the run of ours that did it, where the journal knows one.
+    fn name_our_own(&self, step: &Step, why: String) -> String {
+        let since = self.plan.basis.taken_at;
+        let others = self.others.get_or_init(|| self.journal.done_by_others(&self.run, since).unwrap_or_default());
+        match others.get(step.write.object()) {
+            Some(run) => format!("{why} (run {run} of yours was at it since this plan was made)"),
+            None => why,
+        }
     }
 
     fn back_up(&self, step: &Step, live: &Live) -> Result<Option<BackupFile>, Failure> {

@@ -191,6 +191,7 @@ async fn take_over(
     // The lock first, so that what is looked at cannot change hands.
     let (record, writer, torn) = journal.reopen(run)?;
     let plan = journal.plan(&record)?;
+    journal.nobody_else(&plan.clusters, Some(run))?;
     let gates = live_gates(&plan, clusters).await?;
     let mut standings = Vec::new();
     for step in &plan.steps {

@@ -293,6 +293,17 @@ async fn pods_that_are_not_the_planned_ones_are_left_alone() {
 }
 
 #[tokio::test]
+async fn what_another_run_of_ours_did_is_told_with_its_name() {
+    let scene = Scene::new(1);
+    let (first, second) = (scene.approved().await, scene.approved().await);
+    assert_eq!(scene.run(first).await.0.done, 2);
+    let (summary, events) = scene.run(second).await;
+    assert_eq!((summary.skipped, summary.exit_code()), (2, 0));
+    let told = outcomes(&events);
+    assert!(told.iter().all(|(_, _, status)| status.contains("run r-0001 of yours")), "{told:?}");
+}
+
+#[tokio::test]
 async fn a_missing_right_shows_in_the_preview() {
     let scene = Scene::new(0);
     scene.fault(2, Fault::Status(403));
@@ -339,7 +350,7 @@ async fn a_stop_is_honoured_between_steps() {
     stop.stop("q");
     scene.server.release.notify_one();
     let summary = run.await.unwrap();
-    assert_eq!((summary.done, summary.left), (1, 2));
+    assert_eq!((summary.done, summary.left, summary.exit_code()), (1, 2, 130));
     assert_eq!(summary.first_failure.unwrap().kind, FailureKind::Interrupted);
     let why = drain(told).into_iter().find_map(|event| match event {
         RunEvent::Stopped { why, .. } => Some(why),

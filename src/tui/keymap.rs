@@ -404,6 +404,8 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         NextStep::Nothing
         | NextStep::Fetch { .. }
         | NextStep::Resume { .. }
+        | NextStep::Stop { .. }
+        | NextStep::FinishRollback { .. }
         | NextStep::Wait { .. }
         | NextStep::MendRevision { .. }
         | NextStep::Look { .. }

@@ -99,3 +99,12 @@ fn a_journal_that_cannot_be_read_does_not_blind() {
     let said = place.run(&["run", "list", "--journal", "kubeconfig/journal"]);
     assert!(said.contains("error: cannot read the journal") && said.ends_with("exit code 2\n"), "{said}");
 }
+
+#[test]
+fn a_refusal_is_a_document_where_documents_were_asked_for() {
+    let said = Place::new().run(&["apply", "missing.json", "-o", "json"]);
+    let (stdout, stderr) = said.split_once("--- stderr").expect("both are printed");
+    assert!(stdout.contains("\"kind\": \"Refusal\"") && stdout.contains("\"exitCode\": 2"), "{said}");
+    assert!(stdout.contains("prow-breakglass/v1") && stdout.contains("make a plan first"), "{said}");
+    assert!(stderr.contains("error: cannot read missing.json"), "{said}");
+}

@@ -258,6 +258,79 @@ fn versions_are_not_mixed_without_a_word() {
 }
 
 #[test]
+fn the_version_that_it_began_with_and_one_that_nobody_had_need_a_word() {
+    let rolled = rolled_back(strays(3, 3));
+    let to = |tag: &'static str| move |request: &mut Request| request.to = Some(tag.to_owned());
+    let refusal = rollback(&rolled, to(BAD_TAG)).unwrap_err();
+    assert!(refusal.reason.contains("the version that the strays began with"), "{refusal:?}");
+    assert!(refusal.hint.contains("--override known-bad"), "{refusal:?}");
+    let plan = rollback(&rolled, |request| {
+        to(BAD_TAG)(request);
+        overriding(request, OverrideId::KnownBad);
+    })
+    .expect("a plan");
+    assert!(plan.title.contains(&format!("FORWARD to {BAD_TAG}")), "{}", plan.title);
+    assert!(plan.warnings.iter().any(|line| line.contains("override known-bad") && line.contains("knows better")));
+
+    let refusal = rollback(&rolled, to("v20190130-never")).unwrap_err();
+    assert!(refusal.hint.contains("--override unknown-tag"), "{refusal:?}");
+    let plan = rollback(&rolled, |request| {
+        to("v20190130-never")(request);
+        overriding(request, OverrideId::UnknownTag);
+    });
+    assert!(plan.expect("a plan").title.contains("back to v20190130-never"));
+    let plan = rollback(&strays(3, 3), to(GOOD_TAG)).expect("no word is needed for the way back");
+    assert!(plan.basis.reason.is_some_and(|reason| !reason.contains("--to")), "the screen's choice is no flag");
+}
+
+#[test]
+fn an_undo_says_that_it_leads_back_into_the_outage_and_mixes_no_versions_without_a_word() {
+    let broken = strays(3, 3);
+    let all = rollback(&broken, |_| {}).expect("a plan");
+    let rolled = rolled_back(broken);
+    // Undoes the first so many steps, as if the run had been of those alone.
+    let undone = |steps: usize, overrides: &[Override]| {
+        let source = UndoSource {
+            run: "r-0002".to_owned(),
+            steps: all.steps[..steps]
+                .iter()
+                .map(|step| UndoStep { n: step.n, write: step.write.clone(), prior: None })
+                .collect(),
+        };
+        let mut live = LiveObjects::default();
+        for step in &source.steps {
+            let Write::PatchImage { object, at, images } = &step.write else { panic!("{step:?}") };
+            let state = WorkloadState {
+                uid: at.uid.clone(),
+                resource_version: "88430000".to_owned(),
+                images: images.iter().map(|change| (change.container.clone(), change.to.clone())).collect(),
+                paused: false,
+                last_writer: None,
+            };
+            live.workloads.insert(object.clone(), Some(state));
+        }
+        let plan = undo::plan(&source, &live, &all.clusters, rolled.taken_at).expect("a plan");
+        undo::judged(plan, &rolled, &diagnose(&rolled), overrides)
+    };
+    let back = undone(8, &[]).expect("all go together");
+    assert!(back.warnings[0].contains(&format!("{BAD_TAG} is the version that the strays began with")), "{back:?}");
+    assert_eq!(back.digest, back.compute_digest());
+    let refusal = undone(3, &[]).unwrap_err();
+    assert!(refusal.reason.contains("of different versions") && refusal.hint.contains("mixed-tags"), "{refusal:?}");
+    let word = |reason: &str| [Override { id: OverrideId::MixedTags, reason: reason.to_owned() }];
+    let back = undone(3, &word("only these are bad")).expect("with a word");
+    assert!(back.warnings.iter().any(|line| line.contains("only these are bad")));
+    assert_eq!(undone(3, &word(" ")).unwrap_err().kind, FailureKind::Usage);
+}
+
+#[test]
+fn deleting_the_pod_of_a_job_that_undoes_the_rollback_does_not_stop_it() {
+    let plan = delete(&rolled_back(strays(3, 3)), |_| {}).expect("a plan");
+    let said = |line: &String| line.contains("post-test-infra-deploy-prow") && line.contains("abort it in Deck");
+    assert!(plan.warnings.iter().any(said), "{:?}", plan.warnings);
+}
+
+#[test]
 fn what_is_off_on_purpose_stays_off() {
     let mut snapshot = strays(3, 3);
     named(&mut snapshot, "ghproxy").desired = 0;
@@ -295,6 +368,7 @@ fn a_tag_that_would_not_load_todays_configuration_needs_a_word() {
     let plan = rollback(&snapshot, |request| {
         old(request);
         overriding(request, OverrideId::WouldNotLoad);
+        overriding(request, OverrideId::UnknownTag);
     });
     assert!(plan.expect("a plan").warnings.iter().any(|line| line.contains("override would-not-load")));
     rollback(&snapshot, |_| {}).expect("the later tag loads it");

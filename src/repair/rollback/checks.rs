@@ -40,6 +40,27 @@ pub(super) fn paused(members: &[&Component]) -> Result<(), Refusal> {
     .of(object))
 }
 
+/// The version that the outage began with, by intent or by a slip of the finger in the list of tags.
+pub(super) fn known_bad(
+    request: &Request,
+    snapshot: &Snapshot,
+    diagnosis: &Diagnosis,
+    tag: &str,
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    let Some(what) = super::known_bad(snapshot, diagnosis, tag) else { return Ok(()) };
+    match request.overridden(OverrideId::KnownBad) {
+        Some(over) => {
+            warnings.push(format!("override known-bad ({tag} is {what}), reason: {}", over.reason));
+            Ok(())
+        }
+        None => Err(Refusal::new(
+            format!("{tag} is {what}: that is no way back"),
+            "choose another tag (--to), or --override known-bad --reason TEXT",
+        )),
+    }
+}
+
 /// One set of components, one tag: whoever wants it otherwise says why.
 pub(super) fn mixed(
     request: &Request,
@@ -114,13 +135,27 @@ pub(super) fn loads(
 }
 
 /// Of which components history does not know that they ever had the tag: their images may not exist.
+///
+/// A tag that none of them had may be a slip; but old ReplicaSets may be gone, so it stays possible.
 pub(super) fn known_here(
+    request: &Request,
     rollouts: &Source<Vec<Rollout>>,
     members: &[&Component],
     tag: &str,
     warnings: &mut Vec<String>,
-) {
+) -> Result<(), Refusal> {
     match rollouts.known() {
+        // Where it tells nothing at all, it does not tell this either.
+        Some(rollouts) if !rollouts.is_empty() && !rollouts.iter().any(|rollout| rollout.tag == tag) => {
+            let Some(over) = request.overridden(OverrideId::UnknownTag) else {
+                return Err(Refusal::new(
+                    format!("no ReplicaSet here ever had {tag}: such images may not exist, and the server cannot tell"),
+                    "`prow-breakglass history` lists the tags that are known; old ReplicaSets may be gone, so if you know \
+                     the tag: --override unknown-tag --reason TEXT",
+                ));
+            };
+            warnings.push(format!("override unknown-tag (no ReplicaSet here ever had {tag}), reason: {}", over.reason));
+        }
         Some(rollouts) => {
             let had_it = |component: &Component| {
                 rollouts.iter().any(|rollout| rollout.tag == tag && rollout.component.uid == component.object.uid)
@@ -141,6 +176,7 @@ pub(super) fn known_here(
             "what ran before cannot be read: nobody knows whether images of {tag} exist, or lay in another repository"
         )),
     }
+    Ok(())
 }
 
 /// What has the bad version beside the containers that carry the roles, and stays: other containers of their pods, utility
@@ -216,6 +252,9 @@ pub(super) fn left_alone(components: &[Component], members: &[&Component], tag: 
 
 pub(super) fn automation(diagnosis: &Diagnosis, warnings: &mut Vec<String>) {
     for actor in diagnosis.automation.iter().filter(|actor| actor.kind.reverts_images() && actor.idle.is_none()) {
-        warnings.push(format!("{} will undo this ({}): {}; stop it first", actor.name, actor.when, actor.effect));
+        warnings.push(format!(
+            "{} will undo this ({}): {}; stop it first (`automation` says how)",
+            actor.name, actor.when, actor.effect
+        ));
     }
 }

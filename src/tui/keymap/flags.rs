@@ -41,6 +41,8 @@ pub fn next(app: &App, diagnosis: &Diagnosis) -> String {
         | NextStep::Resume { .. }
         | NextStep::Wait { .. }
         | NextStep::MendRevision { .. }
+        | NextStep::Stop { .. }
+        | NextStep::FinishRollback { .. }
         | NextStep::Look { .. }
         | NextStep::RegainSight { .. } => return words,
     };

@@ -56,18 +56,20 @@ pub fn plan(
 
 pub fn plan_undo(session: &Session, sender: &UnboundedSender<Input>, ticket: u64, run: String) {
     let (sender, journal, clusters) = (sender.clone(), session.journal.clone(), (session.clusters)());
+    let newest = session.snapshots.borrow().clone();
     tokio::spawn(async move {
-        let plan = undo(&journal, &clusters, &run).await.map(Box::new);
+        let plan = undo(&journal, &clusters, &run, &newest).await.map(Box::new);
         answer(&sender, Msg::Planned { ticket, plan });
     });
 }
 
-async fn undo(journal: &Journal, clusters: &Clusters, run: &str) -> Result<Plan, Failure> {
+async fn undo(journal: &Journal, clusters: &Clusters, run: &str, newest: &Snapshot) -> Result<Plan, Failure> {
     let record = journal.run(run)?;
     let source = journal.undo_source(&record)?;
     let identities = journal.plan(&record)?.clusters;
     let live = crate::run::read_for_undo(&source, &identities, clusters).await?;
-    Ok(crate::repair::undo::plan(&source, &live, &identities, journal.now())?)
+    let plan = crate::repair::undo::plan(&source, &live, &identities, journal.now())?;
+    Ok(crate::repair::undo::judged(plan, newest, &crate::diagnose::diagnose(newest), &[])?)
 }
 
 pub fn preview(session: &Session, sender: &UnboundedSender<Input>, plan: Arc<Plan>) {
