@@ -26,6 +26,7 @@
 //! | [`run`] | previews and runs any Plan |
 //! | [`journal`] | write-ahead records, backups |
 //! | [`present`] | the only wording, and the JSON shapes |
+//! | [`drill`] | drills: files to worlds, their colleagues, judges and scores |
 //! | [`sim`] | a simulated Prow beneath the client, for drills and tests |
 //! | [`cli`], [`tui`] | the two front ends |
 //!
@@ -35,6 +36,7 @@ pub mod cli;
 pub mod clock;
 pub mod cluster;
 pub mod diagnose;
+pub mod drill;
 pub mod git;
 pub mod journal;
 pub mod model;

@@ -14,9 +14,11 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("clock", vec!["model"]),
         ("cluster", vec!["model"]),
         ("git", vec!["model"]),
+        ("observe", vec!["model", "prow", "clock", "cluster", "git"]),
         // It is the other side of the connection: it must not share what the program believes of servers.
         ("sim", vec!["model", "prow", "clock"]),
-        ("observe", vec!["model", "prow", "clock", "cluster", "git"]),
+        // From data to a world and its score; what it gives to the program are the rooms' own types.
+        ("drill", vec!["model", "prow", "clock", "cluster", "git", "sim"]),
         // A backup is the server's own JSON: the cluster room knows how to read it.
         ("journal", vec!["model", "prow", "diagnose", "repair", "clock", "cluster"]),
         ("run", vec!["model", "prow", "diagnose", "repair", "journal", "clock", "cluster"]),
@@ -25,7 +27,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
             "cli",
             vec![
                 "model", "prow", "diagnose", "repair", "journal", "run", "clock", "cluster", "git", "observe",
-                "present", "tui",
+                "present", "tui", "drill",
             ],
         ),
         (

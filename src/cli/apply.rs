@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 
 use crate::diagnose::{Diagnosis, NextStep, VerifyState, diagnose, verify};
 use crate::journal::{Journal, Mode};
-use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary, Timestamp};
+use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Expect, Plan, RepairId, Undo, approve, still_allowed};
+use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, approve, still_allowed};
 use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, WriteArgs};
@@ -22,7 +22,7 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
         demand_context(global)?;
     }
     let clusters = clusters_of(global, &plan).await?;
-    let preview = run::preview(&plan, &clusters, Timestamp::now()).await?;
+    let preview = run::preview(&plan, &clusters, session::clock(global).now()).await?;
     output::words(&present::plan_text(&plan, Some(&preview)));
     if !args.write.execute {
         if global.output != Format::Text {
@@ -79,12 +79,7 @@ pub async fn clusters_of(global: &Global, plan: &Plan) -> Result<Clusters, Failu
 
 /// `--expect N`, or, with a person at a terminal, the plan's words.
 fn approval(global: &Global, args: &WriteArgs, plan: &Plan) -> Result<(Approval, Mode), Failure> {
-    let expect = match (args.expect, args.expect_at_most) {
-        (Some(n), _) => Some(Expect::Exactly(n)),
-        (None, Some(n)) => Some(Expect::AtMost(n)),
-        (None, None) => None,
-    };
-    if let Some(expect) = expect {
+    if let Some(expect) = args.expects() {
         let context = global.context.clone().unwrap_or_default();
         return Ok((Approval::Flags { context, expect }, Mode::Flags));
     }
@@ -107,7 +102,7 @@ fn approval(global: &Global, args: &WriteArgs, plan: &Plan) -> Result<(Approval,
 }
 
 /// Runs an approved plan, telling each step as it ends. The journal is told what the proof showed by [`conclude`].
-async fn execute(
+pub async fn execute(
     global: &Global,
     approved: ApprovedPlan,
     clusters: &Clusters,

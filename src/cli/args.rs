@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::stage::Stage;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::model::Alias;
-use crate::repair::{OverrideId, RepairId};
+use crate::repair::{Expect, OverrideId, RepairId};
 
 /// See and repair a broken Prow. Without a command: the terminal screens. Nothing writes without --execute.
 #[derive(Debug, Parser)]
@@ -83,6 +84,9 @@ pub struct Global {
     /// Where runs are journalled [default: the state directory of the user]
     #[arg(long, global = true, env = "PROW_BREAKGLASS_JOURNAL", value_name = "DIR", help_heading = "Output")]
     pub journal: Option<PathBuf>,
+
+    #[arg(skip)]
+    pub stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -114,8 +118,75 @@ pub enum Command {
     /// Runs: what was written, and what is in doubt
     #[command(subcommand)]
     Run(RunCommand),
+    /// A simulated Prow in an outage: nothing but this program is needed, and nothing else is touched
+    #[command(override_usage = "prow-breakglass drill [list | NAME] [OPTIONS]")]
+    Drill(DrillArgs),
     /// Print the version
     Version,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DrillArgs {
+    /// The drill; `list` tells which there are, `surprise` hides its name, and a path such as ./mine.toml is your own
+    #[arg(value_name = "NAME", default_value = "2019-02-05")]
+    pub name: String,
+    /// Let the story's time pass so many times as fast
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub speed: u32,
+    /// Which one `surprise` draws [default: by the clock]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Play these lines instead of the screens, in virtual time; the scorecard comes as JSON
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+}
+
+/// A line of a drill's script: a command of the program, or one of these.
+#[derive(Debug, Parser)]
+#[command(name = "prow-breakglass", disable_help_subcommand = true, disable_version_flag = true)]
+pub struct Line {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: LineCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LineCommand {
+    #[command(flatten)]
+    Command(Command),
+    /// Let time pass: so long, or until Prow works (`mitigated`), or until nothing is left behind either (`healthy`)
+    Wait {
+        #[arg(value_parser = until)]
+        until: Until,
+        /// Give up after this time
+        #[arg(long, value_name = "TIME", default_value = "2h", value_parser = duration)]
+        at_most: Duration,
+    },
+    /// Hold the story's time until the next `wait`
+    Pause,
+    /// Do what the program proposes next, until it has nothing more to propose
+    Repair {
+        /// Only so many steps
+        #[arg(long, value_name = "N")]
+        steps: Option<usize>,
+    },
+}
+
+/// What a script waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    Passed(Duration),
+    Mitigated,
+    Healthy,
+}
+
+fn until(text: &str) -> Result<Until, String> {
+    match text {
+        "healthy" => Ok(Until::Healthy),
+        "mitigated" => Ok(Until::Mitigated),
+        time => duration(time).map(Until::Passed).map_err(|_| "healthy, mitigated, or a time such as 90s".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -187,6 +258,13 @@ pub struct WriteArgs {
     pub wait: Option<Duration>,
 }
 
+impl WriteArgs {
+    /// How many objects may change, where that was given.
+    pub fn expects(&self) -> Option<Expect> {
+        self.expect.map(Expect::Exactly).or(self.expect_at_most.map(Expect::AtMost))
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub struct UndoArgs {
     /// The run, such as r-0007
@@ -241,7 +319,7 @@ pub fn contradiction(given: &[(Alias, String)]) -> Option<String> {
     })
 }
 
-/// `10s`, `1m`, `500ms`, or seconds.
+/// `10s`, `1m`, `1h`, `500ms`, or seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "times are such as 10s, 1m or 500ms".to_owned();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
@@ -250,6 +328,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => Duration::from_secs(number),
         "ms" => Duration::from_millis(number),
         "m" => Duration::from_secs(number.saturating_mul(60)),
+        "h" => Duration::from_secs(number.saturating_mul(3600)),
         _ => return Err(wrong()),
     };
     if time.is_zero() { Err("it must be more than nothing".to_owned()) } else { Ok(time) }

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use crate::diagnose::{DriftState, KeyChange, choice_candidate};
-use crate::git::Repository;
 use crate::model::{Failure, FailureKind, Key};
 use crate::observe::desired;
 use crate::present::{self, DiffLine};
@@ -116,11 +115,10 @@ fn key_diff(seen: &Seen, object: &crate::model::ObjectRef, key: &str) -> Vec<Dif
 
 /// The ConfigMaps that a revision asks for. Needs no cluster.
 pub async fn render(global: &Global) -> Exit {
-    let Some(path) = &global.repo else {
+    let Some(repository) = session::repository(global).await? else {
         return Err(Failure::new(FailureKind::Usage, "no configuration repository given")
             .hint("--repo PATH, the checkout (or bare repository) that Prow's configuration lies in"));
     };
-    let repository = Repository::open(path).await?;
     let options = session::desired_options(global, PresetRule::Unknown, ConfigFiles::by_name());
     let desired::Reading { candidate, not_understood } =
         desired::candidate(&repository, global.revision.as_deref(), &options).await?;

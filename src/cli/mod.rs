@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod config;
+mod drill;
 mod memory;
 mod output;
 mod plan;
@@ -13,6 +14,7 @@ mod plan_file;
 mod runs;
 mod session;
 mod signals;
+mod stage;
 mod status;
 mod strays;
 #[cfg(test)]
@@ -23,18 +25,19 @@ mod undo;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::model::{Failure, FailureKind};
 
-use args::{Args, Command, ConfigCommand, RunCommand};
+use args::{Args, Command, ConfigCommand, Global, RunCommand};
 
 /// What a subcommand ends with: an exit code of the contract, or a failure that has one.
 type Exit = Result<u8, Failure>;
 
 /// Parses, runs, reports. The only place that turns failures into exit codes.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let args = match parse(args) {
+    let mut args = match parse(args) {
         Ok(args) => args,
         Err(error) => {
             // clap words its own errors well; help and version are no errors.
@@ -43,18 +46,29 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match runtime(&args) {
         Ok(runtime) => runtime,
         Err(error) => {
             return report(&Failure::new(FailureKind::Tool, "cannot start the runtime").cause(error.to_string()));
         }
     };
-    let result = runtime.block_on(dispatch(&args));
+    let Args { global, command } = &mut args;
+    let result = runtime.block_on(dispatch(global, command.as_ref()));
     // Watches may be in the middle of a request; nobody waits for them.
     runtime.shutdown_background();
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => report(&failure),
+    }
+}
+
+/// A script's time is virtual: it passes when nobody has anything to do, on one thread, and so the same way each time.
+fn runtime(args: &Args) -> std::io::Result<tokio::runtime::Runtime> {
+    match &args.command {
+        Some(Command::Drill(drill)) if drill.script.is_some() => {
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
+        }
+        Some(_) | None => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build(),
     }
 }
 
@@ -65,7 +79,14 @@ fn parse(args: Vec<OsString>) -> Result<Args, clap::Error> {
     if called.rsplit('/').next().is_some_and(|name| name.starts_with("kubectl-")) {
         command = command.bin_name("kubectl prow-breakglass");
     }
-    let args = Args::from_arg_matches(&command.clone().try_get_matches_from(args)?)?;
+    let matches = command.clone().try_get_matches_from(args)?;
+    let mut args = Args::from_arg_matches(&matches)?;
+    // A drill's runs belong into a real journal only where somebody says so here and now.
+    if let Some(drill) = matches.subcommand_matches("drill")
+        && drill.value_source("journal") != Some(ValueSource::CommandLine)
+    {
+        args.global.journal = None;
+    }
     match args::contradiction(&args.global.build_context) {
         None => Ok(args),
         Some(words) => Err(command.error(clap::error::ErrorKind::ArgumentConflict, words)),
@@ -77,21 +98,22 @@ fn report(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.kind.exit_code())
 }
 
-async fn dispatch(args: &Args) -> Exit {
-    match &args.command {
-        None => tui::run(&args.global).await,
-        Some(Command::Status) => status::run(&args.global).await,
-        Some(Command::Strays) => strays::strays(&args.global).await,
-        Some(Command::History) => strays::history(&args.global).await,
-        Some(Command::Automation) => strays::automation(&args.global).await,
-        Some(Command::Config(ConfigCommand::Diff { name })) => config::diff(&args.global, name.as_deref()).await,
-        Some(Command::Config(ConfigCommand::Render)) => config::render(&args.global).await,
-        Some(Command::Plan(plan)) => plan::run(&args.global, plan).await,
-        Some(Command::Apply(apply)) => apply::run(&args.global, apply).await,
-        Some(Command::Undo(undo)) => undo::run(&args.global, undo).await,
-        Some(Command::Run(RunCommand::List)) => runs::list(&args.global),
-        Some(Command::Run(RunCommand::Show { run })) => runs::show(&args.global, run),
-        Some(Command::Run(RunCommand::Resume { run, write })) => runs::resume(&args.global, run, write).await,
+async fn dispatch(global: &mut Global, command: Option<&Command>) -> Exit {
+    match command {
+        None => tui::run(global).await,
+        Some(Command::Status) => status::run(global).await,
+        Some(Command::Strays) => strays::strays(global).await,
+        Some(Command::History) => strays::history(global).await,
+        Some(Command::Automation) => strays::automation(global).await,
+        Some(Command::Config(ConfigCommand::Diff { name })) => config::diff(global, name.as_deref()).await,
+        Some(Command::Config(ConfigCommand::Render)) => config::render(global).await,
+        Some(Command::Plan(plan)) => plan::run(global, plan).await,
+        Some(Command::Apply(apply)) => apply::run(global, apply).await,
+        Some(Command::Undo(undo)) => undo::run(global, undo).await,
+        Some(Command::Run(RunCommand::List)) => runs::list(global),
+        Some(Command::Run(RunCommand::Show { run })) => runs::show(global, run),
+        Some(Command::Run(RunCommand::Resume { run, write })) => runs::resume(global, run, write).await,
+        Some(Command::Drill(args)) => drill::run(global, args).await,
         Some(Command::Version) => {
             output::data(&format!("prow-breakglass {}", env!("CARGO_PKG_VERSION")));
             Ok(0)

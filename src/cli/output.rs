@@ -1,5 +1,6 @@
 //! Where things are printed: data on stdout, words on stderr. A closed pipe ends the printing, not the program.
 
+use std::cell::Cell;
 use std::io::Write as _;
 
 use serde_json::Value;
@@ -8,8 +9,29 @@ use crate::model::{Failure, FailureKind};
 
 use super::args::Format;
 
+thread_local! {
+    /// A script's commands run on one thread, and stdout is for what the script as a whole gives.
+    static DATA_IS_WORDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on this thread's data goes to stderr.
+pub fn take_data_for_words() {
+    DATA_IS_WORDS.set(true);
+}
+
+/// A document of a whole script, on stdout whatever its commands may print.
+pub fn result(document: &Value) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(document).map_err(|error| cannot_encode(&error))?;
+    print(&text);
+    Ok(())
+}
+
 /// A line of data.
 pub fn data(text: &str) {
+    if DATA_IS_WORDS.get() { words(text) } else { print(text) }
+}
+
+fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     // Nobody reads on: not an error of ours.
     let _ = writeln!(out, "{}", text.trim_end_matches('\n'));

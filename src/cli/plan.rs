@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::model::Timestamp;
 use crate::model::text::sanitize_line;
 use crate::present;
 use crate::repair::{self, Override, Plan, RepairId, Request};
@@ -38,7 +37,7 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
 
 /// The way of every new plan: the server's dry run, the words, the file.
 pub async fn preview_and_save(global: &Global, clusters: &run::Clusters, plan: Plan, file: Option<&Path>) -> Exit {
-    let preview = run::preview(&plan, clusters, Timestamp::now()).await?;
+    let preview = run::preview(&plan, clusters, session::clock(global).now()).await?;
     if let Some(file) = file {
         plan_file::save(&plan, &preview, file)?;
     }

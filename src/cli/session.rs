@@ -22,6 +22,7 @@ use crate::run::Clusters;
 use super::args::Global;
 use super::memory::Memory;
 use super::output;
+use super::stage::Stage;
 
 /// How many revisions are looked at for a good one.
 const HISTORY: usize = 50;
@@ -53,6 +54,7 @@ pub async fn look(global: &Global) -> Result<Seen, Failure> {
     if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
         note(&failure);
     }
+    global.stage.shown(&diagnosis);
     Ok(Seen { snapshot, diagnosis, clusters: observer.clusters() })
 }
 
@@ -71,7 +73,18 @@ pub async fn connect_to(global: &Global, context: Option<&str>) -> Result<Cluste
 }
 
 fn contexts(global: &Global) -> Contexts {
-    Contexts::Kubeconfig(connect_options(global))
+    match &global.stage {
+        Stage::Machine => Contexts::Kubeconfig(connect_options(global)),
+        Stage::Drill(props) => props.contexts.clone(),
+    }
+}
+
+/// What everything is dated with.
+pub fn clock(global: &Global) -> Clock {
+    match &global.stage {
+        Stage::Machine => Clock::Wall,
+        Stage::Drill(props) => props.clock.clone(),
+    }
 }
 
 fn connect_options(global: &Global) -> ConnectOptions {
@@ -89,20 +102,33 @@ pub fn note(failure: &Failure) {
     output::words(&format!("note: {}", present::note(failure)));
 }
 
+/// The configuration repository; `None` where none is given.
+///
+/// # Errors
+/// It cannot be opened.
+pub async fn repository(global: &Global) -> Result<Option<Repository>, Failure> {
+    match (&global.stage, &global.repo) {
+        (Stage::Drill(props), _) => Ok(Some(props.repository.clone())),
+        (Stage::Machine, Some(path)) => Repository::open(path).await.map(Some),
+        (Stage::Machine, None) => Ok(None),
+    }
+}
+
 /// Starts looking.
 pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
-    let repository = match &global.repo {
-        Some(path) => Repository::open(path).await,
+    let repository = match repository(global).await {
         // `NotFound` and no other kind: not having been given one is a choice, not a fault.
-        None => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
+        Ok(None) => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
             .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
+        Ok(Some(repository)) => Ok(repository),
+        Err(failure) => Err(failure),
     };
     let options = ObserveOptions {
         namespaces: global.namespace.clone(),
         // What is deployed, and which files it reads, is found out from the cluster.
         desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
         service_alias: Alias::service(),
-        clock: Clock::Wall,
+        clock: clock(global),
         builds: BuildContexts { contexts: contexts(global), given: global.build_context.clone() },
     };
     Observer::start(cluster, repository, options)
@@ -154,7 +180,7 @@ pub fn not_seen<T>(source: &Source<T>, what: &str) -> Failure {
 /// The journal. That it has no place or cannot be read is told by it when it is asked, so that it blinds nobody.
 pub fn journal(global: &Global) -> Journal {
     match journal_dir(global) {
-        Ok(dir) => Journal::for_reading(dir),
+        Ok(dir) => Journal::for_reading(dir).with_clock(clock(global)),
         Err(why) => Journal::nowhere(why),
     }
 }
@@ -167,8 +193,10 @@ pub fn journal_for_writing(global: &Global) -> Result<Journal, Failure> {
 }
 
 fn journal_dir(global: &Global) -> Result<PathBuf, Failure> {
-    if let Some(dir) = &global.journal {
-        return Ok(dir.clone());
+    match (&global.stage, &global.journal) {
+        (Stage::Drill(props), _) => return Ok(props.journal.clone()),
+        (Stage::Machine, Some(dir)) => return Ok(dir.clone()),
+        (Stage::Machine, None) => {}
     }
     let strategy = etcetera::choose_app_strategy(etcetera::AppStrategyArgs {
         top_level_domain: String::new(),

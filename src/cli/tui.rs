@@ -3,16 +3,18 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use crate::clock::Clock;
 use crate::diagnose::Diagnosis;
+use crate::drill::State;
 use crate::model::{Alias, Failure, Snapshot};
 use crate::observe::Observer;
 use crate::run::Clusters;
-use crate::tui::Session;
+use crate::tui::app::Standing;
 use crate::tui::theme::Theme;
+use crate::tui::{Seat, Session};
 
 use super::args::Global;
 use super::memory::Memory;
+use super::stage::Stage;
 use super::{Exit, output, session, status};
 
 pub async fn run(global: &Global) -> Exit {
@@ -41,14 +43,56 @@ pub async fn run(global: &Global) -> Exit {
             observer.refresh();
         })
     };
-    let keep = Arc::new(move |snapshot: &Snapshot, diagnosis: &Diagnosis| memory.keep(&observer, snapshot, diagnosis));
+    let stage = global.stage.clone();
+    let keep = Arc::new(move |snapshot: &Snapshot, diagnosis: &Diagnosis| {
+        stage.shown(diagnosis);
+        memory.keep(&observer, snapshot, diagnosis)
+    });
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));
     let theme = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), locale.as_deref());
     let timeout = global.request_timeout;
-    let session = Session { snapshots, refresh, keep, clusters, clock: Clock::Wall, timeout, journal, notes, theme };
+    let seat = seat(&global.stage);
+    let session = Session {
+        snapshots,
+        refresh,
+        keep,
+        clusters,
+        clock: session::clock(global),
+        timeout,
+        journal,
+        notes,
+        theme,
+        seat,
+    };
     let ended = crate::tui::run(session).await?;
     Ok(ended.exit_code())
+}
+
+/// The person's seat, where this is a drill.
+fn seat(stage: &Stage) -> Option<Seat> {
+    let Stage::Drill(props) = stage else { return None };
+    let play = props.play.clone();
+    let standing = |state: State| match state {
+        State::Healthy => Standing::Over,
+        State::NothingWrong | State::Broken | State::Mitigated => Standing::GoesOn,
+    };
+    let mut states = play.state();
+    let (told, over) = tokio::sync::watch::channel(standing(*states.borrow_and_update()));
+    tokio::spawn(async move {
+        while states.changed().await.is_ok() {
+            told.send_replace(standing(*states.borrow_and_update()));
+        }
+    });
+    let (pacing, told, clock) = (play.clone(), stage.clone(), play.clock());
+    Some(Seat {
+        name: props.name.clone(),
+        welcome: "A drill: nothing here is real. P holds its time, q ends it and shows the scorecard".to_owned(),
+        clock,
+        set_pace: Arc::new(move |pace| pacing.set_pace(pace)),
+        standing: over,
+        refused: Arc::new(move |failure| told.refused(failure)),
+    })
 }
 
 /// Beside everything else: what interrupted runs left in doubt.

@@ -4,6 +4,7 @@
 //! always.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::time::Instant;
@@ -81,6 +82,16 @@ impl StoryClock {
         self.story().pace
     }
 
+    /// How long the machine takes until the story is there; `None` while it stands still.
+    pub fn until(&self, time: Timestamp) -> Option<Duration> {
+        let story = self.story();
+        let left = Duration::try_from(time.duration_since(story.now())).unwrap_or_default();
+        match story.pace {
+            Pace::Stopped | Pace::Times(0) => None,
+            Pace::Times(times) => Some(left / times),
+        }
+    }
+
     /// Goes on from now at another pace.
     pub fn set_pace(&self, pace: Pace) {
         let mut story = self.story();
@@ -95,8 +106,6 @@ impl StoryClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -159,6 +159,11 @@ impl Simulation {
         })
     }
 
+    /// Tells of each change.
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.changes()
+    }
+
     /// What happened so far.
     pub fn log(&self) -> Vec<Note> {
         self.shared.lock().log().to_vec()

@@ -101,6 +101,11 @@ impl World {
         self.now
     }
 
+    /// The next time at which anything happens by itself.
+    pub fn next_event(&self) -> Option<Timestamp> {
+        self.agenda.next()
+    }
+
     /// What happened so far.
     pub fn log(&self) -> &[Note] {
         &self.log

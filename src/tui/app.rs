@@ -8,6 +8,7 @@ pub use running::{Outage, Phase, RunView, StepState, StepView, Verification};
 
 use std::sync::Arc;
 
+use crate::clock::Pace;
 use crate::diagnose::{ConfigMapDrift, Diagnosis, Finding, KeyDrift};
 use crate::model::{Alias, Component, Failure, ObjectRef, Snapshot, Timestamp};
 use crate::present::DiffLine;
@@ -50,6 +51,24 @@ pub struct App {
     pub leaving: Leaving,
     /// Number of the newest request for a plan; answers to older ones are dropped.
     pub ticket: u64,
+    /// What is on the screen is a drill.
+    pub drill: Option<Drill>,
+}
+
+/// A drill, as far as the screen tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drill {
+    pub name: String,
+    pub pace: Pace,
+    pub standing: Standing,
+}
+
+/// Whether there is anything left to do in a drill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    GoesOn,
+    /// Prow is healthy and nothing is left behind.
+    Over,
 }
 
 /// Whether a typed confirmation can start a run.
@@ -270,6 +289,7 @@ impl App {
             notes: Vec::new(),
             leaving: Leaving::No,
             ticket: 0,
+            drill: None,
         }
     }
 

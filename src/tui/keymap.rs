@@ -202,6 +202,15 @@ pub static KEYS: &[Binding] = &[
         "hold the picture still, or let it go on",
         Shown
     ),
+    key!(
+        "P",
+        [Char('P')],
+        Places::Screens,
+        Command::Hold,
+        "hold time",
+        "hold the drill's time, or let it go on",
+        Shown
+    ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
     key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
     key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),
@@ -273,8 +282,9 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
 pub const NO_DIFF: &str = "it changes nothing, it deletes";
 
 /// The lines of the table that mean something at this place.
-pub fn at(place: Place) -> impl Iterator<Item = &'static Binding> {
-    KEYS.iter().filter(move |binding| binding.places.contain(place))
+pub fn at(app: &App, place: Place) -> impl Iterator<Item = &'static Binding> {
+    let in_drill = app.drill.is_some();
+    KEYS.iter().filter(move |binding| binding.places.contain(place) && (in_drill || binding.command != Command::Hold))
 }
 
 /// Whether a command does something now.
@@ -308,6 +318,7 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
             Screen::Rollback | Screen::Plan | Screen::Run => Err("no filter here"),
         },
         Command::Arm => seen,
+        Command::Hold => app.drill.as_ref().map(|_| ()).ok_or("no drill"),
         // Where words are typed, a frozen picture would hide what they come to.
         Command::Freeze => match app.screen {
             Screen::Overview | Screen::Config | Screen::Strays | Screen::Rollback => seen,

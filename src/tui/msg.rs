@@ -6,7 +6,7 @@ use crate::diagnose::Diagnosis;
 use crate::model::{Failure, RunEvent, Snapshot, Timestamp};
 use crate::repair::{ApprovedPlan, Plan, Preview, Request};
 
-use super::app::Screen;
+use super::app::{Drill, Screen};
 
 /// Everything that changes an [`App`](super::App).
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub enum Msg {
     /// The app as it is now was drawn.
     Drawn,
     Signal(Signal),
+    /// How the drill stands now.
+    Drill(Drill),
 }
 
 /// What a key means.
@@ -71,6 +73,8 @@ pub enum Command {
     GroupBy,
     Arm,
     Freeze,
+    /// The time of a drill: held, or let go on.
+    Hold,
     Refresh,
     Copy,
     Suspend,
@@ -157,6 +161,8 @@ pub enum Effect {
     },
     /// Read everything again now.
     Refresh,
+    /// Hold the time of the drill, or let it go on.
+    Hold,
     /// Put text on the terminal's clipboard (OSC 52).
     Copy(String),
     /// Give the terminal back to the shell until `fg`.
@@ -175,6 +181,7 @@ impl Effect {
             | Effect::StopRun { .. }
             | Effect::Verified { .. }
             | Effect::Refresh
+            | Effect::Hold
             | Effect::Copy(_)
             | Effect::Suspend
             | Effect::Quit(_) => false,

@@ -85,6 +85,10 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
             }
             Vec::new()
         }
+        Msg::Drill(drill) => {
+            app.drill = Some(drill);
+            Vec::new()
+        }
         Msg::Signal(signal) => leave(app, signal.into(), "a signal asked the program to end"),
     }
 }
@@ -191,6 +195,7 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
             }
         },
         Command::Freeze => freeze(app),
+        Command::Hold => return vec![Effect::Hold],
         Command::Refresh => {
             app.notice = Some("reading everything again".to_owned());
             return vec![Effect::Refresh];

@@ -16,7 +16,7 @@ fn each_command_has_a_help_of_its_own() {
         assert!(shared.ends_with("--- stderr\n--- exit code 0\n"), "{shared}");
         own.trim_end().to_owned()
     };
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 16] = [
         &["status", "-h"],
         &["strays", "-h"],
         &["history", "-h"],
@@ -31,6 +31,7 @@ fn each_command_has_a_help_of_its_own() {
         &["run", "list", "-h"],
         &["run", "show", "-h"],
         &["run", "resume", "-h"],
+        &["drill", "-h"],
         &["version", "-h"],
     ];
     insta::assert_snapshot!(commands.map(own).join("\n\n"));

@@ -61,6 +61,7 @@ impl Hands {
                 | Effect::StopRun { .. }
                 | Effect::Verified { .. }
                 | Effect::Refresh
+                | Effect::Hold
                 | Effect::Copy(_)
                 | Effect::Suspend
                 | Effect::Quit(_) => {}

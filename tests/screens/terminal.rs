@@ -44,8 +44,18 @@ fn child() {
         None => Vec::new(),
     };
     let (clusters, timeout) = (Arc::new(Clusters::new), Duration::from_secs(5));
-    let session =
-        Session { snapshots, refresh, keep, clusters, clock: Clock::Wall, timeout, journal, notes, theme: THEME };
+    let session = Session {
+        snapshots,
+        refresh,
+        keep,
+        clusters,
+        clock: Clock::Wall,
+        timeout,
+        journal,
+        notes,
+        theme: THEME,
+        seat: None,
+    };
     eprintln!("PID={}", std::process::id());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let code = match runtime.block_on(run(session)) {

@@ -56,7 +56,10 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
     let Some(found) = world.clusters.get_mut(cluster) else { return };
     if found.store.get(key).is_some() {
         let became_ready = matches!(life.stage, Stage::Running { ready_at, .. } if ready_at <= now);
-        if before != life.stage || became_ready {
+        // One more try to mount is told by an event, not by the pod.
+        let still_mounting = |stage: &Stage| matches!(stage, Stage::Hindered { by: Hindrance::Mount, .. });
+        let tells = before != life.stage && !(still_mounting(&before) && still_mounting(&life.stage));
+        if tells || became_ready {
             pod_status::report(found, &life, now);
         }
         found.lives.insert(uid, life);

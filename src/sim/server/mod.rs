@@ -77,6 +77,10 @@ impl Shared {
         value
     }
 
+    pub fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
     fn tell(&self) {
         self.changed.send_modify(|count| *count += 1);
     }

@@ -10,11 +10,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::super::app::{Drill, Standing};
 use super::super::msg::{Command, Exit, Msg, Signal};
 use super::outside::RunSlot;
 use super::terminal;
 use super::{Keep, Session};
-use crate::clock::Clock;
+use crate::clock::{Clock, StoryClock};
 use crate::model::Snapshot;
 
 /// What arrives on the channel.
@@ -46,6 +47,9 @@ pub fn start(sender: &UnboundedSender<Input>, session: &Session, stop: &RunSlot,
     let pictures = pictures(sender.clone(), session.snapshots.clone(), session.keep.clone());
     let ticks = ticks(sender.clone(), session.clock.clone());
     let mut tasks = vec![keys, tokio::spawn(ticks), tokio::spawn(pictures)];
+    if let Some(seat) = &session.seat {
+        tasks.push(tokio::spawn(drill(sender.clone(), seat.name.clone(), seat.clock.clone(), seat.standing.clone())));
+    }
     for (kind, what) in [
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
@@ -99,6 +103,21 @@ async fn ticks(sender: UnboundedSender<Input>, clock: Clock) {
     loop {
         second.tick().await;
         if sender.send(Input::Msg(Msg::Tick(clock.now()))).is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells how a drill stands when that changes.
+async fn drill(
+    sender: UnboundedSender<Input>,
+    name: String,
+    clock: StoryClock,
+    mut standing: watch::Receiver<Standing>,
+) {
+    while standing.changed().await.is_ok() {
+        let drill = Drill { name: name.clone(), pace: clock.pace(), standing: *standing.borrow_and_update() };
+        if sender.send(Input::Msg(Msg::Drill(drill))).is_err() {
             return;
         }
     }

@@ -17,13 +17,13 @@ use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::app::App;
+use super::app::{App, Drill, Standing};
 use super::keymap;
 use super::msg::{Effect, Exit, Msg, Signal};
 use super::theme::Theme;
 use super::update::update;
 use super::view::view;
-use crate::clock::Clock;
+use crate::clock::{Clock, Pace, StoryClock};
 use crate::diagnose::Diagnosis;
 use crate::journal::Journal;
 use crate::model::{Failure, FailureKind, RunEvent, RunSummary, Snapshot};
@@ -65,6 +65,22 @@ pub struct Session {
     /// What failed so far and stopped nobody: a line each on the Overview.
     pub notes: Vec<Failure>,
     pub theme: Theme,
+    /// Where all this is a drill.
+    pub seat: Option<Seat>,
+}
+
+/// A person's seat in a drill.
+pub struct Seat {
+    pub name: String,
+    /// What the person should know first.
+    pub welcome: String,
+    /// Its time.
+    pub clock: StoryClock,
+    /// Changes the pace of the whole drill, not of its clock alone.
+    pub set_pace: Arc<dyn Fn(Pace) + Send + Sync>,
+    pub standing: watch::Receiver<Standing>,
+    /// Told what the program refuses.
+    pub refused: Arc<dyn Fn(&Failure) + Send + Sync>,
 }
 
 /// How the session ended.
@@ -124,7 +140,7 @@ pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
     let timeout = session.timeout;
     let stop = outside::RunSlot::default();
     let readers = input::start(&sender, &session, &stop, way_out(timeout));
-    let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None };
+    let mut runtime = Runtime { session, screen, sender, stop, running: None, last_run: None, before_hold: None };
     let looped = AssertUnwindSafe(runtime.turn(receiver)).catch_unwind().await;
     readers.abort();
     let ended = match looped {
@@ -151,6 +167,8 @@ struct Runtime {
     stop: outside::RunSlot,
     running: Option<JoinHandle<RunSummary>>,
     last_run: Option<RunSummary>,
+    /// The pace before the drill's time was held.
+    before_hold: Option<Pace>,
 }
 
 /// Whether the loop goes on.
@@ -164,6 +182,8 @@ impl Runtime {
     /// The loop. `None`: a panic ended it.
     async fn turn(&mut self, mut receiver: mpsc::UnboundedReceiver<Input>) -> Option<Exit> {
         let mut app = App::new(self.session.clock.now(), self.session.theme, self.screen.size());
+        app.drill = self.drill();
+        app.notice = self.session.seat.as_ref().map(|seat| seat.welcome.clone());
         self.draw(&mut app);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
@@ -208,6 +228,9 @@ impl Runtime {
             Input::Panicked => return Turn::Panicked,
         };
         let Some(msg) = msg else { return Turn::GoOn };
+        if let (Msg::Planned { plan: Err(failure), .. }, Some(seat)) = (&msg, &self.session.seat) {
+            (seat.refused)(failure);
+        }
         if let Msg::Run(RunEvent::Ended { summary, .. }) = &msg {
             self.last_run = Some(summary.clone());
             self.stop.clear();
@@ -235,11 +258,32 @@ impl Runtime {
             Effect::StopRun { why } => self.stop.stop(&why),
             Effect::Verified { run, detail } => outside::verified(&self.session, run, detail),
             Effect::Refresh => (self.session.refresh)(),
+            Effect::Hold => self.hold(),
             Effect::Copy(text) => self.screen.copy(&text),
             Effect::Suspend => self.screen.suspend(),
             Effect::Quit(exit) => return Some(exit),
         }
         None
+    }
+
+    /// How the drill stands, if this is one.
+    fn drill(&self) -> Option<Drill> {
+        let seat = self.session.seat.as_ref()?;
+        Some(Drill { name: seat.name.clone(), pace: seat.clock.pace(), standing: *seat.standing.borrow() })
+    }
+
+    fn hold(&mut self) {
+        let Some(seat) = &self.session.seat else { return };
+        let pace = match (seat.clock.pace(), self.before_hold) {
+            (Pace::Stopped, Some(before)) => before,
+            (Pace::Stopped, None) => Pace::Times(1),
+            (Pace::Times(_), _) => Pace::Stopped,
+        };
+        self.before_hold = Some(seat.clock.pace());
+        (seat.set_pace)(pace);
+        if let Some(drill) = self.drill() {
+            let _ = self.sender.send(Input::Msg(Msg::Drill(drill)));
+        }
     }
 
     /// Waits for a run that has ended or was asked to stop: its request in flight, and its journal.

@@ -4,12 +4,13 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{ARMED_IDLE_SECONDS, App, Field, Mode, Picture, Place, Screen};
+use super::super::app::{ARMED_IDLE_SECONDS, App, Field, Mode, Picture, Place, Screen, Standing};
 use super::super::keymap::{self, Hint};
 use super::super::msg::Command;
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, styled};
+use crate::clock::Pace;
 use crate::model::{ClusterStanding, ClusterView, Source, Timestamp};
 use crate::present;
 
@@ -59,14 +60,16 @@ fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let context = context(app);
     let (mode, role) = mode(app);
     let clock = present::clock_seconds(app.now);
-    let title = "prow-breakglass";
+    let (title, title_role) = name(app);
     let git = git(app);
     let fixed = 3 * 3 + text::width(&mode) + clock.len();
-    // The program's own name is the first to go, then git, then the cluster's.
-    let wanted = title.len() + 3 + fixed + text::width(&context) + text::width(&git);
+    // The program's own name is the first to go, then git, then the cluster's; that it is a drill is never left out.
+    let wanted = text::width(&title) + 3 + fixed + text::width(&context) + text::width(&git);
     let mut first = Vec::new();
-    if wanted <= columns {
-        first.extend([Span::styled(title, app.theme.style(Role::Title)), bar()]);
+    let mut fixed = fixed;
+    if wanted <= columns || app.drill.is_some() {
+        fixed += if app.drill.is_some() { text::width(&title) + 3 } else { 0 };
+        first.extend([Span::styled(title, app.theme.style(title_role)), bar()]);
     }
     let room = columns.saturating_sub(fixed);
     let context = text::cut(&context, room.saturating_sub(text::width(&git).min(GIT_ROOM)));
@@ -91,7 +94,8 @@ fn wide_header(app: &App, columns: usize) -> Vec<Line<'static>> {
 fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
     let (mode, role) = mode(app);
     let clock = present::clock_seconds(app.now);
-    let context = text::fit(&context(app), columns.saturating_sub(clock.len() + 1));
+    let drill = app.drill.as_ref().map(|_| format!("{} | ", name(app).0)).unwrap_or_default();
+    let context = text::fit(&format!("{drill}{}", context(app)), columns.saturating_sub(clock.len() + 1));
     let (ages, old) = ages(app);
     // Two clusters and six screens are much for 80 columns, and the age of each is worth more than git's name.
     let room = columns.saturating_sub(text::width(&mode) + 3);
@@ -108,6 +112,17 @@ fn compact_header(app: &App, columns: usize) -> Vec<Line<'static>> {
         ]),
         Line::from(tabs(app).0),
     ]
+}
+
+/// The program's name; in a drill, that it is one, and how its time goes.
+fn name(app: &App) -> (String, Role) {
+    let Some(drill) = &app.drill else { return ("prow-breakglass".to_owned(), Role::Title) };
+    let pace = match drill.pace {
+        Pace::Stopped => " HELD".to_owned(),
+        Pace::Times(1) => String::new(),
+        Pace::Times(times) => format!(" x{times}"),
+    };
+    (format!("DRILL {}{pace}", drill.name), Role::Warn)
 }
 
 fn context(app: &App) -> String {
@@ -166,7 +181,7 @@ fn ages(app: &App) -> (String, bool) {
         .filter(|(_, view)| view.is_plannable());
     let mut words: Vec<(bool, String)> = views
         .map(|(name, view)| {
-            let (word, old) = age_of(view, app.now);
+            let (word, old) = age_of(view, app.now, old_seconds(app));
             (old, format!("{name} {word}"))
         })
         .collect();
@@ -178,7 +193,16 @@ fn ages(app: &App) -> (String, bool) {
     (format!("{clock}data: {}", words.join("  ")), any_old || !clock.is_empty())
 }
 
-fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {
+/// The heartbeat goes by the machine's time, ages by the story's.
+fn old_seconds(app: &App) -> i64 {
+    let times = match app.drill.as_ref().map(|drill| drill.pace) {
+        Some(Pace::Times(times)) => times.max(1),
+        Some(Pace::Stopped) | None => 1,
+    };
+    OLD_SECONDS * i64::from(times)
+}
+
+fn age_of(view: &ClusterView, now: Timestamp, old_seconds: i64) -> (String, bool) {
     let parts = match view.standing {
         ClusterStanding::Service => vec![
             (view.components.at(), view.components.state()),
@@ -197,7 +221,7 @@ fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {
             Some(_) | None => ("loading".to_owned(), false),
         };
     };
-    let old = now.as_second() - oldest.as_second() > OLD_SECONDS;
+    let old = now.as_second() - oldest.as_second() > old_seconds;
     let age = present::age(oldest, now);
     match (lost, old) {
         (true, _) => (format!("{age} LOST!"), true),
@@ -207,6 +231,12 @@ fn age_of(view: &ClusterView, now: Timestamp) -> (String, bool) {
 }
 
 fn status(app: &App) -> Option<Line<'static>> {
+    // What the last key came to may wait, the end of a drill may not.
+    if app.drill.as_ref().is_some_and(|drill| drill.standing == Standing::Over) {
+        let notice = app.notice.as_ref().map(|notice| format!(" | {notice}")).unwrap_or_default();
+        let over = format!("The drill is over: Prow is healthy, nothing is left behind. q: the scorecard{notice}");
+        return Some(styled(app.theme, Role::Title, text::cut(&over, usize::from(app.size.0))));
+    }
     if let Some(notice) = &app.notice {
         return Some(styled(app.theme, Role::Title, notice.clone()));
     }
@@ -235,9 +265,10 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
     };
     let mut greyed = Vec::new();
     let mut kept: Vec<String> = Vec::new();
-    for binding in keymap::at(place).filter(|binding| binding.hint == Hint::Shown) {
+    for binding in keymap::at(app, place).filter(|binding| binding.hint == Hint::Shown) {
         let label = match (binding.command, &app.mode) {
             (Command::Arm, Mode::Armed { .. }) => "disarm",
+            (Command::Hold, _) if is_held(app) => "let time go on",
             _ => binding.label,
         };
         let hint = format!("{} {label}", binding.shown);
@@ -253,6 +284,10 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
     }
     works.extend(greyed);
     flow(app, works, &kept.join("  "), columns, rows)
+}
+
+fn is_held(app: &App) -> bool {
+    app.drill.as_ref().is_some_and(|drill| drill.pace == Pace::Stopped)
 }
 
 /// The words in so many rows at most. What is kept has its place at the end, whatever else has none.

@@ -223,10 +223,11 @@ fn log_line(app: &App, line: &LogLine) -> String {
 fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
     let here = Place::Screen(app.screen);
     let mut lines = vec![styled(app.theme, Role::Title, format!("On {}", app.screen.name()))];
-    lines.extend(keymap::at(here).flat_map(|binding| help_lines(app, binding, columns)));
+    lines.extend(keymap::at(app, here).flat_map(|binding| help_lines(app, binding, columns)));
     let mut group = |name: &str, place: Place| {
-        let others: Vec<&Binding> =
-            keymap::at(place).filter(|binding| !keymap::at(here).any(|known| std::ptr::eq(known, *binding))).collect();
+        let others: Vec<&Binding> = keymap::at(app, place)
+            .filter(|binding| !keymap::at(app, here).any(|known| std::ptr::eq(known, *binding)))
+            .collect();
         if others.is_empty() {
             return;
         }
@@ -251,7 +252,7 @@ fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
     for (shown, words) in typing {
         lines.push(Line::from(text::cut(&format!("  {}  {words}", text::fit(shown, 11)), columns)));
     }
-    let shown = keymap::at(Place::Typing(Field::Arm)).map(|binding| binding.shown).collect::<Vec<_>>().join(", ");
+    let shown = keymap::at(app, Place::Typing(Field::Arm)).map(|binding| binding.shown).collect::<Vec<_>>().join(", ");
     lines.push(Line::from(text::cut(&format!("  {shown}: as everywhere"), columns)));
     lines.push(Line::default());
     lines.push(Line::from(

@@ -1,0 +1,153 @@
+//! Each drill played from a file, in virtual time.
+
+use crate::program::Stage;
+
+const REPAIR: &str = "repair\nwait healthy\n";
+
+#[test]
+fn the_programs_own_repairs_bring_each_drill_back_and_lose_nothing() {
+    for (drill, writes) in [("2019-01-23", 3), ("bad-plugins", 3), ("2019-02-05", 424)] {
+        let stage = Stage::new();
+        let played = stage.play(&[drill], REPAIR);
+        assert_eq!((played.text("state"), played.code), ("healthy", 0), "{drill}\n{}", played.words);
+        assert_eq!(played.mistakes(), Vec::<&str>::new(), "{drill}");
+        assert_eq!(played.lost_needlessly(), 0, "{drill}: {}", played.score["prowJobsLost"]);
+        assert_eq!(played.score["writes"], writes, "{drill}");
+        let after = |what: &str| played.score[what]["afterSeconds"].as_i64().expect(what);
+        assert!(after("diagnosed") < 5 && after("diagnosed") <= after("mitigated"), "{drill}");
+        assert!(after("mitigated") <= after("cleaned") && after("cleaned") < 600, "{drill}");
+        assert_eq!(stage.left(), Vec::<String>::new(), "{drill}: the journal goes with the drill");
+    }
+}
+
+#[test]
+fn a_script_is_the_same_each_time_and_its_stdout_is_one_document() {
+    let stage = Stage::new();
+    let [first, second] = [(); 2].map(|()| stage.play(&["2019-01-23"], REPAIR).score);
+    assert_eq!(first, second);
+    assert_eq!((first["kind"].as_str(), first["apiVersion"].as_str()), (Some("Scorecard"), Some("prow-breakglass/v1")));
+}
+
+#[test]
+fn a_drill_that_is_left_early_says_what_is_open() {
+    let stage = Stage::new();
+    let played = stage.play(&["2019-02-05"], "strays\nconfig diff\nhistory\nautomation\nconfig render\nrun list\n");
+    assert_eq!((played.text("state"), played.code), ("broken", 1), "{}", played.words);
+    assert!(played.score["open"].to_string().contains("makes pods in default"), "{}", played.score);
+    assert!(played.score["mitigated"]["at"].is_null() && !played.score["diagnosed"]["at"].is_null());
+    assert_eq!(played.score["writes"], 0);
+    // Each of the commands saw the drill.
+    for seen in ["415 ", "v20190205-8c1cd80", "post-test-infra-deploy-prow", "config/prow/plugins.yaml", "no runs yet"]
+    {
+        assert!(played.words.contains(seen), "{seen}\n{}", played.words);
+    }
+}
+
+#[test]
+fn nothing_is_wrong_in_healthy_and_it_stays_so() {
+    let played = Stage::new().play(&["healthy"], "wait 45m\nstatus\n");
+    assert_eq!((played.text("state"), played.code), ("nothing-wrong", 0), "{}", played.words);
+    assert!(played.words.contains("HEALTHY"), "{}", played.words);
+    assert_eq!((played.count("prowJobsLost"), played.count("mistakes")), (0, 0), "{}", played.score);
+}
+
+#[test]
+fn strays_deleted_before_the_rollback_are_a_mistake_that_has_its_consequence() {
+    let script = "
+        plan delete-strays --include-running -f first.json      # refused
+        plan delete-strays --include-running -f forced.json --override gate --reason 'in a hurry'
+        apply forced.json --execute --context prow --expect 415
+        repair
+        wait healthy
+    ";
+    let played = Stage::new().play(&["2019-02-05"], script);
+    assert_eq!(played.text("state"), "healthy", "{}", played.words);
+    assert_eq!(played.mistakes(), ["strays-deleted-before-the-cause"], "{}", played.score["mistakes"]);
+    let mistake = &played.score["mistakes"][0];
+    assert_eq!(mistake["count"], 415);
+    assert!(mistake["reason"].as_str().is_some_and(|reason| reason.contains("roll back first")), "{mistake}");
+    // At the least the jobs that ran: their pods linger while they go, and that is an end.
+    assert!(played.lost_needlessly() > 0, "{}", played.score["prowJobsLost"]);
+    assert!(played.score["prowJobsLost"][0]["why"].as_str().is_some_and(|why| why.contains("deleted unexpectedly")));
+    let refused = &played.score["refusals"][0];
+    assert_eq!(refused["by"], "guard");
+    assert!(refused["what"].as_str().is_some_and(|what| what.contains("the cause is not gone")), "{refused}");
+}
+
+#[test]
+fn a_rollback_to_what_nobody_published_is_a_mistake() {
+    let script = "
+        plan rollback --to v20190204-nobody -f nobody.json --override unpublished --reason test
+    ";
+    // There is no such guard, so the line is a typing mistake and nothing is played.
+    let stage = Stage::new();
+    stage.write("script", script);
+    let output = stage.command(&["drill", "2019-02-05", "--script", "script"]).output().expect("the program runs");
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.contains("line 2 of the script") && words.contains("unpublished"), "{words}");
+
+    let script = "
+        plan rollback --to v20190204-nobody -f nobody.json
+        apply nobody.json --execute --context prow --expect 9
+    ";
+    let played = stage.play(&["2019-02-05"], script);
+    assert_eq!(played.mistakes(), ["unknown-image"], "{}\n{}", played.score, played.words);
+    assert_eq!(played.text("state"), "broken");
+}
+
+#[test]
+fn time_passes_when_a_script_waits_and_stands_still_when_it_is_held() {
+    let stage = Stage::new();
+    let played = stage.play(&["2019-01-23"], "pause\nstatus\nstatus\n");
+    assert_eq!(played.text("until"), played.text("opened"), "{}", played.score);
+    // What colleagues merge while hook is down reaches nobody.
+    let played = stage.play(&["2019-01-23"], "wait 10m\nstatus\n");
+    let colleagues = played.score["colleagues"].to_string();
+    assert!(colleagues.contains("hook was down and did not hear of it"), "{colleagues}");
+    assert_eq!(played.text("state"), "broken");
+    // And the program writes what they merged.
+    let played = stage.play(&["2019-01-23"], "wait 10m\nrepair\nwait healthy\n");
+    assert_eq!(played.text("state"), "healthy", "{}", played.words);
+}
+
+#[test]
+fn a_drill_keeps_its_journal_where_a_person_says() {
+    let stage = Stage::new();
+    let played = stage.play(&["2019-01-23", "--journal", "kept"], "repair --steps 1\n");
+    assert!(played.words.contains("run r-0001"), "{}", played.words);
+    assert_eq!(stage.left(), ["kept"]);
+    assert!(stage.path().join("kept/runs/r-0001").is_dir());
+    // The journal of real incidents is not asked.
+    stage.write("script", "repair --steps 1\n");
+    let mut command = stage.command(&["drill", "2019-01-23", "--script", "script"]);
+    command.env("PROW_BREAKGLASS_JOURNAL", stage.path().join("real")).env("PROW_BREAKGLASS_REPO", "/nowhere");
+    let output = command.output().expect("the program runs");
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stage.left(), ["kept"]);
+}
+
+#[test]
+fn a_drill_of_ones_own_is_a_file() {
+    let stage = Stage::new();
+    let own = include_str!("../../assets/drills/2019-01-23.toml").replace("You come at 16:07", "You come at once");
+    stage.write("mine.toml", &own);
+    let played = stage.play(&["./mine.toml"], REPAIR);
+    assert_eq!((played.text("drill"), played.text("state")), ("mine", "healthy"), "{}", played.words);
+    stage.write("odd.toml", &own.replace("begins =", "begin ="));
+    for (name, why) in [("./odd.toml", "begin"), ("./none.toml", "cannot read"), ("2019-02-30", "there is no drill")] {
+        let output = stage.command(&["drill", name]).output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(words.contains(why) && words.contains("hint:"), "{name}: {words}");
+    }
+}
+
+#[test]
+fn the_list_names_them_all() {
+    let output = Stage::new().command(&["drill", "list", "-o", "json"]).output().expect("the program runs");
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
+    let names: Vec<&str> =
+        list["drills"].as_array().expect("drills").iter().filter_map(|d| d["name"].as_str()).collect();
+    assert_eq!(names, ["2019-01-23", "2019-02-05", "bad-plugins", "healthy"]);
+}
