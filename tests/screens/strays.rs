@@ -202,14 +202,14 @@ fn those_that_run_are_left_unless_asked_for() {
 #[test]
 fn what_names_a_flag_names_the_key_too() {
     let mut hands = hands(incident());
-    assert!(hands.text().contains("NEXT plan rollback (p): "), "{}", hands.text());
+    assert!(hands.text().contains("NEXT plan rollback (p), but first"), "{}", hands.text());
     hands.see(repaired());
-    assert!(hands.text().contains("NEXT plan delete-strays (p): "), "{}", hands.text());
+    assert!(hands.text().contains("NEXT plan delete-strays (p)"), "{}", hands.text());
     // `p` is told only where it plans the next step, not what the selected finding asks for.
     for n in 0..7 {
         let mut hands = Hands::new(incident(), WIDE);
         hands.keys(&"j".repeat(n));
-        let told = hands.text().contains("NEXT plan rollback (p): ");
+        let told = hands.text().contains("NEXT plan rollback (p), but first");
         hands.keys("p");
         assert_eq!(told, last_request(&hands).repair == RepairId::Rollback, "finding {n}");
     }
