@@ -63,7 +63,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     for ((alias, namespace), count) in running {
         refusals.push(Refusal::new(
             format!("{count} stray(s) in {}/{namespace} run, and may do useful work", context_of(snapshot, alias)),
-            "wait for them; or i on Strays, or --include-running, deletes them as well",
+            "wait for them; --include-running deletes them as well",
         ));
     }
     for ((jobs_alias, cluster), count) in unsaid {

@@ -47,6 +47,8 @@ pub fn next(app: &App, diagnosis: &Diagnosis) -> String {
         | NextStep::RegainSight { .. } => return words,
     };
     let keys = match repair {
+        // The words name the keys themselves.
+        _ if !words.starts_with("NEXT  plan") => return words,
         _ if request(app).is_ok_and(|request| request.repair == repair) => "p",
         RepairId::Rollback => "4, p",
         RepairId::DeleteStrays => "3, p",
@@ -54,7 +56,15 @@ pub fn next(app: &App, diagnosis: &Diagnosis) -> String {
         RepairId::Kick | RepairId::Undo => return words,
     };
     // Behind the step's name: the end of the line may be cut.
+<<<<<<< HEAD
     let at = [words.find(", but "), words.find(": "), words.find(" \"")].into_iter().flatten().min().unwrap_or(words.len());
+=======
+    let at = [words.find(": "), words.find(" \""), words.find(", but first")]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(words.len());
+>>>>>>> mendb
     format!("{} ({keys}){}", &words[..at], &words[at..])
 }
 
