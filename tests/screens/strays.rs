@@ -204,11 +204,7 @@ fn what_names_a_flag_names_the_key_too() {
     let mut hands = hands(incident());
     assert!(hands.text().contains("NEXT plan rollback (p), but first"), "{}", hands.text());
     hands.see(repaired());
-<<<<<<< HEAD
-    assert!(hands.text().contains("NEXT plan delete-strays (p)"), "{}", hands.text());
-=======
     assert!(hands.text().contains("NEXT plan delete-strays (p), but first"), "{}", hands.text());
->>>>>>> mendb
     // `p` is told only where it plans the next step, not what the selected finding asks for.
     for n in 0..7 {
         let mut hands = Hands::new(incident(), WIDE);

@@ -56,15 +56,11 @@ pub fn next(app: &App, diagnosis: &Diagnosis) -> String {
         RepairId::Kick | RepairId::Undo => return words,
     };
     // Behind the step's name: the end of the line may be cut.
-<<<<<<< HEAD
-    let at = [words.find(", but "), words.find(": "), words.find(" \"")].into_iter().flatten().min().unwrap_or(words.len());
-=======
     let at = [words.find(": "), words.find(" \""), words.find(", but first")]
         .into_iter()
         .flatten()
         .min()
         .unwrap_or(words.len());
->>>>>>> mendb
     format!("{} ({keys}){}", &words[..at], &words[at..])
 }
 
