@@ -10,13 +10,6 @@ use crate::model::{Failure, FailureKind};
 
 use super::args::Format;
 
-/// Something went to stdout: a failure after that adds no document of its own.
-static WRITTEN: AtomicBool = AtomicBool::new(false);
-
-pub fn has_written() -> bool {
-    WRITTEN.load(Ordering::Relaxed)
-}
-
 thread_local! {
     /// A script's commands run on one thread, and stdout is for what the script as a whole gives.
     static DATA_IS_WORDS: Cell<bool> = const { Cell::new(false) };
@@ -32,6 +25,13 @@ pub fn result(document: &Value) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(document).map_err(|error| cannot_encode(&error))?;
     print(&text);
     Ok(())
+}
+
+/// Something went to stdout: a failure after that adds no document of its own.
+static WRITTEN: AtomicBool = AtomicBool::new(false);
+
+pub fn has_written() -> bool {
+    WRITTEN.load(Ordering::Relaxed)
 }
 
 /// A line of data.

@@ -3,18 +3,20 @@
 //! Small letters never write. Capitals change modes. To add a key: a line in the table, its [`Command`]'s arm in
 //! `update`, and in [`available`] the reason why it may not work now.
 
+mod copying;
 mod flags;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::app::{
-    App, ConfigPane, DryRun, Field, Hearing, Modal, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
+    App, ConfigPane, DryRun, Field, Hearing, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
 use crate::diagnose::{DriftState, NextStep};
 use crate::repair::{RepairId, Request};
 
+pub use copying::copy_text;
 pub use flags::{next, with_keys};
 
 /// A line of the table.
@@ -322,7 +324,7 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
             Screen::Overview | Screen::Config | Screen::Strays | Screen::Rollback => seen,
             Screen::Plan | Screen::Run => Err("not on Plan and Run"),
         },
-        Command::Copy => copyable(app),
+        Command::Copy => copying::copyable(app),
         Command::Suspend if app.run_is_going() => Err("a run goes on"),
         Command::ToggleRunning | Command::GroupBy => match app.screen {
             Screen::Strays => seen,
@@ -445,64 +447,6 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         Screen::Rollback => app.rollback_request(seen).ok_or("no tag to roll back to"),
         Screen::Run => next.map(|repair| app.request_for(repair)).ok_or("no repair is next"),
     }
-}
-
-/// Whether there is something to copy, without making it: this is asked for every frame.
-fn copyable(app: &App) -> Result<(), &'static str> {
-    let there = match (app.modals.last(), app.screen) {
-        (Some(Modal::Detail { .. } | Modal::Log { .. }), _) => true,
-        (_, Screen::Overview) => match app.overview.pane {
-            OverviewPane::Findings => app.overview.finding.is_some(),
-            OverviewPane::Components => app.overview.component.is_some(),
-        },
-        (_, Screen::Config) => app.config.map.is_some(),
-        (_, Screen::Plan) => match app.planning {
-            Planning::Ready(_) | Planning::Refused { .. } => true,
-            Planning::Empty | Planning::Making { .. } => false,
-        },
-        (_, Screen::Strays) => app.strays.pod.is_some(),
-        (_, Screen::Rollback) => app.rollback.tag.is_some(),
-        (_, Screen::Run) => app.run.is_some(),
-    };
-    if there { Ok(()) } else { Err("nothing to copy") }
-}
-
-/// What `y` would copy here.
-pub fn copy_text(app: &App) -> Option<String> {
-    match app.modals.last() {
-        Some(Modal::Detail { finding, .. }) => return finding_text(app, finding),
-        Some(Modal::Log { component, .. }) => {
-            return app.component(component).map(|component| super::view::modal::log_lines(app, component).join("\n"));
-        }
-        Some(Modal::Help { .. } | Modal::Arm { .. } | Modal::Filter | Modal::AskQuit | Modal::AskStop) | None => {}
-    }
-    match app.screen {
-        Screen::Overview => match app.overview.pane {
-            OverviewPane::Findings => finding_text(app, app.overview.finding.as_deref()?),
-            OverviewPane::Components => app.selected_component().map(|component| component.object.to_string()),
-        },
-        Screen::Config => match app.config.pane {
-            ConfigPane::Maps => app.config.map.as_ref().map(ToString::to_string),
-            ConfigPane::Keys => app.config.key.clone(),
-            ConfigPane::Diff => app.config.diff.as_ref().map(|diff| super::view::diff_text(&diff.lines)),
-        },
-        Screen::Plan => match &app.planning {
-            Planning::Ready(sheet) => Some(crate::present::by_hand(&sheet.plan).join("\n")),
-            Planning::Refused { failure, .. } => Some(crate::present::failure(failure).join("\n")),
-            Planning::Empty | Planning::Making { .. } => None,
-        },
-        Screen::Strays => app.selected_stray().map(|judged| judged.pod.object.name.clone()),
-        Screen::Rollback => app.rollback.tag.clone(),
-        Screen::Run => app.run.as_ref().map(|run| format!("{} {}", run.run, run.journal)),
-    }
-}
-
-fn finding_text(app: &App, id: &str) -> Option<String> {
-    let seen = app.picture.shown()?;
-    let finding = seen.diagnosis.finding(id)?;
-    let mut lines = vec![crate::present::finding(finding)];
-    lines.extend(finding.evidence.iter().cloned());
-    Some(lines.join("\n"))
 }
 
 /// True while newer pictures are held back.

@@ -88,7 +88,7 @@ fn a_rollback_to_what_nobody_published_is_a_mistake() {
     assert!(words.contains("line 2 of the script") && words.contains("unpublished"), "{words}");
 
     let script = "
-        plan rollback --to v20190204-nobody -f nobody.json
+        plan rollback --to v20190204-nobody -f nobody.json --override unknown-tag --reason 'a name from memory'
         apply nobody.json --execute --context prow --expect 9
     ";
     let played = stage.play(&["2019-02-05"], script);
