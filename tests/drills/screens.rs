@@ -229,7 +229,9 @@ fn time_can_be_held() {
     let clock = |screen: &str| screen.lines().next().and_then(|line| line.rsplit(' ').next()).map(str::to_owned);
     let held = clock(&terminal.text());
     terminal.press("?");
-    terminal.until("the help", |screen| screen.contains("hold the drill's time").then_some(()));
+    // All of it: a frame may arrive in pieces.
+    let is_whole = |screen: &str| screen.contains("hold the drill's time") && screen.contains("this help");
+    terminal.until("the help", |screen| is_whole(screen).then_some(()));
     assert_eq!(clock(&terminal.text()), held);
     terminal.press("\x1b");
     terminal.until("the help gone", |screen| (!screen.contains("this help")).then_some(()));
