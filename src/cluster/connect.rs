@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
+use http_body_util::BodyExt as _;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::api::{Api, ListParams, PostParams};
 use kube::client::ClientBuilder;
 use kube::config::KubeConfigOptions;
@@ -52,6 +54,15 @@ impl Default for ConnectOptions {
             request_timeout: Duration::from_secs(10),
         }
     }
+}
+
+/// What a server tells to everybody; each `None` where it does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerVersion {
+    /// Such as `v1.34.4`.
+    pub version: Option<String>,
+    /// Its own clock's, to the second.
+    pub time: Option<Timestamp>,
 }
 
 /// An API server, as one user. Cheap to clone.
@@ -353,21 +364,22 @@ impl Cluster {
         Ok(found.and_then(|pod| pod.metadata.uid))
     }
 
-    /// The server's version, such as `v1.34.4`.
-    pub async fn version(&self) -> Result<String, Failure> {
-        let info = self.call("read the server's version", self.client().apiserver_version()).await?;
-        Ok(sanitize_line(&info.git_version))
-    }
-
-    /// What time it is for the server; `None` where its answer does not tell.
-    pub async fn time(&self) -> Result<Option<Timestamp>, Failure> {
+    /// What the server says of itself and of the time.
+    pub async fn version(&self) -> Result<ServerVersion, Failure> {
         let request = http::Request::get("/version").body(kube::client::Body::empty());
         let request = request.map_err(|error| {
             Failure::new(FailureKind::Tool, "the request could not be built").cause(error.to_string())
         })?;
-        let answer = self.call("read the server's time", self.client().send(request)).await?;
-        let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
-        Ok(date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp()))
+        let answer = async {
+            let (parts, body) = self.client().send(request).await?.into_parts();
+            // The time counts also where the body is not understood.
+            Ok((parts, body.collect().await.ok()))
+        };
+        let (parts, body) = self.call("read the server's version", answer).await?;
+        let date = parts.headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let time = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
+        let info = body.and_then(|body| serde_json::from_slice::<Info>(&body.to_bytes()).ok());
+        Ok(ServerVersion { version: info.map(|info| sanitize_line(&info.git_version)), time })
     }
 
     /// Does the server answer? One cheap, consistent LIST. That this user may not list is an answer, too.
@@ -400,7 +412,7 @@ mod tests {
                 };
                 std::future::ready(answer.body(Body::empty()))
             });
-            cluster_over(Client::new(service, "default")).time().await
+            cluster_over(Client::new(service, "default")).version().await.map(|told| told.time)
         };
         let expected = "2019-02-05T17:27:42Z".parse().ok();
         assert_eq!(told(Some("Tue, 05 Feb 2019 17:27:42 GMT")).await.expect("an answer"), expected);

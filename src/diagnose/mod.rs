@@ -36,7 +36,7 @@ pub use finding::*;
 pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use outage::{HalfRollback, came_after, half_rollback, rolled_back_from};
-pub use stray_pods::{context_of, finalizer_owner};
+pub use stray_pods::finalizer_owner;
 pub use strays::{
     Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, git_pod_namespace,
     strays,

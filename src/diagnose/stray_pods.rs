@@ -25,11 +25,6 @@ pub fn finalizer_owner(finalizer: &str) -> Option<&'static str> {
 /// Names of pods that evidence quotes.
 const EXAMPLES: usize = 3;
 
-/// The kubeconfig context of a cluster: what people know it by.
-pub fn context_of(snapshot: &Snapshot, cluster: &Alias) -> String {
-    snapshot.view(cluster).map_or_else(|| cluster.to_string(), |view| view.context.clone())
-}
-
 fn namespaces<'a>(pods: impl Iterator<Item = &'a JudgedPod>) -> Vec<ObjectRef> {
     let mut places: Vec<ObjectRef> = pods
         .map(|judged| &judged.pod.object)
@@ -48,7 +43,7 @@ fn places<'a>(snapshot: &Snapshot, pods: impl Iterator<Item = &'a JudgedPod>) ->
     let mut places: Vec<StrayPlace> = counts
         .into_iter()
         .map(|((cluster, namespace), count)| StrayPlace {
-            context: context_of(snapshot, cluster),
+            context: snapshot.context_of(cluster).to_owned(),
             namespace: namespace.to_owned(),
             count,
         })
@@ -91,7 +86,7 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             let newest = group.newest.map_or(String::new(), |at| format!(", newest made {at}"));
             format!(
                 "{}/{} ({}): {} pods, {} of unfinished ProwJobs, {} running, {}{newest}",
-                context_of(snapshot, &group.cluster),
+                snapshot.context_of(&group.cluster),
                 group.namespace,
                 group.reason.name(),
                 group.count,
@@ -247,7 +242,7 @@ pub(super) fn find_wrong_cluster(context: &Context<'_>) -> Vec<Finding> {
         }
     }
     for ((alias, expected), pods) in strays {
-        let expected = context_of(snapshot, expected);
+        let expected = snapshot.context_of(expected).to_owned();
         let found =
             places(snapshot, pods.iter().copied()).into_iter().map(|place| (place.context, place.count)).collect();
         let kind = FindingKind::WrongClusterPods { alias: alias.to_owned(), expected: Some(expected.clone()), found };
@@ -267,7 +262,7 @@ pub(super) fn find_wrong_cluster(context: &Context<'_>) -> Vec<Finding> {
     for (alias, place) in &snapshot.aliases {
         let AliasPlace::Ambiguous { found } = place else { continue };
         let mut found: Vec<(String, usize)> =
-            found.iter().map(|(cluster, count)| (context_of(snapshot, cluster), *count)).collect();
+            found.iter().map(|(cluster, count)| (snapshot.context_of(cluster).to_owned(), *count)).collect();
         found.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let kind = FindingKind::WrongClusterPods { alias: alias.0.clone(), expected: None, found };
         findings.push(Finding {
@@ -297,10 +292,10 @@ pub(super) fn find_foreign(context: &Context<'_>) -> Vec<Finding> {
     }
     let mut places = places(context.snapshot, foreign());
     for pod in beside() {
-        let (at, namespace) = (context_of(context.snapshot, &pod.cluster), &pod.namespace);
+        let (at, namespace) = (context.snapshot.context_of(&pod.cluster), &pod.namespace);
         match places.iter_mut().find(|place| place.context == at && place.namespace == *namespace) {
             Some(place) => place.count += 1,
-            None => places.push(StrayPlace { context: at, namespace: namespace.clone(), count: 1 }),
+            None => places.push(StrayPlace { context: at.to_owned(), namespace: namespace.clone(), count: 1 }),
         }
     }
     let kind = FindingKind::ForeignPods { count, places };

@@ -453,5 +453,4 @@ fn unseen<T>(source: &Source<T>) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "strays_tests.rs"]
 mod tests;

@@ -56,6 +56,11 @@ impl Snapshot {
         self.views().find(|view| view.alias == *key)
     }
 
+    /// The kubeconfig context of a cluster: what people know it by.
+    pub fn context_of<'a>(&'a self, key: &'a Alias) -> &'a str {
+        self.view(key).map_or(key.0.as_str(), |view| view.context.as_str())
+    }
+
     /// Aliases of jobs that go on and have pods, of which nobody knows where they lead.
     pub fn unplaced_aliases(&self) -> BTreeSet<Alias> {
         self.prowjobs

@@ -4,25 +4,26 @@
 //! kubeconfig's other contexts are read, and a context is a build cluster where pods there have the names of live ProwJobs. What
 //! alias it goes by, their `spec.cluster` tells. That is remembered for the session only.
 
+mod context;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::aliases::{homes, is_counted, is_same_cluster, is_worth_a_look, lead};
 use super::assemble::Names;
 use super::heartbeat;
-use super::jobs::{self, JobIndex};
+use super::jobs::JobIndex;
 use super::owner::{Message, Place};
 use super::raw::{Contact, Raw};
 use super::wanted::{JobsWanted, wanted_of_jobs};
 use super::watched::Watched;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Contexts};
-use crate::model::{
-    Alias, AliasPlace, AliasProof, ClusterStanding, ClusterView, Failure, FailureKind, ProwSettings, Source,
-};
+use crate::model::{Alias, AliasPlace, AliasProof, ClusterStanding, ClusterView, Failure, ProwSettings};
+use context::{Context, State};
 
 /// Contexts that are looked into unasked.
 const MOST_CONTEXTS: usize = 12;
@@ -36,22 +37,6 @@ pub struct BuildContexts {
     pub contexts: Contexts,
     /// `--build-context`. Where there are any, no other context is looked into.
     pub given: Vec<(Alias, String)>,
-}
-
-enum State {
-    Connecting,
-    Failed(Failure),
-    Watching(Box<Watched>, AbortHandle),
-}
-
-struct Context {
-    key: Alias,
-    server: String,
-    /// Aliases that a person gave it.
-    given: Vec<Alias>,
-    /// Pods there have the names of live ProwJobs, or did.
-    is_tied: bool,
-    state: State,
 }
 
 /// All other clusters.
@@ -422,79 +407,6 @@ impl Builds {
             .iter()
             .map(|(name, context)| (context.key.clone(), context.view(name, jobs, &self.aliases)))
             .collect()
-    }
-}
-
-impl Context {
-    fn standing(&self) -> ClusterStanding {
-        if !self.given.is_empty() || self.is_tied { ClusterStanding::Build } else { ClusterStanding::Unproven }
-    }
-
-    /// Its pods were counted, so that nothing of this Prow would have been overlooked.
-    fn has_answered(&self) -> bool {
-        match &self.state {
-            State::Connecting | State::Failed(_) => false,
-            State::Watching(watched, _) => {
-                is_counted(&watched.raw)
-                    && matches!(watched.raw.contact, Contact::Answering { .. })
-                    && watched.raw.jobs.is_seen()
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        if let State::Watching(watched, beat) = &mut self.state {
-            watched.stop();
-            beat.abort();
-        }
-    }
-
-    fn view(&self, name: &str, jobs: &JobIndex, aliases: &BTreeMap<Alias, AliasPlace>) -> ClusterView {
-        let loading = ClusterView::loading(self.key.clone(), self.standing(), name, &self.server);
-        match &self.state {
-            State::Connecting => loading,
-            State::Failed(failure) => ClusterView {
-                identity: lost(failure),
-                job_pods: lost(failure),
-                census: lost(failure),
-                pod_events: lost(failure),
-                ..loading
-            },
-            State::Watching(watched, _) => {
-                let raw = &watched.raw;
-                ClusterView {
-                    identity: raw
-                        .identity()
-                        .map(|identity| crate::model::ClusterIdentity { alias: self.key.clone(), ..identity.clone() }),
-                    version: raw.version.clone(),
-                    clock_ahead: raw.clock_ahead,
-                    job_pods: jobs::job_pods(raw, &self.key, jobs, aliases),
-                    census: jobs::census(raw),
-                    pod_events: jobs::pod_events(raw),
-                    secrets_in_use: jobs::secrets_in_use(raw),
-                    parts: jobs::parts(raw),
-                    ..loading
-                }
-            }
-        }
-    }
-}
-
-fn lost<T>(failure: &Failure) -> Source<T> {
-    match failure.kind {
-        FailureKind::Forbidden => Source::Denied { verb: failure.summary.clone() },
-        FailureKind::Usage
-        | FailureKind::Tool
-        | FailureKind::Refused
-        | FailureKind::Unauthenticated
-        | FailureKind::Unreachable
-        | FailureKind::NotFound
-        | FailureKind::Conflict
-        | FailureKind::Throttled
-        | FailureKind::Rejected
-        | FailureKind::Server
-        | FailureKind::Interrupted
-        | FailureKind::Partial => Source::Lost { error: failure.clone(), last: None },
     }
 }
 

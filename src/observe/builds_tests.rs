@@ -1,6 +1,6 @@
 use super::*;
 use crate::cluster::fake::FakeServer;
-use crate::model::ClusterIdentity;
+use crate::model::{ClusterIdentity, Source};
 
 fn names() -> Names {
     Names {

@@ -61,18 +61,19 @@ pub async fn beat(
 }
 
 async fn introduce(cluster: &Cluster, clock: &Clock) -> Introduction {
-    let (identity, version, user, time) =
-        tokio::join!(cluster.identity(), cluster.version(), cluster.user(), cluster.time());
+    let (identity, version, user) = tokio::join!(cluster.identity(), cluster.version(), cluster.user());
+    let (version, time) = version.map_or((None, None), |told| (told.version, told.time));
     Introduction {
-        identity: identity.map_or_else(unidentified, |value| Source::Known { value, at: clock.now() }),
+        identity: identity.map_or_else(unseen, |value| Source::Known { value, at: clock.now() }),
         // Both are for show only: not knowing them is shown as such.
-        version: version.ok(),
+        version,
         user: user.ok().flatten(),
-        clock_ahead: time.ok().flatten().map(|time| clock.now().as_second() - time.as_second()),
+        clock_ahead: time.map(|time| clock.now().as_second() - time.as_second()),
     }
 }
 
-fn unidentified<T>(failure: Failure) -> Source<T> {
+/// What a failure leaves of a source.
+pub fn unseen<T>(failure: Failure) -> Source<T> {
     match errors::denied_verb(&failure) {
         Some(verb) => Source::Denied { verb: verb.to_owned() },
         None => Source::Lost { error: failure, last: None },

@@ -14,7 +14,7 @@ const SHOWN: usize = 10;
 
 /// `prow-build (default)`: the context, and what Prow calls it.
 pub fn cluster_name(snapshot: &Snapshot, key: &Alias) -> String {
-    let context = snapshot.view(key).map_or(key.0.as_str(), |view| view.context.as_str());
+    let context = snapshot.context_of(key);
     match snapshot.prow_alias(key) {
         Some(alias) if alias.0 != context => format!("{context} ({alias})"),
         Some(_) | None => context.to_owned(),

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose::{
-    Diagnosis, GateFacts, GateState, JudgedPod, MAKER, PodPlace, StrayReason, Strays, UnknownPlace, context_of,
-    finalizer_owner, git_pod_namespace,
+    Diagnosis, GateFacts, GateState, JudgedPod, MAKER, PodPlace, StrayReason, Strays, UnknownPlace, finalizer_owner,
+    git_pod_namespace,
 };
 use crate::model::{
     Alias, AliasPlace, AliasProof, ClusterIdentity, FailureKind, Kind, ObjectRef, SeenPod, Snapshot, Source, Write,
@@ -62,7 +62,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     }
     for ((alias, namespace), count) in running {
         refusals.push(Refusal::new(
-            format!("{count} stray(s) in {}/{namespace} run, and may do useful work", context_of(snapshot, alias)),
+            format!("{count} stray(s) in {}/{namespace} run, and may do useful work", snapshot.context_of(alias)),
             "wait for them; --include-running deletes them as well",
         ));
     }
@@ -70,7 +70,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
         refusals.push(Refusal::new(
             format!(
                 "{count} pod(s) in {} belong elsewhere only if {jobs_alias} leads elsewhere, which pods say and no person",
-                context_of(snapshot, cluster)
+                snapshot.context_of(cluster)
             ),
             format!("say where it leads: --build-context {jobs_alias}=CONTEXT"),
         ));
@@ -178,17 +178,12 @@ fn check_gate(request: &Request, diagnosis: &Diagnosis, warnings: &mut Vec<Strin
     if diagnosis.strays.total() == 0 {
         return Ok(());
     }
-    match request.overridden(OverrideId::Gate) {
-        Some(over) => {
-            warnings.push(format!("override gate ({why}), reason: {}", over.reason));
-            Ok(())
-        }
-        None if next.contains("--override gate") => Err(Refusal::new(why.clone(), next.clone())),
-        None => Err(Refusal::new(
-            why.clone(),
-            format!("{next}; if you know better: --override gate --reason TEXT (the plan then says what will happen)"),
-        )),
-    }
+    let hint = if next.contains("--override gate") {
+        next.clone()
+    } else {
+        format!("{next}; if you know better: --override gate --reason TEXT (the plan then says what will happen)")
+    };
+    request.allowed(OverrideId::Gate, &format!("({why})"), Refusal::new(why.clone(), hint), warnings)
 }
 
 /// The gate once more, right before the first delete. Open now, or shut only because part of the work is done: the same
@@ -340,7 +335,7 @@ fn not_touched(snapshot: &Snapshot, strays: &Strays) -> Vec<Refusal> {
         }
     }
     for ((alias, why), count) in unknown {
-        let context = context_of(snapshot, alias);
+        let context = snapshot.context_of(alias);
         let (why, hint) = match why {
             UnknownPlace::ProwJobsNotSeen => ("ProwJobs are not seen", "regain sight of them"),
             UnknownPlace::PodNamespaceNotKnown => {
@@ -409,7 +404,7 @@ fn places(snapshot: &Snapshot, chosen: &[&JudgedPod]) -> Vec<String> {
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     counts
         .into_iter()
-        .map(|((alias, namespace), count)| format!("{}/{namespace} {count}", context_of(snapshot, alias)))
+        .map(|((alias, namespace), count)| format!("{}/{namespace} {count}", snapshot.context_of(alias)))
         .collect()
 }
 

@@ -90,6 +90,19 @@ impl Request {
     fn overridden(&self, id: OverrideId) -> Option<&Override> {
         self.overrides.iter().find(|over| over.id == id)
     }
+
+    /// A guard that says no, unless a person set it aside: then the plan says what (`about`) and why.
+    fn allowed(
+        &self,
+        id: OverrideId,
+        about: &str,
+        refusal: Refusal,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Refusal> {
+        let over = self.overridden(id).ok_or(refusal)?;
+        warnings.push(format!("override {} {about}, reason: {}", id.name(), over.reason));
+        Ok(())
+    }
 }
 
 /// A guard that a person set aside.

@@ -208,15 +208,12 @@ fn put(
     let stale: Vec<&String> =
         drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| &key.key).collect();
     if request.prune && stale.len() * 100 > live.values.len() * MAX_PRUNE_PERCENT {
-        match request.overridden(OverrideId::PruneMany) {
-            Some(over) => warnings.push(format!("override prune-many, reason: {}", over.reason)),
-            None => {
-                return Err(Refusal::new(
-                    format!("pruning would remove {} of {} keys", stale.len(), live.values.len()),
-                    "is this the right checkout? if so: --override prune-many --reason TEXT",
-                ));
-            }
-        }
+        let about = format!("({} of {} keys)", stale.len(), live.values.len());
+        let refusal = Refusal::new(
+            format!("pruning would remove {} of {} keys", stale.len(), live.values.len()),
+            "is this the right checkout? if so: --override prune-many --reason TEXT",
+        );
+        request.allowed(OverrideId::PruneMany, &about, refusal, warnings)?;
     }
     // What is refused must go, whoever asked for pruning or not: keeping it would keep the outage.
     let (removed, kept): (Vec<&String>, Vec<&String>) =

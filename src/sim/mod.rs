@@ -13,8 +13,8 @@
 //! meanwhile goes through [`Simulation::change`]; what happened is in [`World::log`].
 //!
 //! **Time.** Objects bear virtual times, and the program compares some of them with its own clock (ages, "overdue"): give it the
-//! same one. A simulation that is stepped goes with `Clock::stopped(simulation.now())` a look; one that runs follows a
-//! [`StoryClock`], and the program is given that. The world's past must be over when the clock begins.
+//! same one. A simulation that is stepped goes with `Clock::stopped(simulation.now())` a look; one that runs is moved by
+//! `drill::play` with a `StoryClock`, and the program is given that. The world's past must be over when the clock begins.
 //!
 //! **The same world twice** is the same down to uids, names and resourceVersions: nothing is drawn at random.
 //!
@@ -55,8 +55,6 @@ mod server;
 pub mod store;
 mod world;
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 
@@ -67,11 +65,7 @@ pub use prow::{JobTimes, Prow};
 pub use repository::{Commit, Repository, Tree};
 pub use world::{Cluster, Reach, World};
 
-use crate::clock::StoryClock;
 use server::Shared;
-
-/// How often the world is brought up to the clock that it follows.
-const TICK: Duration = Duration::from_millis(100);
 
 /// A context of the simulated kubeconfig.
 #[derive(Clone)]
@@ -93,21 +87,6 @@ impl Simulation {
         let shared = Shared::new(world);
         shared.change(World::settle);
         Simulation { shared }
-    }
-
-    /// Lets the world go with a clock until nobody uses it any more. Needs a tokio runtime.
-    pub fn follow(&self, clock: StoryClock) {
-        let world = self.shared.downgrade();
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(TICK).await;
-                let Some(shared) = world.upgrade() else { return };
-                let now = clock.now();
-                if now > shared.lock().now() {
-                    shared.change(|world| world.advance_to(now));
-                }
-            }
-        });
     }
 
     /// A client of one cluster. Of a context that is none it is refused every connection.

@@ -49,16 +49,11 @@ pub(super) fn known_bad(
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
     let Some(what) = super::known_bad(snapshot, diagnosis, tag) else { return Ok(()) };
-    match request.overridden(OverrideId::KnownBad) {
-        Some(over) => {
-            warnings.push(format!("override known-bad ({tag} is {what}), reason: {}", over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("{tag} is {what}: that is no way back"),
-            "choose another tag (--to), or --override known-bad --reason TEXT",
-        )),
-    }
+    let refusal = Refusal::new(
+        format!("{tag} is {what}: that is no way back"),
+        "choose another tag (--to), or --override known-bad --reason TEXT",
+    );
+    request.allowed(OverrideId::KnownBad, &format!("({tag} is {what})"), refusal, warnings)
 }
 
 /// One set of components, one tag: whoever wants it otherwise says why.
@@ -83,16 +78,11 @@ pub(super) fn mixed(
         warnings.push(format!("of another version, and left there: {left}; --to names one tag for all"));
         return Ok(());
     }
-    match request.overridden(OverrideId::MixedTags) {
-        Some(over) => {
-            warnings.push(format!("override mixed-tags ({left}), reason: {}", over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("components would be of different versions: {left}, the others at {tag}"),
-            "roll all back together (without --component), or --override mixed-tags --reason TEXT",
-        )),
-    }
+    let refusal = Refusal::new(
+        format!("components would be of different versions: {left}, the others at {tag}"),
+        "roll all back together (without --component), or --override mixed-tags --reason TEXT",
+    );
+    request.allowed(OverrideId::MixedTags, &format!("({left})"), refusal, warnings)
 }
 
 /// An older Prow may refuse today's configuration: then the rollback is the next outage.
@@ -122,16 +112,11 @@ pub(super) fn loads(
         Some(format!("GUESS: by our rules: {}", objection.message))
     });
     let Some(against) = against else { return Ok(()) };
-    match request.overridden(OverrideId::WouldNotLoad) {
-        Some(over) => {
-            warnings.push(format!("override would-not-load ({against}), reason: {}", over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("{tag} would not load the live configuration ({against})"),
-            "choose another tag (--to), repair the configuration first, or --override would-not-load --reason TEXT",
-        )),
-    }
+    let refusal = Refusal::new(
+        format!("{tag} would not load the live configuration ({against})"),
+        "choose another tag (--to), repair the configuration first, or --override would-not-load --reason TEXT",
+    );
+    request.allowed(OverrideId::WouldNotLoad, &format!("({against})"), refusal, warnings)
 }
 
 /// Of which components history does not know that they ever had the tag: their images may not exist.
@@ -147,14 +132,13 @@ pub(super) fn known_here(
     match rollouts.known() {
         // Where it tells nothing at all, it does not tell this either.
         Some(rollouts) if !rollouts.is_empty() && !rollouts.iter().any(|rollout| rollout.tag == tag) => {
-            let Some(over) = request.overridden(OverrideId::UnknownTag) else {
-                return Err(Refusal::new(
-                    format!("no ReplicaSet here ever had {tag}: such images may not exist, and the server cannot tell"),
-                    "`prow-breakglass history` lists the tags that are known; old ReplicaSets may be gone, so if you know \
-                     the tag: --override unknown-tag --reason TEXT",
-                ));
-            };
-            warnings.push(format!("override unknown-tag (no ReplicaSet here ever had {tag}), reason: {}", over.reason));
+            let refusal = Refusal::new(
+                format!("no ReplicaSet here ever had {tag}: such images may not exist, and the server cannot tell"),
+                "`prow-breakglass history` lists the tags that are known; old ReplicaSets may be gone, so if you know \
+                 the tag: --override unknown-tag --reason TEXT",
+            );
+            let about = format!("(no ReplicaSet here ever had {tag})");
+            request.allowed(OverrideId::UnknownTag, &about, refusal, warnings)?;
         }
         Some(rollouts) => {
             let had_it = |component: &Component| {

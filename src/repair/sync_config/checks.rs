@@ -29,16 +29,11 @@ pub(super) fn check_loads(
     });
     let against = against.or_else(|| candidate.objections.first().map(|objection| objection.message.clone()));
     let Some(against) = against else { return Ok(()) };
-    match request.overridden(OverrideId::WouldNotLoad) {
-        Some(over) => {
-            warnings.push(format!("override would-not-load ({against}), reason: {}", over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("revision {} would not load: {against}", choice.revision.short()),
-            "choose another revision, or --override would-not-load --reason TEXT",
-        )),
-    }
+    let refusal = Refusal::new(
+        format!("revision {} would not load: {against}", choice.revision.short()),
+        "choose another revision, or --override would-not-load --reason TEXT",
+    );
+    request.allowed(OverrideId::WouldNotLoad, &format!("({against})"), refusal, warnings)
 }
 
 pub(super) fn check_names(request: &Request, maps: &[DesiredConfigMap]) -> Result<(), Refusal> {
@@ -62,16 +57,11 @@ pub(super) fn check_fetched(
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
     let Some(why) = stale_checkout(snapshot, &diagnosis.drift) else { return Ok(()) };
-    match request.overridden(OverrideId::StaleCheckout) {
-        Some(over) => {
-            warnings.push(format!("override stale-checkout ({why}), reason: {}", over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("the checkout may be behind: {why}"),
-            "git fetch in it and plan again; if git really is as wanted: --override stale-checkout --reason TEXT",
-        )),
-    }
+    let refusal = Refusal::new(
+        format!("the checkout may be behind: {why}"),
+        "git fetch in it and plan again; if git really is as wanted: --override stale-checkout --reason TEXT",
+    );
+    request.allowed(OverrideId::StaleCheckout, &format!("({why})"), refusal, warnings)
 }
 
 /// Whoever crash-loops without a log that we could read may refuse the very revision that we would choose.
@@ -92,18 +82,11 @@ pub(super) fn check_logs(
     });
     let Some(component) = mute else { return Ok(()) };
     let name = &component.object.name;
-    match request.overridden(OverrideId::UnreadLog) {
-        Some(over) => {
-            warnings.push(format!("override unread-log ({name} crash-loops), reason: {}", over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!(
-                "{name} crash-loops and its log is not known: it may refuse the very revision that would be written"
-            ),
-            "try again in a moment, get the right to read pods/log, or name a good --revision",
-        )),
-    }
+    let refusal = Refusal::new(
+        format!("{name} crash-loops and its log is not known: it may refuse the very revision that would be written"),
+        "try again in a moment, get the right to read pods/log, or name a good --revision",
+    );
+    request.allowed(OverrideId::UnreadLog, &format!("({name} crash-loops)"), refusal, warnings)
 }
 
 /// What is written is live content and git's together: it is judged as such, not as git alone.
@@ -138,16 +121,11 @@ pub(super) fn check_what_is_written(
     let fault = prow::objections_live(&after, &files, rule).into_iter().find(|objection| !known(&objection.message));
     let Some(fault) = fault else { return Ok(()) };
     let place = fault.config_map.map_or(String::new(), |map| format!(" (ConfigMap {map})"));
-    match request.overridden(OverrideId::WouldNotLoad) {
-        Some(over) => {
-            warnings.push(format!("override would-not-load ({}), reason: {}", fault.message, over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("what would be live afterwards would not load: {}{place}", fault.message),
-            "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
-        )),
-    }
+    let refusal = Refusal::new(
+        format!("what would be live afterwards would not load: {}{place}", fault.message),
+        "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
+    );
+    request.allowed(OverrideId::WouldNotLoad, &format!("({})", fault.message), refusal, warnings)
 }
 
 /// A ConfigMap that does not exist is only made where git and the running Prow agree that it belongs.
@@ -176,16 +154,11 @@ pub(super) fn check_target(
     if keys.is_empty() || known * 100 >= keys.len() * MIN_OVERLAP_PERCENT {
         return Ok(());
     }
-    match request.overridden(OverrideId::WrongTarget) {
-        Some(over) => {
-            warnings.push(format!("override wrong-target for {}, reason: {}", map.key, over.reason));
-            Ok(())
-        }
-        None => Err(Refusal::new(
-            format!("of its {} live keys git knows only {known}: this looks like another Prow's ConfigMap", keys.len()),
-            "check --context and --repo; if both are right: --override wrong-target --reason TEXT",
-        )),
-    }
+    let refusal = Refusal::new(
+        format!("of its {} live keys git knows only {known}: this looks like another Prow's ConfigMap", keys.len()),
+        "check --context and --repo; if both are right: --override wrong-target --reason TEXT",
+    );
+    request.allowed(OverrideId::WrongTarget, &format!("for {}", map.key), refusal, warnings)
 }
 
 pub(super) fn check_values(values: &Values) -> Result<(), Refusal> {

@@ -13,7 +13,7 @@ mod table;
 mod watch;
 mod write;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
@@ -43,26 +43,9 @@ pub struct Shared {
     changed: Arc<tokio::sync::watch::Sender<u64>>,
 }
 
-/// A shared world that may be gone.
-pub struct Faint {
-    world: Weak<Mutex<World>>,
-    changed: Weak<tokio::sync::watch::Sender<u64>>,
-}
-
-impl Faint {
-    pub fn upgrade(&self) -> Option<Shared> {
-        Some(Shared { world: self.world.upgrade()?, changed: self.changed.upgrade()? })
-    }
-}
-
 impl Shared {
     pub fn new(world: World) -> Shared {
         Shared { world: Arc::new(Mutex::new(world)), changed: Arc::new(tokio::sync::watch::channel(0).0) }
-    }
-
-    /// For who must not keep the world alive.
-    pub fn downgrade(&self) -> Faint {
-        Faint { world: Arc::downgrade(&self.world), changed: Arc::downgrade(&self.changed) }
     }
 
     /// A panic in one test must not hide what another says.

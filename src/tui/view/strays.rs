@@ -10,7 +10,7 @@ use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, paint_rows, rule, selectable, styled, take, wrapped};
-use crate::diagnose::{GateState, JudgedPod, StrayGroup, Strays, context_of};
+use crate::diagnose::{GateState, JudgedPod, StrayGroup, Strays};
 use crate::present;
 
 pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -220,7 +220,7 @@ fn paint_groups(app: &App, seen: &Observation, area: Rect, buffer: &mut Buffer) 
         ];
         let cluster = match by {
             GroupBy::Cause | GroupBy::Job | GroupBy::Node if columns < 100 => {
-                context_of(&seen.snapshot, &group.id.cluster)
+                seen.snapshot.context_of(&group.id.cluster).to_owned()
             }
             GroupBy::Place | GroupBy::Cause | GroupBy::Job | GroupBy::Node => {
                 present::cluster_name(&seen.snapshot, &group.id.cluster)
