@@ -1,4 +1,4 @@
-//! The front end without a terminal: keys to effects as tables, screens as pictures, the README's picture.
+//! The front end without a terminal: keys to effects as tables, screens as pictures, the README's pictures.
 //!
 //! Pictures are reviewed by eye: after a wanted change run with `INSTA_UPDATE=always` (and `UPDATE_PICTURES=1` for the
 //! SVG) and read the difference.
@@ -9,6 +9,7 @@ mod support;
 mod hands;
 mod keys;
 mod pictures;
+mod readme;
 mod runs;
 mod strays;
 mod terminal;
