@@ -6,10 +6,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod drill;
 mod hands;
 mod keys;
 mod pictures;
-mod readme;
 mod runs;
 mod strays;
 mod terminal;

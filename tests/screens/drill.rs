@@ -1,5 +1,4 @@
-//! The README's pictures: the default drill as it opens, and the plan that its first line proposes. The program draws them on its
-//! simulated Prow, whose time stands still.
+//! The screens in the default drill, while its time stands still; and the README's pictures of them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use prow_breakglass::observe::{BuildContexts, ObserveOptions, Observer};
 use prow_breakglass::repair;
 use prow_breakglass::run::{self, Clusters};
 use prow_breakglass::tui::app::{Drill, Standing};
+use prow_breakglass::tui::msg::Command;
 use prow_breakglass::tui::picture::render_to_svg;
 use prow_breakglass::tui::{App, Effect, Msg, keymap, update};
 
@@ -93,6 +93,12 @@ impl Person {
     fn picture(&self) -> String {
         render_to_svg(&self.app, WIDE.0, WIDE.1)
     }
+
+    /// The line of the next step, with its keys.
+    fn next(&self) -> String {
+        let seen = self.app.picture.newest().expect("a picture");
+        keymap::next(&self.app, &seen.diagnosis)
+    }
 }
 
 /// Compares with the file that the README shows.
@@ -117,4 +123,24 @@ async fn its_pictures_are_what_the_program_draws_of_the_drill() {
     person.press(KeyCode::Enter).await;
     person.types("pc3").await;
     assert_is_kept("drill-plan.svg", &person.picture());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_next_says_to_abort_is_a_key_in_a_drill_and_in_no_other_place() {
+    let mut person = Person::comes().await;
+    let in_drill = "NEXT  plan rollback (p), but first abort (D) post-test-infra-deploy-prow (pending)";
+    assert!(person.next().starts_with(in_drill), "{}", person.next());
+    assert!(keymap::at(&person.app, person.app.place()).any(|binding| binding.shown == "D"));
+
+    let mut real = person.app.clone();
+    real.drill = None;
+    let next = keymap::next(&real, &person.app.picture.newest().expect("a picture").diagnosis);
+    assert!(next.contains("first abort post-test-infra-deploy-prow (pending)") && next.contains("in Deck"), "{next}");
+    assert!(!keymap::at(&real, real.place()).any(|binding| binding.shown == "D"));
+    assert!(update(&mut real, Msg::Command(Command::Abort)).is_empty(), "no drill, no Deck");
+
+    person.types("D").await;
+    assert!(person.next().starts_with("NEXT  plan rollback (p): "), "{}", person.next());
+    person.types("D").await;
+    assert_eq!(person.app.notice.as_deref(), Some("NEXT names nothing to abort"));
 }
