@@ -53,6 +53,8 @@ pub struct App {
     pub ticket: u64,
     /// What is on the screen is a drill.
     pub drill: Option<Drill>,
+    /// What its oncall was told.
+    pub story: Option<String>,
 }
 
 /// A drill, as far as the screen tells it.
@@ -290,6 +292,7 @@ impl App {
             leaving: Leaving::No,
             ticket: 0,
             drill: None,
+            story: None,
         }
     }
 

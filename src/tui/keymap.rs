@@ -217,7 +217,7 @@ pub static KEYS: &[Binding] = &[
         Places::Screens,
         Command::Abort,
         "abort in Deck",
-        "go to the drill's Deck, and abort what NEXT names",
+        "abort in the drill's Deck what NEXT names",
         Shown
     ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
@@ -290,7 +290,7 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
 /// Of a plan that only deletes.
 const NO_DIFF: &str = "it changes nothing, it deletes";
 /// Most of a drill's time.
-const NOTHING_TO_ABORT: &str = "NEXT names nothing to abort";
+const NOTHING_TO_ABORT: &str = "nothing to abort";
 /// Why a key is not even offered.
 pub const NOT_OFFERED: [&str; 2] = [NO_DIFF, NOTHING_TO_ABORT];
 

@@ -182,7 +182,7 @@ fn follow(args: &[&str], hidden: &[String]) -> (String, usize) {
             }
             Told::Deck(next) => {
                 terminal.press("D");
-                terminal.until("Deck's answer", |screen| screen.contains("Deck: ").then_some(()));
+                terminal.until("Deck's answer", |screen| screen.contains("Deck aborted ").then_some(()));
                 aborted = Some(next);
             }
             Told::Words(words) => {
@@ -283,11 +283,12 @@ fn time_can_be_held() {
     let held = clock(&terminal.text());
     terminal.press("?");
     // All of it: a frame may arrive in pieces.
-    let is_whole = |screen: &str| screen.contains("hold the drill's time") && screen.contains("this help");
+    let is_whole = |screen: &str| screen.contains("hold the drill's time") && screen.contains("more: Down");
     terminal.until("the help", |screen| is_whole(screen).then_some(()));
     assert_eq!(clock(&terminal.text()), held);
+    assert!(terminal.text().contains("Prow works. Look around"), "the story: {}", terminal.text());
     terminal.press("\x1b");
-    terminal.until("the help gone", |screen| (!screen.contains("this help")).then_some(()));
+    terminal.until("the help gone", |screen| (!screen.contains("more: Down")).then_some(()));
     terminal.press("P");
     terminal.until("time going on", |screen| (screen.contains("x100") && clock(screen) != held).then_some(()));
     terminal.press("q");

@@ -142,5 +142,5 @@ async fn what_next_says_to_abort_is_a_key_in_a_drill_and_in_no_other_place() {
     person.types("D").await;
     assert!(person.next().starts_with("NEXT  plan rollback (p): "), "{}", person.next());
     person.types("D").await;
-    assert_eq!(person.app.notice.as_deref(), Some("NEXT names nothing to abort"));
+    assert_eq!(person.app.notice.as_deref(), Some("nothing to abort"));
 }
