@@ -138,7 +138,9 @@ fn a_drill_of_ones_own_is_a_file() {
     stage.write("odd.toml", &own.replace("begins =", "begin ="));
     stage.write("idle.toml", &own.replace("merges = \"fix\"", "merges = \"nothing\""));
     let idle = ("./idle.toml", "somebody merges nothing, and there is no commit");
-    for (name, why) in [("./odd.toml", "line 5: "), idle, ("./none.toml", "cannot read"), ("2019-02-30", "there is no drill")] {
+    for (name, why) in
+        [("./odd.toml", "line 5: "), idle, ("./none.toml", "cannot read"), ("2019-02-30", "there is no drill")]
+    {
         let output = stage.command(&["drill", name]).output().expect("the program runs");
         assert_eq!(output.status.code(), Some(2), "{name}");
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
