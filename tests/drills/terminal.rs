@@ -23,6 +23,8 @@ pub struct Terminal {
     /// Each with the time at which it came.
     bytes: mpsc::Receiver<(Instant, Vec<u8>)>,
     pub all: String,
+    /// What must not be on the screen.
+    pub hidden: Vec<String>,
     child: Box<dyn portable_pty::Child + Send + Sync>,
     deadline: Instant,
 }
@@ -72,6 +74,7 @@ impl Terminal {
             screen: vt100::Parser::new(rows, columns, 0),
             bytes,
             all: String::new(),
+            hidden: Vec::new(),
             child,
             deadline,
         }
@@ -96,7 +99,9 @@ impl Terminal {
     /// Reads on until something holds.
     pub fn until<T>(&mut self, what: &str, holds: impl Fn(&str) -> Option<T>) -> T {
         loop {
-            if let Some(found) = holds(&self.text()) {
+            let text = self.text();
+            assert!(!self.hidden.iter().any(|name| text.contains(name)), "{:?}:\n{text}", self.hidden);
+            if let Some(found) = holds(&text) {
                 return found;
             }
             let left = self.deadline.saturating_duration_since(Instant::now());

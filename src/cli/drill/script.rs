@@ -108,6 +108,10 @@ async fn one(play: &Play, line: Line, pace: Pace) -> Exit {
             play.set_pace(Pace::Stopped);
             Ok(0)
         }
+        LineCommand::Abort { name } => {
+            output::words(&play.abort(&name)?);
+            Ok(0)
+        }
         LineCommand::Repair { steps } => {
             play.set_pace(pace);
             repair_all(&global, play, steps.unwrap_or(MOST_STEPS)).await
@@ -155,6 +159,10 @@ async fn repair_all(global: &Global, play: &Play, mut steps: usize) -> Exit {
             return Ok(0);
         }
         let seen = session::look(global).await?;
+        // As NEXT says: before the step, or as the step.
+        for actor in seen.diagnosis.about_to_revert() {
+            output::words(&play.abort(&actor.name)?);
+        }
         let next = seen.diagnosis.verdict.next.clone();
         if let NextStep::Repair { repair, .. } = &next {
             if steps == 0 {
