@@ -18,7 +18,7 @@ use crate::bed::Bed;
 use crate::support::{Admin, Content, Ran, Tool, block_on, in_long_back_off, program};
 
 /// Of 1 to 200; all three drills that can be drawn, that of the stray pods with few enough of them.
-const SEEDS: [u64; 5] = [1, 3, 5, 43, 113];
+const SEEDS: [u64; 5] = [1, 3, 5, 7, 43];
 /// Takes others from the environment: `1,2,3`.
 const GIVEN: &str = "PROW_BREAKGLASS_SEEDS";
 /// A draw with more of them is replayed with so many.
