@@ -359,6 +359,24 @@ pub enum NextStep {
     },
 }
 
+impl NextStep {
+    /// The repair that is proposed, if the step is one.
+    pub fn repair(&self) -> Option<crate::repair::RepairId> {
+        match self {
+            NextStep::Repair { repair, .. } => Some(*repair),
+            NextStep::Nothing
+            | NextStep::Fetch { .. }
+            | NextStep::Resume { .. }
+            | NextStep::MendRevision { .. }
+            | NextStep::Wait { .. }
+            | NextStep::Stop { .. }
+            | NextStep::FinishRollback { .. }
+            | NextStep::Look { .. }
+            | NextStep::RegainSight { .. } => None,
+        }
+    }
+}
+
 /// How long ago each flow last moved: newest timestamps. `None` means no history, which is unknown, not stalled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flow {

@@ -91,7 +91,8 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
         "apiVersion": API_VERSION, "kind": "Status",
         "verdict": {
             "state": verdict.state, "since": verdict.since, "summary": verdict_summary(diagnosis),
-            "cause": verdict.cause, "next": super::next(diagnosis).trim_start_matches("NEXT  "), "loss": verdict.loss,
+            "cause": verdict.cause, "next": super::next(diagnosis).trim_start_matches("NEXT  "),
+            "repair": verdict.next.repair(), "loss": verdict.loss,
         },
         "flow": diagnosis.flow,
         "context": snapshot.service.context, "server": snapshot.service.server, "user": snapshot.user,

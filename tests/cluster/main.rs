@@ -34,4 +34,5 @@ mod strays_faults;
 mod strays_screens;
 mod strays_support;
 mod support;
+mod surprise;
 mod terminal;
