@@ -19,6 +19,7 @@ mod bootstrapper;
 #[cfg(debug_assertions)]
 mod crash;
 mod failures;
+mod limits;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
@@ -35,3 +36,4 @@ mod strays_screens;
 mod strays_support;
 mod support;
 mod terminal;
+mod zglob;
