@@ -81,6 +81,7 @@ pub fn render_with<'a>(
         overlaps: BTreeMap::new(),
         partitions: BTreeSet::new(),
         left_out: BTreeSet::new(),
+        dropped: Vec::new(),
         notes: Vec::new(),
     };
     let mut placements = Vec::new();
@@ -148,6 +149,8 @@ struct Rendering<'a> {
     /// All partitions of the maps that have a file: the bootstrapper also writes those that none falls into.
     partitions: BTreeSet<Target>,
     left_out: BTreeSet<Target>,
+    /// Files whose key another one takes. They are read all the same.
+    dropped: Vec<Placement>,
     notes: Vec<MapNote>,
 }
 
@@ -244,9 +247,11 @@ impl Rendering<'_> {
             if placement.key == VERSION_KEY {
                 if versions.insert(placement.path.clone()) {
                     let path = sanitize_line(&placement.path);
-                    let note = self.note(&[placement.map], vec![placement.target], Quirk::VersionKey { path });
+                    let target = placement.target.clone();
+                    let note = self.note(&[placement.map], vec![target], Quirk::VersionKey { path });
                     self.notes.push(note);
                 }
+                self.dropped.push(placement);
                 continue;
             }
             if bad_key(&placement.key) {
@@ -260,7 +265,8 @@ impl Rendering<'_> {
             let (key, path, map, target) =
                 (placement.key.clone(), placement.path.clone(), placement.map, placement.target.clone());
             if let Some(before) = keys.insert(key.clone(), placement).filter(|before| before.path != path) {
-                collisions.entry((map, key, before.path, path)).or_default().push(target);
+                collisions.entry((map, key, before.path.clone(), path)).or_default().push(target);
+                self.dropped.push(before);
             }
         }
         for ((map, key, dropped, taken), targets) in collisions {
@@ -277,6 +283,7 @@ impl Rendering<'_> {
         content: &mut Content<'_>,
     ) -> Vec<DesiredConfigMap> {
         let mut config_maps = Vec::new();
+        self.read_dropped(content);
         for (target, keys) in chosen {
             if self.left_out.contains(&target) {
                 continue;
@@ -318,6 +325,19 @@ impl Rendering<'_> {
             self.notes.extend(note);
         }
         config_maps
+    }
+
+    /// What Prow cannot read spoils the ConfigMap, also where another file would take its key.
+    fn read_dropped(&mut self, content: &mut Content<'_>) {
+        for Placement { target, path, gzip, map, .. } in std::mem::take(&mut self.dropped) {
+            if let Err(trouble @ (Trouble::Folder | Trouble::NoWay)) = content(&path, gzip)
+                && self.left_out.insert(target.clone())
+            {
+                let why = LeftOut::Unreadable { path: sanitize_line(&path), trouble };
+                let note = self.note(&[map], vec![target], why);
+                self.notes.push(note);
+            }
+        }
     }
 
     fn note(&self, maps: &[usize], targets: Vec<Target>, fact: impl Into<MapFact>) -> MapNote {

@@ -247,3 +247,15 @@ fn unreadable_content_leaves_the_config_map_out() {
     let (path, trouble) = ("a/link".to_owned(), Trouble::Folder);
     assert_eq!(rendered.notes[0].fact, LeftOut::Unreadable { path, trouble }.into());
 }
+
+#[test]
+fn a_file_is_read_even_if_another_takes_its_key() {
+    let updater = parse_plugins(b"config_updater:\n  maps:\n    a/*: {name: m, key: k}\n").unwrap();
+    let circumstances = Circumstances { prowjob_namespace: "jobs", ..Circumstances::default() };
+    for (trouble, kept) in [(Trouble::Folder, 0), (Trouble::NoWay, 0), (Trouble::LfsPointer, 1)] {
+        let rendered = render_with(&updater, ["a/first", "a/last"].into_iter(), circumstances, &mut |path, _| {
+            if path == "a/first" { Err(trouble.clone()) } else { Ok(Bytes { stored: b"x".to_vec(), raw: 1 }) }
+        });
+        assert_eq!(rendered.config_maps.len(), kept, "{trouble:?}");
+    }
+}

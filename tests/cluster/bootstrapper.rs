@@ -9,6 +9,7 @@ mod generate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kube::config::Kubeconfig;
@@ -50,6 +51,7 @@ fn render_is_what_config_bootstrapper_writes() {
         admin: bed.admin_kubeconfig(),
     };
     let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
     let totals: Vec<Totals> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE)
             .map(|_| {
@@ -60,13 +62,17 @@ fn render_is_what_config_bootstrapper_writes() {
                         if n >= count {
                             return totals;
                         }
-                        compare(&real, seed, n, &mut totals);
+                        let failure = compare(&real, seed, n, &mut totals);
+                        failures.lock().expect("nobody panicked").extend(failure);
                     }
                 })
             })
             .collect();
         workers.into_iter().map(|worker| worker.join().expect("a comparison without difference")).collect()
     });
+    let failures = failures.into_inner().expect("nobody panicked");
+    let some = failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n=====\n");
+    assert!(failures.is_empty(), "{} of {count} repositories differ:\n{some}", failures.len());
     let all = totals.into_iter().fold(Totals::default(), Totals::and);
     println!("{all:?}");
     assert!(all.config_maps > count as usize && all.keys > 2 * count as usize, "worth comparing: {all:?}");
@@ -140,7 +146,8 @@ impl Totals {
     }
 }
 
-fn compare(real: &Real, seed: u64, n: u64, totals: &mut Totals) {
+/// What is wrong with one repository.
+fn compare(real: &Real, seed: u64, n: u64, totals: &mut Totals) -> Option<String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let repo = Repo::generate(&folder.path().join("files"), seed, n);
     let written = real.bootstrap(&repo);
@@ -159,8 +166,7 @@ fn compare(real: &Real, seed: u64, n: u64, totals: &mut Totals) {
     let rendered = Rendered::of(&at);
     let comparison = Comparison { repo: &repo, written: &written, rendered: &rendered };
     let differences = comparison.differences(totals);
-    assert!(
-        differences.is_empty(),
+    (!differences.is_empty()).then(|| format!(
         "{SEED}={seed}, repository {n} ({:?}):\n{}\n\n{}\nfindings: {:#?}\nconfig-bootstrapper ended {:?}: {}",
         repo.kind,
         differences.join("\n"),
@@ -168,7 +174,7 @@ fn compare(real: &Real, seed: u64, n: u64, totals: &mut Totals) {
         rendered.findings.iter().map(|finding| &finding.summary).collect::<Vec<_>>(),
         written.code,
         written.words,
-    );
+    ))
 }
 
 /// Prow's own program.
@@ -222,7 +228,7 @@ impl Real {
                 }
             }
             let words = String::from_utf8_lossy(&output.stderr);
-            let words: Vec<&str> = words.lines().filter(|line| !line.contains("\"level\":\"info\"")).collect();
+            let words: Vec<&str> = words.lines().filter(|line| line.contains("\"level\":\"error\"") || line.contains("\"level\":\"fatal\"")).collect();
             Written { code: output.status.code(), words: words.join("\n"), config_maps }
         })
     }

@@ -205,7 +205,7 @@ impl Repo {
     }
 
     fn files(&mut self, map: u64) {
-        let large = self.random.one_in(40);
+        let large = self.random.one_in(16);
         for n in 0..self.random.below(12) + 6 {
             let folder = self.random.of(&["", "", "a/", "b/", "a/b/", "a-b/", "ab/c/", "x/", "a/b/c/", ".hidden/"]);
             let names: &[&[u8]] = &[
