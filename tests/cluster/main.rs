@@ -19,6 +19,7 @@ mod bootstrapper;
 #[cfg(debug_assertions)]
 mod crash;
 mod failures;
+mod limits;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
@@ -36,3 +37,4 @@ mod strays_support;
 mod support;
 mod surprise;
 mod terminal;
+mod zglob;

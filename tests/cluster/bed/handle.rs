@@ -332,6 +332,18 @@ impl Drop for Bed {
     }
 }
 
+/// One of the bed's programs, without a bed. `None` where it cannot be built; in CI that is a failure.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let output = Command::new(example()).args(["--program", name]).output().expect("start the bed");
+    if output.status.success() {
+        return Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
+    }
+    let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(std::env::var_os("CI").is_none(), "{name} cannot be built: {reason}");
+    eprintln!("\n*** SKIPPED: {name} cannot be built here: {reason}\n");
+    None
+}
+
 /// The example's path; builds it where `cargo test --test cluster` has not.
 fn example() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");

@@ -62,6 +62,9 @@ struct Options {
     /// Only build the programs that are missing
     #[arg(long)]
     build: bool,
+    /// Only build this program, and print where it is
+    #[arg(long)]
+    program: Option<String>,
     /// Take commands from stdin, answer with lines of JSON, end with stdin
     #[arg(long)]
     stdin: bool,
@@ -152,6 +155,18 @@ fn read_lines() -> Lines {
 }
 
 async fn work(options: &Options, workspace: &mut Option<Workspace>, input: &mut Option<Lines>) -> Result<ExitCode> {
+    if let Some(program) = &options.program {
+        return Ok(match binaries::Binaries::provide_one(program).await {
+            Ok(path) => {
+                println!("{}", path.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("bed: {error:#}");
+                ExitCode::from(CANNOT_BUILD)
+            }
+        });
+    }
     if let Err(error) = unless_ended(input, binaries::Binaries::provide()).await {
         if options.stdin {
             say(&json!({ "ready": false, "cannotBuild": format!("{error:#}") }))?;
