@@ -3,7 +3,7 @@
 
 use super::super::app::App;
 use super::request;
-use crate::diagnose::Diagnosis;
+use crate::diagnose::{Diagnosis, NextStep};
 use crate::present;
 use crate::repair::RepairId;
 
