@@ -90,8 +90,11 @@ impl Folder {
                 }
             }
             if walked.tree.entries.len() > MOST_FILES {
-                return Err(Failure::new(FailureKind::Usage, format!("{} has more than {MOST_FILES} files", self.shown))
-                    .hint("is that the repository of Prow's configuration? Give it with --repo PATH"));
+                return Err(Failure::new(
+                    FailureKind::Usage,
+                    format!("{} has more than {MOST_FILES} files", self.shown),
+                )
+                .hint("is that the repository of Prow's configuration? Give it with --repo PATH"));
             }
         }
         Ok(walked)

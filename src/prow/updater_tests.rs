@@ -192,14 +192,18 @@ fn maps_without_files_or_names_are_said() {
 fn what_surprises_is_said() {
     let file: &[(&str, &[u8])] = &[("prow/a.yaml", b"x"), ("prow/plugins.yaml", b"p")];
     let name = "default/jobs/m: a.yaml=x plugins.yaml=p";
-    left_out("  maps:\n    prow/{a,b}.yaml: {name: m}\n", file, &[], &[
-        "matches-nothing prow/{a,b}.yaml",
-        "literal-braces prow/{a,b}.yaml",
-    ]);
-    left_out("  maps:\n    '{config,prow}/*.yaml': {name: m}\n", &file[..1], &[], &[
-        "matches-nothing {config,prow}/*.yaml",
-        "too-short {config,prow}/*.yaml",
-    ]);
+    left_out(
+        "  maps:\n    prow/{a,b}.yaml: {name: m}\n",
+        file,
+        &[],
+        &["matches-nothing prow/{a,b}.yaml", "literal-braces prow/{a,b}.yaml"],
+    );
+    left_out(
+        "  maps:\n    '{config,prow}/*.yaml': {name: m}\n",
+        &file[..1],
+        &[],
+        &["matches-nothing {config,prow}/*.yaml", "too-short {config,prow}/*.yaml"],
+    );
     left_out("  maps:\n    prow/$X1/*: {name: m}\n", file, &[name], &["environment prow/$X1/*"]);
     left_out("  maps:\n    prow/*: {name: m, clusters: {default: []}}\n", file, &[], &["writes-nowhere prow/*"]);
     left_out(
@@ -229,7 +233,11 @@ fn the_limit_is_of_stored_bytes() {
         (CONFIG_MAP_LIMIT + 1, 1, &["too-large a/*"]),
     ] {
         let rendered = at(bytes);
-        assert_eq!((rendered.config_maps.len(), codes(&rendered).as_slice()), (kept, &notes.iter().map(|note| (*note).to_owned()).collect::<Vec<_>>()[..]), "{bytes}");
+        assert_eq!(
+            (rendered.config_maps.len(), codes(&rendered).as_slice()),
+            (kept, &notes.iter().map(|note| (*note).to_owned()).collect::<Vec<_>>()[..]),
+            "{bytes}"
+        );
     }
     let packed = rendered(maps, &[("b/yy", &vec![b'x'; 3 * CONFIG_MAP_LIMIT]), ("a/xx", b"x")]);
     assert_eq!((packed.config_maps.len(), packed.notes), (2, Vec::new()));

@@ -210,11 +210,8 @@ impl<'a> Renderer<'a> {
             objections: rendering.objections,
         };
         let content = state.plugins_id().and_then(|id| self.store.plain(id)).unwrap_or_default().to_vec();
-        let mapping = Mapping {
-            plugins: sanitize_line(&state.plugins),
-            content: Arc::new(content),
-            notes: rendering.notes,
-        };
+        let mapping =
+            Mapping { plugins: sanitize_line(&state.plugins), content: Arc::new(content), notes: rendering.notes };
         Reading { candidate, mapping, not_understood: note.into_iter().collect() }
     }
 
@@ -222,9 +219,8 @@ impl<'a> Renderer<'a> {
         let mut signature =
             Signature { plugins: state.plugins_id().cloned(), namespace, files: Vec::new(), folders: Vec::new() };
         let Some(Ok(updater)) = updater else { return signature };
-        signature.files = wanted(updater, state)
-            .map(|path| (Arc::from(path), self.follow(state, path).content))
-            .collect();
+        signature.files =
+            wanted(updater, state).map(|path| (Arc::from(path), self.follow(state, path).content)).collect();
         let links = in_the_way(updater, state, EntryKind::Symlink)
             .filter(|(link, _)| self.follow(state, link).content == Content::Nothing(Trouble::Folder))
             .map(|(link, path)| (link.clone(), Quirk::LinkedFolder { path }));

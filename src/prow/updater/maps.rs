@@ -13,12 +13,8 @@ impl Updater {
     /// folder.
     pub fn notes_on_folder(&self, path: &str, quirk: &Quirk) -> Vec<MapNote> {
         let maps = self.maps.iter().filter(|map| map.glob.reaches_below(path));
-        maps.map(|map| MapNote {
-            maps: vec![map.at()],
-            config_maps: Vec::new(),
-            fact: MapFact::Quirk(quirk.clone()),
-        })
-        .collect()
+        maps.map(|map| MapNote { maps: vec![map.at()], config_maps: Vec::new(), fact: MapFact::Quirk(quirk.clone()) })
+            .collect()
     }
 }
 
@@ -100,9 +96,7 @@ impl Rendering<'_> {
             (gzips_plugins, Quirk::GzipOnPlugins),
             (self.updater.targets(map).is_empty(), Quirk::WritesNowhere),
         ];
-        let environment = map.glob.environment().map(|segment| Quirk::Environment {
-            segment: sanitize_line(segment),
-        });
+        let environment = map.glob.environment().map(|segment| Quirk::Environment { segment: sanitize_line(segment) });
         all.into_iter().filter_map(|(so, quirk)| so.then_some(quirk)).chain(environment).collect()
     }
 
