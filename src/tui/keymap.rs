@@ -13,7 +13,7 @@ use super::app::{
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
-use crate::diagnose::{DriftState, NextStep};
+use crate::diagnose::DriftState;
 use crate::repair::{RepairId, Request};
 
 pub use copying::copy_text;
@@ -420,18 +420,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         return Err("a run goes on");
     }
     let seen = app.picture.newest().ok_or("nothing seen yet")?;
-    let next = match &seen.diagnosis.verdict.next {
-        NextStep::Repair { repair, .. } => Some(*repair),
-        NextStep::Nothing
-        | NextStep::Fetch { .. }
-        | NextStep::Resume { .. }
-        | NextStep::Stop { .. }
-        | NextStep::FinishRollback { .. }
-        | NextStep::Wait { .. }
-        | NextStep::MendRevision { .. }
-        | NextStep::Look { .. }
-        | NextStep::RegainSight { .. } => None,
-    };
+    let next = seen.diagnosis.verdict.next.repair();
     match app.screen {
         Screen::Overview => {
             // The next step, where it repairs the selected finding too; else the finding's own first repair.

@@ -1,117 +1,12 @@
 //! Each drill in a terminal, by a person who knows nothing and does what the screen says.
 
-use std::io::{Read as _, Write};
-use std::num::NonZero;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
-
-use portable_pty::{CommandBuilder, NativePtySystem, PtySize, PtySystem as _};
 use prow_breakglass::drill::catalogue;
 
-use crate::program::{PROGRAM, Stage};
+use crate::program::Stage;
+use crate::terminal::Terminal;
 
-const ROWS: u16 = 36;
-const COLUMNS: u16 = 120;
-/// Of whatever is waited for, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// So many keys must do.
 const MOST_KEYS: usize = 40;
-
-/// The program in a terminal, and how many keys it got.
-struct Terminal {
-    keys: Box<dyn Write + Send>,
-    pressed: usize,
-    screen: vt100::Parser,
-    bytes: mpsc::Receiver<Vec<u8>>,
-    all: String,
-    /// What must not be on the screen.
-    hidden: Vec<String>,
-    child: Box<dyn portable_pty::Child + Send + Sync>,
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // Only where a test failed: it is gone otherwise.
-        let _ = self.child.kill();
-    }
-}
-
-impl Terminal {
-    fn start(stage: &Stage, args: &[&str]) -> Terminal {
-        let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
-        let pair = NativePtySystem::default().openpty(size).expect("a pseudo-terminal");
-        let mut command = CommandBuilder::new(PROGRAM);
-        command.args(args);
-        command.env_clear();
-        for (name, value) in [("TERM", "xterm-256color"), ("LANG", "C.UTF-8")] {
-            command.env(name, value);
-        }
-        command.env("TMPDIR", stage.path());
-        command.cwd(stage.path());
-        let child = pair.slave.spawn_command(command).expect("the program");
-        drop(pair.slave);
-        let mut reader = pair.master.try_clone_reader().expect("its output");
-        let (sender, bytes) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 65_536];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..n].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        let keys = pair.master.take_writer().expect("its input");
-        let (rows, columns) = (NonZero::new(ROWS).expect("not 0"), NonZero::new(COLUMNS).expect("not 0"));
-        Terminal {
-            keys,
-            pressed: 0,
-            screen: vt100::Parser::new(rows, columns, 0),
-            bytes,
-            all: String::new(),
-            hidden: Vec::new(),
-            child,
-        }
-    }
-
-    fn text(&self) -> String {
-        self.screen.screen().contents()
-    }
-
-    /// Reads on until something holds.
-    fn until<T>(&mut self, what: &str, holds: impl Fn(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let text = self.text();
-            assert!(!self.hidden.iter().any(|name| text.contains(name)), "{:?}:\n{text}", self.hidden);
-            if let Some(found) = holds(&text) {
-                return found;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.bytes.recv_timeout(left) {
-                Ok(bytes) => {
-                    self.screen.process(&bytes);
-                    self.all.push_str(&String::from_utf8_lossy(&bytes));
-                }
-                Err(_) => panic!("{what} did not come after {} keys:\n{}", self.pressed, self.text()),
-            }
-        }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.pressed += keys.chars().count();
-        self.keys.write_all(keys.as_bytes()).expect("keys");
-    }
-
-    /// The program's exit code, once it has ended by itself.
-    fn ended(&mut self) -> u32 {
-        let deadline = Instant::now() + PATIENCE;
-        while let Ok(bytes) = self.bytes.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.screen.process(&bytes);
-            self.all.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        self.child.wait().expect("its exit code").exit_code()
-    }
-}
 
 /// What the screen says to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::Parser as _;
 
 use crate::clock::Pace;
-use crate::diagnose::NextStep;
 use crate::drill::{Play, State};
 use crate::journal::Mode;
 use crate::model::text::sanitize_line;
@@ -118,7 +117,8 @@ async fn one(play: &Play, line: Line, pace: Pace) -> Exit {
             Ok(0)
         }
         LineCommand::Abort { name } => {
-            abort(play, &name)?;
+            let aborted = play.abort(&name)?;
+            output::words(&format!("Deck aborted {aborted} ProwJob(s) of {}", sanitize_line(&name)));
             Ok(0)
         }
         LineCommand::Repair { steps } => {
@@ -126,13 +126,6 @@ async fn one(play: &Play, line: Line, pace: Pace) -> Exit {
             repair_all(&global, play, steps.unwrap_or(MOST_STEPS)).await
         }
     }
-}
-
-/// Somebody does it in Deck.
-fn abort(play: &Play, name: &str) -> Result<(), Failure> {
-    let aborted = play.abort(name)?;
-    output::words(&format!("Deck aborted {aborted} ProwJob(s) of {}", sanitize_line(name)));
-    Ok(())
 }
 
 /// Lets the story's time pass.
@@ -165,7 +158,8 @@ async fn pass(play: &Play, time: Duration) {
     }
 }
 
-/// Takes the program's own proposals, in its own order, until the drill is over or there is nothing to propose.
+/// Takes the program's own proposals, in its own order, until the drill is over or there is nothing to propose. Repairs only:
+/// what somebody should abort in Deck is a line of its own.
 async fn repair_all(global: &Global, play: &Play, mut steps: usize) -> Exit {
     let state = play.state();
     let mut refused: Option<RepairId> = None;
@@ -175,28 +169,23 @@ async fn repair_all(global: &Global, play: &Play, mut steps: usize) -> Exit {
             return Ok(0);
         }
         let seen = session::look(global).await?;
-        // As NEXT says: before the step, or as the step.
-        for actor in seen.diagnosis.about_to_revert() {
-            abort(play, &actor.name)?;
-        }
-        let next = seen.diagnosis.verdict.next.clone();
-        if let NextStep::Repair { repair, .. } = &next {
+        if let Some(repair) = seen.diagnosis.verdict.next.repair() {
             if steps == 0 {
                 return Ok(0);
             }
-            match take_step(global, &seen, *repair).await {
+            match take_step(global, &seen, repair).await {
                 Ok(code) => {
                     steps -= 1;
                     refused = None;
                     output::words(&format!("took the proposed step, {repair}: exit code {code}"));
                 }
                 // It may be taken later; what is refused again is no news.
-                Err(failure) if refused == Some(*repair) && failure.kind == FailureKind::Refused => {}
+                Err(failure) if refused == Some(repair) && failure.kind == FailureKind::Refused => {}
                 Err(failure) => {
                     global.stage.refused(&failure);
                     output::words(&format!("the proposed step, {repair}, is refused"));
                     output::words(&present::failure(&failure).join("\n"));
-                    refused = Some(*repair);
+                    refused = Some(repair);
                 }
             }
         }

@@ -53,19 +53,7 @@ pub fn next(app: &App, diagnosis: &Diagnosis) -> String {
 
 fn planned(app: &App, diagnosis: &Diagnosis) -> String {
     let words = present::next(diagnosis);
-    let repair = match &diagnosis.verdict.next {
-        NextStep::Repair { repair, .. } if !app.run_is_going() => *repair,
-        NextStep::Repair { .. }
-        | NextStep::Nothing
-        | NextStep::Fetch { .. }
-        | NextStep::Resume { .. }
-        | NextStep::Wait { .. }
-        | NextStep::MendRevision { .. }
-        | NextStep::Stop { .. }
-        | NextStep::FinishRollback { .. }
-        | NextStep::Look { .. }
-        | NextStep::RegainSight { .. } => return words,
-    };
+    let Some(repair) = diagnosis.verdict.next.repair().filter(|_| !app.run_is_going()) else { return words };
     let keys = match repair {
         // The words name the keys themselves.
         _ if !words.starts_with("NEXT  plan") => return words,
