@@ -15,8 +15,8 @@ use crate::model::{Alias, Failure, FailureKind, Snapshot, Source};
 use crate::observe::desired::DesiredOptions;
 use crate::observe::{BuildContexts, ObserveOptions, Observer};
 use crate::present;
-use crate::prow::{PresetRule, RepoAcl};
 use crate::prow::load::ConfigFiles;
+use crate::prow::{PresetRule, RepoAcl};
 use crate::run::Clusters;
 
 use super::args::Global;

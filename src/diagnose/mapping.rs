@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use crate::model::{
     Alias, CONFIG_MAP_LIMIT, Key, LeftOut, MapAt, MapFact, MapNote, Mapping, ObjectRef, Quirk, config_map_ref,
 };
+use crate::prow::ConfigFiles;
 use crate::prow::gzip::inflated_len;
 use crate::prow::plugins::{Map, Updater, parse_plugins};
 use crate::prow::updater::NEAR_PERCENT;
-use crate::prow::ConfigFiles;
 use crate::repair::RepairId;
 
 use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};

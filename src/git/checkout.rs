@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::command::{Git, GitError};
-use super::parse::{self, Commit, Tree};
 use super::folder::Folder;
+use super::parse::{self, Commit, Tree};
 use super::{Blob, no_worktree, unknown_revision};
 use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind, Revision, Timestamp};

@@ -90,8 +90,11 @@ impl Folder {
                 }
             }
             if walked.tree.entries.len() > MOST_FILES {
-                return Err(Failure::new(FailureKind::Usage, format!("{} has more than {MOST_FILES} files", self.shown))
-                    .hint("is that the repository of Prow's configuration? Give it with --repo PATH"));
+                return Err(Failure::new(
+                    FailureKind::Usage,
+                    format!("{} has more than {MOST_FILES} files", self.shown),
+                )
+                .hint("is that the repository of Prow's configuration? Give it with --repo PATH"));
             }
         }
         Ok(walked)
@@ -153,7 +156,7 @@ impl Walked {
                 let entry = TreeEntry { path: path.to_owned(), kind, id: format!("{ID}{path}") };
                 self.tree.entries.push(entry);
             }
-            None => self.tree.skipped.push(path.to_string_lossy().into_owned()),
+            None => self.tree.skipped.push(path.as_os_str().as_encoded_bytes().to_vec()),
         }
     }
 }

@@ -38,17 +38,31 @@ pub struct MapAt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MapFact {
     /// Files that two maps want and treat differently; Prow takes either map at random. Not rendered.
-    Overlap { files: usize, example: String },
+    Overlap {
+        files: usize,
+        example: String,
+    },
     /// No file matches. `fed` says that other maps write the same ConfigMap.
-    MatchesNothing { fed: bool },
+    MatchesNothing {
+        fed: bool,
+    },
     /// hook and config-bootstrapper refuse to start, in their words.
-    Refused { message: String },
+    Refused {
+        message: String,
+    },
     /// Two files are one key. The bootstrapper takes the last of its walk; hook the one that was merged last.
-    KeysCollide { key: String, dropped: String, taken: String },
+    KeysCollide {
+        key: String,
+        dropped: String,
+        taken: String,
+    },
     /// ConfigMaps that are left out, because Prow would fail to write them or what it would write is not known.
     NotRendered(LeftOut),
     /// The values come near the API server's limit. Bytes as stored, and before gzip.
-    NearLimit { stored: usize, raw: usize },
+    NearLimit {
+        stored: usize,
+        raw: usize,
+    },
     Quirk(Quirk),
 }
 

@@ -140,11 +140,7 @@ pub async fn candidate(
     }
 }
 
-async fn read_one(
-    repository: &Repository,
-    revision: &Revision,
-    options: &DesiredOptions,
-) -> Result<Reading, Failure> {
+async fn read_one(repository: &Repository, revision: &Revision, options: &DesiredOptions) -> Result<Reading, Failure> {
     let mut renderer = Renderer::new(repository, options).await;
     let state = State::find(repository, revision, options.plugin_config.as_deref()).await?;
     read_state(&mut renderer, revision, &state).await

@@ -33,11 +33,7 @@ impl Deployed {
             return None;
         }
         let Some(components) = components.seen().filter(|components| !components.is_empty()) else {
-            return Some(Deployed {
-                rule: PresetRule::Unknown,
-                acl: RepoAcl::Unknown,
-                files: ConfigFiles::by_name(),
-            });
+            return Some(Deployed { rule: PresetRule::Unknown, acl: RepoAcl::Unknown, files: ConfigFiles::by_name() });
         };
         // What a Prow says that it refuses is better evidence than its tag.
         let refusals = components
@@ -83,7 +79,12 @@ pub async fn follow(
         let source = match &repository {
             Err(failure) => Source::Lost { error: failure.clone(), last: None },
             Ok(repository) => {
-                let options = DesiredOptions { rule: current.rule, acl: current.acl, files: current.files.clone(), ..options.clone() };
+                let options = DesiredOptions {
+                    rule: current.rule,
+                    acl: current.acl,
+                    files: current.files.clone(),
+                    ..options.clone()
+                };
                 match desired::read(repository, &options).await {
                     Ok(value) => {
                         let at = clock.now();

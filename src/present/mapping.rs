@@ -12,7 +12,10 @@ pub fn map_note(note: &MapNote, plugins: &str) -> String {
     match &note.fact {
         MapFact::Overlap { files, example } => {
             let what = if *files == 1 { example.clone() } else { format!("{example} and {} more", files - 1) };
-            format!("{what}: wanted by two maps, {}{at}; Prow takes either at random: {maps} not judged", globs.join(" and "))
+            format!(
+                "{what}: wanted by two maps, {}{at}; Prow takes either at random: {maps} not judged",
+                globs.join(" and ")
+            )
         }
         MapFact::MatchesNothing { fed: false } => format!("no file matches the {map}: {maps} keeps what it has"),
         MapFact::MatchesNothing { fed: true } => format!("no file matches the {map}; other maps feed {maps}"),
@@ -43,7 +46,9 @@ fn not_rendered(why: &LeftOut, map: &str, maps: &str) -> String {
         LeftOut::NoName => format!("the {map} names no ConfigMap: its files go nowhere"),
         LeftOut::BadName => format!("{maps} not judged: the API server takes no such name; {map}"),
         LeftOut::BadKey { key, path } => {
-            format!("{path} would be key {key:?}, which the API server refuses together with the whole: {maps} not judged")
+            format!(
+                "{path} would be key {key:?}, which the API server refuses together with the whole: {maps} not judged"
+            )
         }
         LeftOut::Unreadable { path, trouble } => format!("{path} {}: {maps} not judged", trouble_with(trouble)),
         LeftOut::TooLarge { stored, raw } => format!("{}; not judged", near_limit(maps, *stored, *raw)),
@@ -52,7 +57,9 @@ fn not_rendered(why: &LeftOut, map: &str, maps: &str) -> String {
         }
         LeftOut::BoundToRepositories { repository } => {
             let which = match repository {
-                Some(repository) => format!("not for {repository}, and whether the deployed Prow heeds that is not known"),
+                Some(repository) => {
+                    format!("not for {repository}, and whether the deployed Prow heeds that is not known")
+                }
                 None => "and which repository this is cannot be told (no remote `origin`)".to_owned(),
             };
             format!("the {map} is bound to repositories (allowed_repos, denied_repos), {which}: {maps} not judged")
@@ -70,9 +77,7 @@ fn trouble_with(trouble: &Trouble) -> String {
         Trouble::Outside { target } => format!("is a symlink out of the repository, to {target}"),
         Trouble::NoWay => "is a symlink that leads in a circle or through a file".to_owned(),
         Trouble::Submodule => "leads into a submodule".to_owned(),
-        Trouble::LfsPointer => {
-            "is kept by Git LFS; what is in git is a pointer, and hook would write that".to_owned()
-        }
+        Trouble::LfsPointer => "is kept by Git LFS; what is in git is a pointer, and hook would write that".to_owned(),
         Trouble::Name => "has a name that is not UTF-8".to_owned(),
         Trouble::TooLarge { bytes } => format!("has {bytes} bytes, which is no configuration"),
         Trouble::Unread => "was not read".to_owned(),
@@ -81,13 +86,17 @@ fn trouble_with(trouble: &Trouble) -> String {
 
 fn surprise(quirk: &Quirk, map: &str) -> String {
     match quirk {
-        Quirk::LiteralBraces => format!("the {map} has braces and no `*`: Prow compares it as it stands, braces and all"),
+        Quirk::LiteralBraces => {
+            format!("the {map} has braces and no `*`: Prow compares it as it stands, braces and all")
+        }
         Quirk::TooShort { files, example, shortest } => {
             let what = if *files == 1 { example.clone() } else { format!("{example} and {} more", files - 1) };
             format!("{what}: missed by the {map}, for which a path must have more than {shortest} bytes")
         }
         Quirk::GroupsForgetFullPath => {
-            format!("the {map} goes by cluster_groups, which makes Prow forget use_full_path_as_key: keys are basenames")
+            format!(
+                "the {map} goes by cluster_groups, which makes Prow forget use_full_path_as_key: keys are basenames"
+            )
         }
         Quirk::GroupsForgetRepositories => format!(
             "the {map} goes by cluster_groups, which makes Prow forget allowed_repos and denied_repos: any repository writes it"
@@ -99,14 +108,20 @@ fn surprise(quirk: &Quirk, map: &str) -> String {
             format!("the {map}: hook replaces {segment} from its environment; here it is taken to be unset")
         }
         Quirk::WritesNowhere => format!("the {map} names no cluster and namespace: its files are written nowhere"),
-        Quirk::VersionKey { path } => format!("{path} becomes the key VERSION, in which Prow keeps the commit: not judged"),
+        Quirk::VersionKey { path } => {
+            format!("{path} becomes the key VERSION, in which Prow keeps the commit: not judged")
+        }
         Quirk::RepositoriesIgnored => {
-            format!("the {map} has allowed_repos or denied_repos, which the deployed Prow does not know: any repository writes it")
+            format!(
+                "the {map} has allowed_repos or denied_repos, which the deployed Prow does not know: any repository writes it"
+            )
         }
         Quirk::BootstrapperSkips => {
             format!("the {map} has allowed_repos: config-bootstrapper (since December 2025) skips it and says nothing")
         }
-        Quirk::Submodule { path } => format!("the {map} looks into the submodule {path}, whose files Prow does not see"),
+        Quirk::Submodule { path } => {
+            format!("the {map} looks into the submodule {path}, whose files Prow does not see")
+        }
         Quirk::LinkedFolder { path } => {
             format!("the {map} looks into {path}, a symlink to a folder, into which Prow does not go")
         }

@@ -155,7 +155,7 @@ fn maps_bound_to_repositories_are_followed_where_that_is_sure() {
         (RepoAcl::Unknown, Some("org/x"), &[other], &["bound-to-repositories a/*", "bootstrapper-skips a/*"]),
         (RepoAcl::Unknown, None, &[other], &["bound-to-repositories a/*", "bootstrapper-skips a/*"]),
     ] {
-        let circumstances = Circumstances { prowjob_namespace: "jobs", acl, repository, plugins: "" };
+        let circumstances = Circumstances { prowjob_namespace: "jobs", acl, repository, ..Circumstances::default() };
         let rendered = render_with(&updater, files.keys().map(String::as_str), circumstances, &mut |path, _| {
             Ok(Bytes { stored: files[path].clone(), raw: files[path].len() })
         });
@@ -192,14 +192,18 @@ fn maps_without_files_or_names_are_said() {
 fn what_surprises_is_said() {
     let file: &[(&str, &[u8])] = &[("prow/a.yaml", b"x"), ("prow/plugins.yaml", b"p")];
     let name = "default/jobs/m: a.yaml=x plugins.yaml=p";
-    left_out("  maps:\n    prow/{a,b}.yaml: {name: m}\n", file, &[], &[
-        "matches-nothing prow/{a,b}.yaml",
-        "literal-braces prow/{a,b}.yaml",
-    ]);
-    left_out("  maps:\n    '{config,prow}/*.yaml': {name: m}\n", &file[..1], &[], &[
-        "matches-nothing {config,prow}/*.yaml",
-        "too-short {config,prow}/*.yaml",
-    ]);
+    left_out(
+        "  maps:\n    prow/{a,b}.yaml: {name: m}\n",
+        file,
+        &[],
+        &["matches-nothing prow/{a,b}.yaml", "literal-braces prow/{a,b}.yaml"],
+    );
+    left_out(
+        "  maps:\n    '{config,prow}/*.yaml': {name: m}\n",
+        &file[..1],
+        &[],
+        &["matches-nothing {config,prow}/*.yaml", "too-short {config,prow}/*.yaml"],
+    );
     left_out("  maps:\n    prow/$X1/*: {name: m}\n", file, &[name], &["environment prow/$X1/*"]);
     left_out("  maps:\n    prow/*: {name: m, clusters: {default: []}}\n", file, &[], &["writes-nowhere prow/*"]);
     left_out(
@@ -229,7 +233,11 @@ fn the_limit_is_of_stored_bytes() {
         (CONFIG_MAP_LIMIT + 1, 1, &["too-large a/*"]),
     ] {
         let rendered = at(bytes);
-        assert_eq!((rendered.config_maps.len(), codes(&rendered).as_slice()), (kept, &notes.iter().map(|note| (*note).to_owned()).collect::<Vec<_>>()[..]), "{bytes}");
+        assert_eq!(
+            (rendered.config_maps.len(), codes(&rendered).as_slice()),
+            (kept, &notes.iter().map(|note| (*note).to_owned()).collect::<Vec<_>>()[..]),
+            "{bytes}"
+        );
     }
     let packed = rendered(maps, &[("b/yy", &vec![b'x'; 3 * CONFIG_MAP_LIMIT]), ("a/xx", b"x")]);
     assert_eq!((packed.config_maps.len(), packed.notes), (2, Vec::new()));
@@ -258,4 +266,29 @@ fn a_file_is_read_even_if_another_takes_its_key() {
         });
         assert_eq!(rendered.config_maps.len(), kept, "{trouble:?}");
     }
+}
+
+#[test]
+fn a_partition_is_picked_by_the_bytes_of_a_name() {
+    let maps = b"config_updater:\n  maps:\n    a/*: {partitioned_names: [p0, p1, p2, p3]}\n";
+    let updater = parse_plugins(maps).unwrap();
+    let (text, raw) = ("a/\u{fffd}.yaml", b"a/\xff.yaml");
+    let names = BTreeMap::from([(text.to_owned(), raw.to_vec())]);
+    let circumstances = Circumstances { names: Some(&names), ..Circumstances::default() };
+    let rendered = render_with(&updater, [text].into_iter(), circumstances, &mut |_, _| Err(Trouble::Name));
+    let picked = format!("p{}", Sha256::digest(b"\xff.yaml")[0] % 4);
+    assert_eq!(rendered.notes[0].config_maps[0].1.name, picked);
+    assert_eq!(rendered.config_maps.len(), 3);
+}
+
+#[test]
+fn whether_a_partition_is_written_may_be_left_to_chance() {
+    let maps = "  maps:\n    a/*.yaml: {partitioned_names: [p1, p2]}\n    a/*: {name: other}\n";
+    let both: &[(&str, &[u8])] = &[("a/foo.yaml", b"1")];
+    let random = rendered(maps, both);
+    assert_eq!((shape(&random), random.notes[0].config_maps.len()), (Vec::new(), 3));
+    // A file that only the partitioned map wants makes sure of it.
+    let sure = "  maps:\n    a/*.yaml: {partitioned_names: [p1, p2]}\n    a/foo*: {name: other}\n";
+    let files: &[(&str, &[u8])] = &[("a/foo.yaml", b"1"), ("a/baz.yaml", b"3")];
+    assert_eq!(shape(&rendered(sure, files)), ["default//p2: baz.yaml=3"].map(|map| map.replace("//", "/jobs/")));
 }

@@ -12,7 +12,8 @@ const MOST: u64 = 256;
 
 fn place(spec: &str) -> Place {
     let place = Place::new();
-    let plugins = format!("config_updater:\n  maps:\n    files/*: {{name: job-config{spec}}}\n    prow/*.yaml: {{name: prow}}\n");
+    let plugins =
+        format!("config_updater:\n  maps:\n    files/*: {{name: job-config{spec}}}\n    prow/*.yaml: {{name: prow}}\n");
     place.repository(&[("prow/config.yaml", "prowjob_namespace: prow\n"), ("prow/plugins.yaml", &plugins)]);
     place
 }
@@ -56,7 +57,8 @@ fn values_up_to_the_limit_are_rendered_and_a_byte_more_is_refused() {
 
 #[test]
 fn what_fits_only_compressed_is_rendered_only_compressed() {
-    let job = "- name: pull-test\n  interval: 1h\n  spec: {containers: [{image: alpine, args: [\"--some\", \"--thing\"]}]}\n";
+    let job =
+        "- name: pull-test\n  interval: 1h\n  spec: {containers: [{image: alpine, args: [\"--some\", \"--thing\"]}]}\n";
     let all = format!("periodics:\n{}", job.repeat(1_700_000 / 216 / job.len()));
     for (spec, kept) in [(", gzip: true", true), ("", false)] {
         let place = place(spec);
@@ -115,7 +117,9 @@ fn bytes_that_are_no_text_are_binary() {
 #[test]
 fn ten_thousand_keys() {
     let place = place(", gzip: true");
-    (0..10_000).for_each(|n| drop(place.write(&format!("repo/files/job-{n:05}.yaml"), format!("periodics: [{{name: job-{n}}}]\n"))));
+    (0..10_000).for_each(|n| {
+        drop(place.write(&format!("repo/files/job-{n:05}.yaml"), format!("periodics: [{{name: job-{n}}}]\n")))
+    });
     let (document, most) = render(&place);
     println!("10,000 keys: {most} MiB");
     assert_eq!(keys(&document).map(Vec::len), Some(10_000));

@@ -51,7 +51,10 @@ fn a_bare_repository_is_rendered_at_a_revision_without_a_cluster() {
     place.git(&["clone", "--quiet", "--bare", ".", "../bare.git"]);
     let bare = ["config", "render", "-o", "json", "--repo", "bare.git", "--revision", "HEAD~1"];
     let document_ = document(&place, &bare);
-    assert_eq!((document_["apiVersion"].as_str(), document_["kind"].as_str()), (Some("prow-breakglass/v1"), Some("ConfigRender")));
+    assert_eq!(
+        (document_["apiVersion"].as_str(), document_["kind"].as_str()),
+        (Some("prow-breakglass/v1"), Some("ConfigRender"))
+    );
     assert_eq!(document_["revision"]["subject"], "Configure Prow");
     let keys: Vec<String> = document_["configMaps"]
         .as_array()
@@ -62,7 +65,11 @@ fn a_bare_repository_is_rendered_at_a_revision_without_a_cluster() {
             let key = move |key: &Value| {
                 let [key_, path, section] = ["key", "path", "section"].map(|field| key[field].as_str().expect("text"));
                 assert_eq!(key["sha256"].as_str().map(str::len), Some(64));
-                format!("{name} {key_} {path} {section} gzip={} {} bytes", key["gzip"], if key["gzip"] == true { "some".to_owned() } else { key["bytes"].to_string() })
+                format!(
+                    "{name} {key_} {path} {section} gzip={} {} bytes",
+                    key["gzip"],
+                    if key["gzip"] == true { "some".to_owned() } else { key["bytes"].to_string() }
+                )
             };
             map["keys"].as_array().expect("a list").iter().map(key).collect::<Vec<_>>()
         })
@@ -73,7 +80,9 @@ fn a_bare_repository_is_rendered_at_a_revision_without_a_cluster() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|finding| format!("{} {}", finding["severity"].as_str().expect("text"), finding["id"].as_str().expect("text")))
+        .map(|finding| {
+            format!("{} {}", finding["severity"].as_str().expect("text"), finding["id"].as_str().expect("text"))
+        })
         .collect();
     insta::assert_debug_snapshot!(codes);
 }

@@ -166,15 +166,17 @@ fn compare(real: &Real, seed: u64, n: u64, totals: &mut Totals) -> Option<String
     let rendered = Rendered::of(&at);
     let comparison = Comparison { repo: &repo, written: &written, rendered: &rendered };
     let differences = comparison.differences(totals);
-    (!differences.is_empty()).then(|| format!(
-        "{SEED}={seed}, repository {n} ({:?}):\n{}\n\n{}\nfindings: {:#?}\nconfig-bootstrapper ended {:?}: {}",
-        repo.kind,
-        differences.join("\n"),
-        repo.describe(),
-        rendered.findings.iter().map(|finding| &finding.summary).collect::<Vec<_>>(),
-        written.code,
-        written.words,
-    ))
+    (!differences.is_empty()).then(|| {
+        format!(
+            "{SEED}={seed}, repository {n} ({:?}):\n{}\n\n{}\nfindings: {:#?}\nconfig-bootstrapper ended {:?}: {}",
+            repo.kind,
+            differences.join("\n"),
+            repo.describe(),
+            rendered.findings.iter().map(|finding| &finding.summary).collect::<Vec<_>>(),
+            written.code,
+            written.words,
+        )
+    })
 }
 
 /// Prow's own program.
@@ -228,7 +230,10 @@ impl Real {
                 }
             }
             let words = String::from_utf8_lossy(&output.stderr);
-            let words: Vec<&str> = words.lines().filter(|line| line.contains("\"level\":\"error\"") || line.contains("\"level\":\"fatal\"")).collect();
+            let words: Vec<&str> = words
+                .lines()
+                .filter(|line| line.contains("\"level\":\"error\"") || line.contains("\"level\":\"fatal\""))
+                .collect();
             Written { code: output.status.code(), words: words.join("\n"), config_maps }
         })
     }
@@ -311,7 +316,11 @@ impl Comparison<'_> {
         }
         if let Some(words) = &self.rendered.failed {
             let why = format!("not rendered: {words}");
-            return if self.written.config_maps.is_empty() || words.contains("not judged") { Vec::new() } else { vec![why] };
+            return if self.written.config_maps.is_empty() || words.contains("not judged") {
+                Vec::new()
+            } else {
+                vec![why]
+            };
         }
         let mut differences = Vec::new();
         let (not_written, not_judged) = (self.names(&REFUSED), self.names(&NOT_JUDGED));
@@ -342,7 +351,11 @@ impl Comparison<'_> {
     fn same_words(&self) -> Vec<String> {
         let told: Vec<&str> = match &self.rendered.failed {
             Some(words) => words.lines().filter_map(|line| line.split_once("): ")).map(|(_, fault)| fault).collect(),
-            None => self.with(&["refused"]).filter_map(|finding| finding.summary.split_once("): ")).map(|(_, f)| f).collect(),
+            None => self
+                .with(&["refused"])
+                .filter_map(|finding| finding.summary.split_once("): "))
+                .map(|(_, f)| f)
+                .collect(),
         };
         let words = self.written.words.replace("\\\"", "\"");
         let is_told = told.iter().any(|fault| words.contains(fault.split(" (and ").next().unwrap_or(fault)));
@@ -351,9 +364,11 @@ impl Comparison<'_> {
     }
 
     fn ours(&self, name: &Name) -> (Option<&str>, Option<&Keys>) {
-        let found = self.rendered.config_maps.iter().find(|((cluster, known), _)| {
-            known == name && cluster.as_str() == self.repo.cluster_of(&name.0)
-        });
+        let found = self
+            .rendered
+            .config_maps
+            .iter()
+            .find(|((cluster, known), _)| known == name && cluster.as_str() == self.repo.cluster_of(&name.0));
         found.map_or((None, None), |((cluster, _), keys)| (Some(cluster), Some(keys)))
     }
 
@@ -399,7 +414,7 @@ fn sha256(bytes: &[u8]) -> String {
 fn gunzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Read as _;
     let mut plain = Vec::new();
-    let inflates = bytes.starts_with(&[0x1f, 0x8b])
-        && flate2::bufread::MultiGzDecoder::new(bytes).read_to_end(&mut plain).is_ok();
+    let inflates =
+        bytes.starts_with(&[0x1f, 0x8b]) && flate2::bufread::MultiGzDecoder::new(bytes).read_to_end(&mut plain).is_ok();
     if inflates { plain } else { bytes.to_vec() }
 }

@@ -27,7 +27,10 @@ impl Files {
         };
         let maps = [map("plain", false), map("packed", true), map("many", false)].concat();
         files.write("prow/plugins.yaml", format!("config_updater:\n  maps:\n{maps}").as_bytes());
-        files.write("prow/config.yaml", format!("prowjob_namespace: {NAMESPACE}\npod_namespace: test-pods\n").as_bytes());
+        files.write(
+            "prow/config.yaml",
+            format!("prowjob_namespace: {NAMESPACE}\npod_namespace: test-pods\n").as_bytes(),
+        );
         files
     }
 
@@ -94,7 +97,8 @@ fn the_limits_of_the_server_are_those_of_the_plans() {
     let (code, words, _) = lean(&tool, &["plan", "sync-config"]);
     assert!(code != Some(0) && words.contains("1048577 bytes"), "{code:?} {words}");
 
-    let job = "- name: pull-test\n  interval: 1h\n  spec: {containers: [{image: alpine, args: [\"--some\", \"--thing\"]}]}\n";
+    let job =
+        "- name: pull-test\n  interval: 1h\n  spec: {containers: [{image: alpine, args: [\"--some\", \"--thing\"]}]}\n";
     let jobs = format!("periodics:\n{}", job.repeat(1_700_000 / 216 / job.len()));
     files.remove("plain");
     for n in 0..216 {

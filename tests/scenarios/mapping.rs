@@ -46,9 +46,11 @@ fn hook_goes_by_the_live_maps() {
                  new/*: {name: new, gzip: true}\n    config/*.yaml: {name: config}\n";
     assert_eq!(with(alike), None);
     assert_eq!(with("config_updater: [\n"), None, "another finding's matter");
-    let (summary, evidence, severity) = with("config_updater:\n  maps:\n    config/*.yaml: {name: config}\n    \
-                                              jobs/**/*.yaml: {name: job-config}\n    old/*: {name: new, gzip: true}\n")
-        .expect("a finding");
+    let (summary, evidence, severity) = with(
+        "config_updater:\n  maps:\n    config/*.yaml: {name: config}\n    \
+                                              jobs/**/*.yaml: {name: job-config}\n    old/*: {name: new, gzip: true}\n",
+    )
+    .expect("a finding");
     assert_eq!(severity, Severity::Warn);
     assert_eq!(
         summary,

@@ -8,7 +8,8 @@ use std::time::Duration;
 ///
 /// The kernel keeps the most itself; what is read here every 2 ms misses only what came in the last of them.
 pub fn run(command: &mut Command) -> (Output, u64) {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start it");
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start it");
     let [stdout, stderr] = [reader(child.stdout.take()), reader(child.stderr.take())];
     let (status, most) = watch(&mut child);
     let [stdout, stderr] = [stdout, stderr].map(|reader| reader.join().expect("a reader"));

@@ -210,11 +210,8 @@ impl<'a> Renderer<'a> {
             objections: rendering.objections,
         };
         let content = state.plugins_id().and_then(|id| self.store.plain(id)).unwrap_or_default().to_vec();
-        let mapping = Mapping {
-            plugins: sanitize_line(&state.plugins),
-            content: Arc::new(content),
-            notes: rendering.notes,
-        };
+        let mapping =
+            Mapping { plugins: sanitize_line(&state.plugins), content: Arc::new(content), notes: rendering.notes };
         Reading { candidate, mapping, not_understood: note.into_iter().collect() }
     }
 
@@ -222,9 +219,8 @@ impl<'a> Renderer<'a> {
         let mut signature =
             Signature { plugins: state.plugins_id().cloned(), namespace, files: Vec::new(), folders: Vec::new() };
         let Some(Ok(updater)) = updater else { return signature };
-        signature.files = wanted(updater, state)
-            .map(|path| (Arc::from(path), self.follow(state, path).content))
-            .collect();
+        signature.files =
+            wanted(updater, state).map(|path| (Arc::from(path), self.follow(state, path).content)).collect();
         let links = in_the_way(updater, state, EntryKind::Symlink)
             .filter(|(link, _)| self.follow(state, link).content == Content::Nothing(Trouble::Folder))
             .map(|(link, path)| (link.clone(), Quirk::LinkedFolder { path }));
@@ -248,6 +244,7 @@ impl<'a> Renderer<'a> {
             acl: self.options.acl,
             repository: self.origin.as_deref(),
             plugins: &state.plugins,
+            names: Some(&state.skipped),
         };
         let rendered = render_with(updater, contents.keys().copied(), circumstances, &mut content);
         let mut notes = rendered.notes;
@@ -338,7 +335,7 @@ fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap]) -> Confi
 /// The paths of a state that maps want, names that are not UTF-8 among them.
 fn wanted<'s>(updater: &'s Updater, state: &'s State) -> impl Iterator<Item = &'s str> {
     let files = state.files.iter().filter(|(_, file)| file.kind != EntryKind::Submodule).map(|(path, _)| &**path);
-    files.chain(state.skipped.iter().map(String::as_str)).filter(|path| updater.nearly_wants(path))
+    files.chain(state.skipped.keys().map(String::as_str)).filter(|path| updater.nearly_wants(path))
 }
 
 /// What is of this kind and lies where a map looks for files behind it; the path, also made readable.

@@ -278,8 +278,14 @@ async fn large_files_are_not_kept_and_what_they_spoil_is_left_out() {
     let mut repository = healthy();
     let large = "x".repeat(CONFIG_MAP_LIMIT + 1);
     let plugins = format!("{PLUGINS}    plain/*.txt: {{name: plain}}\n");
-    repository.commit("large", &[("prow/plugins.yaml", Some(&plugins)), ("plain/a.txt", Some(&large)),
-            ("jobs/b.yaml", Some(&large.replace('x', "y")))]);
+    repository.commit(
+        "large",
+        &[
+            ("prow/plugins.yaml", Some(&plugins)),
+            ("plain/a.txt", Some(&large)),
+            ("jobs/b.yaml", Some(&large.replace('x', "y"))),
+        ],
+    );
     let desired = read_all(&repository, &DesiredOptions::default()).await;
     let bytes = large.len() as u64;
     assert_eq!(facts(&desired), [&unreadable("plain/a.txt", Trouble::TooLarge { bytes })]);

@@ -209,15 +209,38 @@ impl Repo {
         for n in 0..self.random.below(12) + 6 {
             let folder = self.random.of(&["", "", "a/", "b/", "a/b/", "a-b/", "ab/c/", "x/", "a/b/c/", ".hidden/"]);
             let names: &[&[u8]] = &[
-                b"a.yaml", b"b.yaml", b"b-2.yaml", b"bin.yaml", b"c.yml", b"d.txt", b".e.yaml", b"UP_1.yaml",
-                b"no-extension", b"a", b"c.yaml", b"d.yaml", b"e.yaml", b"f.yaml",
+                b"a.yaml",
+                b"b.yaml",
+                b"b-2.yaml",
+                b"bin.yaml",
+                b"c.yml",
+                b"d.txt",
+                b".e.yaml",
+                b"UP_1.yaml",
+                b"no-extension",
+                b"a",
+                b"c.yaml",
+                b"d.yaml",
+                b"e.yaml",
+                b"f.yaml",
             ];
             // Rare: keys of which the API server will hear nothing, and names that are hard to carry.
             let long = [b'l'; 250];
             let hostile: &[&[u8]] = &[
-                b"not a key.yaml", "ü.yaml".as_bytes(), b"new\nline.yaml", b"..two.yaml", b"quote'\".yaml",
-                b"$(x).yaml", "\u{202e}bidi.yaml".as_bytes(), b"\xff.yaml", b"back\\slash.yaml", b"VERSION", &long,
-                b"-dash.yaml", b"{a,b}.yaml", b"[ab].yaml",
+                b"not a key.yaml",
+                "ü.yaml".as_bytes(),
+                b"new\nline.yaml",
+                b"..two.yaml",
+                b"quote'\".yaml",
+                b"$(x).yaml",
+                "\u{202e}bidi.yaml".as_bytes(),
+                b"\xff.yaml",
+                b"back\\slash.yaml",
+                b"VERSION",
+                &long,
+                b"-dash.yaml",
+                b"{a,b}.yaml",
+                b"[ab].yaml",
             ];
             let choices = if self.random.one_in(80) { hostile } else { names };
             let name = choices[usize::try_from(self.random.below(choices.len() as u64)).expect("small")];
