@@ -20,6 +20,8 @@ mod bootstrapper;
 mod crash;
 mod failures;
 mod limits;
+#[path = "../support/memory.rs"]
+mod memory;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]

@@ -93,6 +93,11 @@ impl Tool {
         }
     }
 
+    /// With another configuration repository.
+    pub fn with_repository(self, repository: &Path) -> Self {
+        Self { repository: repository.to_owned(), ..self }
+    }
+
     /// A file in the program's home.
     pub fn file(&self, name: &str) -> String {
         self.home.path().join(name).display().to_string()
@@ -278,6 +283,10 @@ impl Admin {
     /// In the cluster that Prow's jobs know by this alias.
     pub fn in_cluster(bed: &Bed, alias: &str) -> Self {
         Self { kubeconfig: bed.fact_of(alias, "adminKubeconfig").into() }
+    }
+
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     pub async fn get(&self, path: &str) -> Value {

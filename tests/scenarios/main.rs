@@ -5,6 +5,7 @@
 mod support;
 
 mod corners;
+mod mapping;
 mod strays;
 
 use std::collections::BTreeMap;
