@@ -14,7 +14,7 @@ use super::app::{
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
 use crate::diagnose::{DriftState, NextStep};
-use crate::repair::{RepairId, Request};
+use crate::repair::{Origin, RepairId, Request};
 
 pub use copying::copy_text;
 pub use flags::{next, with_keys};
@@ -57,6 +57,8 @@ enum Places {
     /// Screens with more than one pane.
     Panes,
     Only(Screen),
+    /// Beside the field of a plan's words.
+    Confirming,
     Asking,
 }
 
@@ -70,6 +72,7 @@ impl Places {
             | (Places::Asking, Place::Asking)
             | (Places::Leaving, Place::Screen(_) | Place::Reading | Place::TooSmall) => true,
             (Places::Only(screen), Place::Screen(now)) => screen == now,
+            (Places::Confirming, Place::Typing(field)) => field == Field::Confirm,
             (Places::Panes, Place::Screen(now)) => match now {
                 Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
                 Screen::Rollback | Screen::Run => false,
@@ -81,9 +84,11 @@ impl Places {
                 | Places::Lists
                 | Places::Panes
                 | Places::Only(_)
+                | Places::Confirming
                 | Places::Asking,
                 Place::TooSmall,
             )
+            | (Places::Confirming, Place::Screen(_) | Place::Reading | Place::Asking)
             | (Places::Leaving, Place::Asking | Place::Typing(_))
             | (Places::Screens, Place::Reading)
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
@@ -158,6 +163,42 @@ pub static KEYS: &[Binding] = &[
         "undo plan",
         "plan that takes back the run shown here",
         Shown
+    ),
+    key!(
+        "s",
+        [Char('s')],
+        Places::Only(Screen::Run),
+        Command::LastLoaded,
+        "last loaded",
+        "plan that writes what was last seen loaded, without git",
+        Shown
+    ),
+    key!(
+        "s",
+        [Char('s')],
+        Places::Only(Screen::Plan),
+        Command::LastLoaded,
+        "last loaded",
+        "plan that writes what was last seen loaded, without git",
+        Shown
+    ),
+    key!(
+        "x",
+        [Char('x')],
+        Places::Only(Screen::Plan),
+        Command::TogglePrune,
+        "prune",
+        "plan the removal of keys that git does not know as well, or leave them",
+        Shown
+    ),
+    control!(
+        "Ctrl-X",
+        'x',
+        Places::Confirming,
+        Command::TogglePrune,
+        "prune",
+        "the same, beside the field",
+        HelpOnly
     ),
     key!(
         "i",
@@ -296,6 +337,9 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
     match command {
         Command::Plan => request(app).map(|_| ()),
         Command::Undo => undoable(app).map(|_| ()),
+        Command::LastLoaded if app.run_is_going() => Err("a run goes on"),
+        Command::LastLoaded => seen,
+        Command::TogglePrune => pruning(app).map(|_| ()),
         Command::Open => openable(app),
         Command::Log => match (app.screen, app.component_of_selection()) {
             (Screen::Overview, Some(_)) => Ok(()),
@@ -390,6 +434,21 @@ fn openable(app: &App) -> Result<(), &'static str> {
 pub fn undoable(app: &App) -> Result<&RunView, &'static str> {
     let run = app.run.as_ref().ok_or("no run yet")?;
     run.undoable().map(|()| run)
+}
+
+/// The request of the plan that is shown, with pruning the other way round.
+///
+/// # Errors
+/// Why there is none.
+pub fn pruning(app: &App) -> Result<Request, &'static str> {
+    let again = match &app.planning {
+        Planning::Ready(sheet) => sheet.again.as_ref(),
+        Planning::Refused { again, .. } => again.as_ref(),
+        Planning::Empty | Planning::Making { .. } => None,
+    };
+    let of_git = |request: &&Request| request.repair == RepairId::SyncConfig && request.origin == Origin::Git;
+    let request = again.filter(of_git).ok_or("for sync-config only")?;
+    Ok(Request { prune: !request.prune, ..request.clone() })
 }
 
 /// What `p` would plan here.
