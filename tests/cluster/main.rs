@@ -34,4 +34,6 @@ mod strays_faults;
 mod strays_screens;
 mod strays_support;
 mod support;
+#[cfg(debug_assertions)]
+mod sync_config;
 mod terminal;

@@ -291,6 +291,12 @@ impl Admin {
         answer.unwrap_or_else(|error| panic!("post {path}: {error}"));
     }
 
+    pub async fn delete(&self, path: &str) {
+        let request = http::Request::delete(path).body(Vec::new()).expect("a request");
+        let answer = client(&self.kubeconfig).await.request::<Value>(request).await;
+        answer.unwrap_or_else(|error| panic!("delete {path}: {error}"));
+    }
+
     pub async fn patch(&self, path: &str, patch: &Value) {
         let request = http::Request::patch(path).header(http::header::CONTENT_TYPE, "application/merge-patch+json");
         let request = request.body(patch.to_string().into_bytes()).expect("a request");

@@ -170,7 +170,7 @@ fn only_the_keys_that_are_asked_for_are_written() {
         set(jobs, "sig-release.yaml", "periodics: []\n");
         set(wanted(maps, "config"), "config.yaml", "prowjob_namespace: prow\npod_namespace: test-pods\n");
     });
-    live(&mut snapshot, "job-config").values.insert("stale.yaml".to_owned(), b"x".to_vec());
+    live(&mut snapshot, "job-config").values.insert("stale.yaml".to_owned(), b"periodics: []\n".to_vec());
     let of = |keys: &[&str], prune: bool| {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
         sync(&snapshot, &Request { keys, prune, ..request() })

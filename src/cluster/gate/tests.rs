@@ -39,8 +39,8 @@ fn writes() -> Vec<Write> {
     vec![
         put("job-config", "u-1", "17"),
         Write::CreateConfigMap { object: config_map("plugins"), body: body() },
-        delete_map("u-5", "20"),
         Write::DeletePod { object: pod("hook-1"), uid: "u-2".to_owned(), seen: None },
+        delete_map("u-5", "20"),
         patch(Kind::Deployment, "u-3", "18"),
         patch(Kind::CronJob, "u-4", "19"),
     ]
@@ -87,6 +87,13 @@ fn a_delete_names_the_uid_and_forces_nothing() {
     let (method, uri, body) = parts(&writes()[2], Effect::Real);
     assert_eq!((method.as_str(), uri.as_str()), ("DELETE", "/api/v1/namespaces/prow/pods/hook-1"));
     assert_eq!(body, json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "u-2"}}));
+}
+
+#[test]
+fn a_config_map_is_deleted_only_as_it_was_looked_at() {
+    let (method, uri, body) = parts(&delete_map("u-5", "20"), Effect::Real);
+    assert_eq!((method.as_str(), uri.as_str()), ("DELETE", "/api/v1/namespaces/prow/configmaps/made"));
+    assert_eq!(body["preconditions"], json!({"uid": "u-5", "resourceVersion": "20"}));
 }
 
 #[test]
