@@ -9,7 +9,7 @@ use crate::diagnose::{Diagnosis, NextStep, VerifyState, diagnose, verify_for};
 use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, approve, still_allowed};
+use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, Verify, approve, still_allowed};
 use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, Watch, WriteArgs};
@@ -153,9 +153,13 @@ pub async fn print_events(format: Format, mut events: mpsc::UnboundedReceiver<Ru
 /// How the watching for the proof ended.
 enum Proof {
     /// Those that run on from before kept quiet for so many seconds.
-    Holds { quiet: Option<(Vec<String>, u64)> },
+    Holds {
+        quiet: Option<(Vec<String>, u64)>,
+    },
     /// What was written is refused.
-    Refused { what: String },
+    Refused {
+        what: String,
+    },
     /// Not yet, and nothing more will happen soon without a further step.
     Needs {
         what: String,
@@ -301,7 +305,7 @@ async fn watch_for_proof(
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;
     tokio::select! {
-        _ = observer.settled(within.min(Duration::from_secs(15))) => {}
+        _ = observer.settled(within.min(first_look(plan))) => {}
         () = stop.stopped() => {}
     }
     let mut quiet: Option<Vec<String>> = None;
@@ -356,6 +360,15 @@ async fn watch_for_proof(
     }
 }
 
+/// How long the first picture may take to be whole. Where components come up, what matters is seen soon, and a log that hangs
+/// should not hold the good news back; where pods of jobs are counted, half a picture proves nothing.
+fn first_look(plan: &Plan) -> Duration {
+    Duration::from_secs(match plan.verify {
+        Verify::ComponentsReady { .. } | Verify::Written => 3,
+        Verify::RolloutDone { .. } | Verify::NoStrays { .. } => 15,
+    })
+}
+
 /// What is missing; where nothing is but time, whom it is for.
 fn unproven(missing: String, quiet: Option<&[String]>) -> String {
     match quiet {
@@ -373,7 +386,6 @@ mod tests {
     use crate::cli::testing;
     use crate::cluster::fake::FakeServer;
     use crate::model::{Kind, ObjectRef};
-    use crate::repair::Verify;
 
     /// Concludes a run that wrote everything and promised that hook becomes Ready, which it never does.
     async fn concluded(journal: impl FnOnce(&Plan) -> Journal, stop: StopToken) -> (u8, Journal) {

@@ -79,9 +79,8 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
         return false;
     };
     let service = &snapshot.service.alias;
-    let is_here = |map: &&DesiredConfigMap| {
-        snapshot.config_map_cluster(&map.cluster).is_some_and(|view| view.alias == *service)
-    };
+    let is_here =
+        |map: &&DesiredConfigMap| snapshot.config_map_cluster(&map.cluster).is_some_and(|view| view.alias == *service);
     let mine: Vec<_> = desired.iter().filter(is_here).collect();
     !mine.is_empty()
         && mine
@@ -106,8 +105,7 @@ pub(super) fn started_on(state: &ConfigMapState, components: &[Component]) -> bo
 /// The live ConfigMaps that are loaded now, each with the images that did: a Ready container that reads it at start began after
 /// it was written, and nobody refuses it.
 pub fn loaded_now(snapshot: &Snapshot) -> Vec<(&ConfigMapState, Vec<String>)> {
-    let (Some(live), Some(components)) =
-        (snapshot.service.config_maps.known(), snapshot.service.components.known())
+    let (Some(live), Some(components)) = (snapshot.service.config_maps.known(), snapshot.service.components.known())
     else {
         return Vec::new();
     };

@@ -187,7 +187,8 @@ pub(super) fn find_missing(context: &Context<'_>) -> Vec<Finding> {
     let service = &context.snapshot.service;
     let Some(live) = service.config_maps.known() else { return Vec::new() };
     let absent = || context.drift.iter().filter(|drift| drift.state == DriftState::Missing).map(|drift| &drift.object);
-    let (here, there): (Vec<&ObjectRef>, Vec<&ObjectRef>) = absent().partition(|object| object.cluster == service.alias);
+    let (here, there): (Vec<&ObjectRef>, Vec<&ObjectRef>) =
+        absent().partition(|object| object.cluster == service.alias);
     let asked: Vec<Key> = here.iter().map(|object| Key::new(&object.namespace, &object.name)).collect();
     let mut missing: Vec<(Key, Vec<String>)> = asked.iter().map(|key| (key.clone(), Vec::new())).collect();
     for component in context.components() {

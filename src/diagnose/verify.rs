@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Alias, ClusterView, ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp, Write,
-    content_digest,
+    Alias, ClusterView, ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp,
+    Write, content_digest,
 };
 use crate::prow::image;
 use crate::repair::{Plan, Verify};
@@ -75,9 +75,10 @@ fn written_maps(plan: &Plan, snapshot: &Snapshot) -> BTreeSet<Key> {
 /// Who refuses what a plan has written.
 fn refused(plan: &Plan, snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Option<String> {
     let written = written_maps(plan, snapshot);
-    let failure = failures.iter().filter(|failure| failure.content == CrashContent::Live).find(|failure| {
-        suspect(snapshot, failure).is_some_and(|map| written.contains(&map.key))
-    })?;
+    let failure = failures
+        .iter()
+        .filter(|failure| failure.content == CrashContent::Live)
+        .find(|failure| suspect(snapshot, failure).is_some_and(|map| written.contains(&map.key)))?;
     let name = &failure.component.object.name;
     let how = match failure.how {
         Refusing::Crashed => "crashes on what was written",
@@ -325,8 +326,7 @@ fn not_written(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
             Write::DeletePod { .. } => return None,
         };
         let is_seen = |view: &&ClusterView| {
-            object.cluster == snapshot.service.alias
-                || view.sees_config_map(&Key::new(&object.namespace, &object.name))
+            object.cluster == snapshot.service.alias || view.sees_config_map(&Key::new(&object.namespace, &object.name))
         };
         let view = snapshot.view(&object.cluster).filter(is_seen);
         let live = match view.and_then(|view| view.config_maps.known()) {

@@ -17,7 +17,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-use crate::model::{ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, LoadedContent, Timestamp, content_digest};
+use crate::model::{
+    ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, LoadedContent, Timestamp, content_digest,
+};
 
 use super::{Journal, files};
 

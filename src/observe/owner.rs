@@ -24,8 +24,8 @@ use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::git::Repository;
 use crate::model::{
-    Alias, AliasPlace, ClusterView, Desired, Failure, InterruptedRun, Key, ProwJob, ProwSettings, RefusedContent, Snapshot,
-    Source, Timestamp,
+    Alias, AliasPlace, ClusterView, Desired, Failure, InterruptedRun, Key, ProwJob, ProwSettings, RefusedContent,
+    Snapshot, Source, Timestamp,
 };
 use crate::prow::log;
 
@@ -273,12 +273,7 @@ impl Owner {
         self.out.quiet.send_if_modified(|held| std::mem::replace(held, quiet) != quiet);
     }
 
-    fn want_lists(
-        &mut self,
-        settings: Option<&ProwSettings>,
-        jobs: &JobIndex,
-        asked: &BTreeMap<Alias, BTreeSet<Key>>,
-    ) {
+    fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex, asked: &BTreeMap<Alias, BTreeSet<Key>>) {
         let service = &self.service;
         let mut wanted = wanted(&service.raw, asked.get(&service.names.alias), &service.known);
         if let Some(settings) = settings {

@@ -146,7 +146,12 @@ impl Watched {
             ListId::ConfigMap(key) => {
                 self.raw.single_maps.entry(key.clone()).or_default();
                 let at = key.clone();
-                self.list::<ConfigMaps>(tasks, Scope::One(key.clone()), |_| true, move |raw| raw.single_maps.get_mut(&at))
+                self.list::<ConfigMaps>(
+                    tasks,
+                    Scope::One(key.clone()),
+                    |_| true,
+                    move |raw| raw.single_maps.get_mut(&at),
+                )
             }
             ListId::Endpoints(namespace) => self.within::<Endpoints>(tasks, namespace, |raw| &mut raw.endpoints),
             ListId::ProwJobs(namespace) => {

@@ -98,10 +98,7 @@ pub fn quiet(running: &[String], seconds: u64) -> String {
 
 /// While they are watched for it.
 pub fn settling(running: &[String], seconds: u32) -> String {
-    format!(
-        "watching the logs of {} for a refusal of what was written, {seconds} s (--settle)",
-        running.join(", ")
-    )
+    format!("watching the logs of {} for a refusal of what was written, {seconds} s (--settle)", running.join(", "))
 }
 
 /// Basis, proof, warnings, refusals: a line each.

@@ -110,14 +110,7 @@ impl<'a> Draft<'a> {
         let service = identity(snapshot)?;
         required(&snapshot.service.config_maps, "the live ConfigMaps")?;
         let components = required(&snapshot.service.components, "the components")?;
-        Ok(Draft {
-            service,
-            components,
-            steps: Vec::new(),
-            refusals: Vec::new(),
-            warnings: Vec::new(),
-            many_pruned: 0,
-        })
+        Ok(Draft { service, components, steps: Vec::new(), refusals: Vec::new(), warnings: Vec::new(), many_pruned: 0 })
     }
 
     fn place<'s>(&self, snapshot: &'s Snapshot, map: &DesiredConfigMap) -> Option<&'s ClusterView> {
@@ -291,11 +284,7 @@ fn refused_now(diagnosis: &Diagnosis, object: &ObjectRef) -> Option<String> {
 
 /// Components that read what is written and are not Ready: their return is the proof. Where all are Ready, all of them:
 /// they must stay so.
-fn components_to_watch(
-    components: &[crate::model::Component],
-    service: &Alias,
-    steps: &[Step],
-) -> Vec<ObjectRef> {
+fn components_to_watch(components: &[crate::model::Component], service: &Alias, steps: &[Step]) -> Vec<ObjectRef> {
     let written = |map: &Key| {
         let object = config_map_ref(service, map);
         steps.iter().any(|step| is_same(step.write.object(), &object))

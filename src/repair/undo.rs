@@ -376,7 +376,11 @@ fn take_away(
         Err(Refusal::new(reason, format!("look at what it holds now; if nothing mounts it: {by_hand}")).of(object))
     };
     if step.made.as_ref().is_some_and(|made| *made != now.uid) {
-        return refuse(format!("{object} is not the one that {} made: deleted and made anew{} since", source.run, by_whom(now)));
+        return refuse(format!(
+            "{object} is not the one that {} made: deleted and made anew{} since",
+            source.run,
+            by_whom(now)
+        ));
     }
     if now.values != written.values {
         return refuse(format!(

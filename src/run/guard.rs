@@ -44,7 +44,9 @@ pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
                 Judgement::Moved(format!("{object} was made{} after the plan was made", by_whom(live)))
             }
         }
-        (Write::DeleteConfigMap { .. } | Write::DeletePod { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
+        (Write::DeleteConfigMap { .. } | Write::DeletePod { .. }, Live::Absent) => {
+            Judgement::NotNeeded("already gone".to_owned())
+        }
         (Write::DeleteConfigMap { object, at }, Live::ConfigMap(live)) => judge_delete(object, at, live),
         (Write::DeletePod { uid, seen, .. }, Live::Pod(pod)) => judge_pod(repair, write, uid, seen.as_ref(), pod),
         (Write::PatchImage { object, .. }, Live::Absent) => {

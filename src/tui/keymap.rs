@@ -191,15 +191,7 @@ pub static KEYS: &[Binding] = &[
         "plan the removal of keys that git does not know as well, or leave them",
         Shown
     ),
-    control!(
-        "Ctrl-X",
-        'x',
-        Places::Confirming,
-        Command::TogglePrune,
-        "prune",
-        "the same, beside the field",
-        HelpOnly
-    ),
+    control!("Ctrl-X", 'x', Places::Confirming, Command::TogglePrune, "prune", "the same, beside the field", HelpOnly),
     key!(
         "i",
         [Char('i')],

@@ -148,11 +148,8 @@ fn default_is_the_service_cluster_whatever_jobs_call_so() {
         maps.push(desired("test-infra-trusted", &plugins, &[("plugins.yaml", "plugins: {}\n")]));
     });
     let plan = sync(&snapshot, &request()).expect("a plan");
-    let written: Vec<(&str, &str)> = plan
-        .steps
-        .iter()
-        .map(|step| (step.write.cluster().0.as_str(), step.write.object().name.as_str()))
-        .collect();
+    let written: Vec<(&str, &str)> =
+        plan.steps.iter().map(|step| (step.write.cluster().0.as_str(), step.write.object().name.as_str())).collect();
     assert_eq!(written, [("default", "job-config"), ("default", "plugins")]);
 
     // By both names at once is Prow's own confusion.
@@ -184,7 +181,8 @@ fn only_the_keys_that_are_asked_for_are_written() {
     let plan = of(&["job-config/stale.yaml"], true).expect("a plan");
     assert!(plan.steps[0].effect.starts_with("0 key(s) changed, 0 added, 1 removed"), "{}", plan.steps[0].effect);
     assert!(of(&["stale.yaml"], false).is_err(), "it stays unless pruned");
-    for (wish, says) in [("nope.yaml", "no ConfigMap that is asked for has a key nope.yaml"), ("x/a", "no ConfigMap x")] {
+    for (wish, says) in [("nope.yaml", "no ConfigMap that is asked for has a key nope.yaml"), ("x/a", "no ConfigMap x")]
+    {
         assert!(of(&[wish], false).expect_err("no such key").reason.contains(says));
     }
 }
@@ -199,7 +197,10 @@ fn a_prune_of_many_keys_needs_a_second_word() {
     let plan = sync(&snapshot, &pruning).expect("a plan, to be read");
     let first = Confirmation::MapName("job-config".to_owned()).word();
     let (yes, many) = (Confirmation::Yes.word(), &plan.confirmation);
-    assert!(matches!(many, Confirmation::PruneMany { first: word, keys: 2 } if *word == first || *word == yes), "{many:?}");
+    assert!(
+        matches!(many, Confirmation::PruneMany { first: word, keys: 2 } if *word == first || *word == yes),
+        "{many:?}"
+    );
     assert!(plan.warnings.iter().any(|line| line.contains("REMOVES MANY KEYS (2 of 5")), "{:?}", plan.warnings);
     let preview = Preview {
         digest: plan.digest.clone(),
@@ -294,7 +295,8 @@ fn restore(snapshot: &Snapshot, contents: &[LoadedContent]) -> Result<Plan, Refu
 fn loaded() -> Snapshot {
     let mut snapshot = healthy();
     for name in ["config", "job-config", "plugins"] {
-        live(&mut snapshot, name).writers = vec![Writer { manager: "hook".to_owned(), at: Some(at("2019-01-10T09:00:00Z")) }];
+        live(&mut snapshot, name).writers =
+            vec![Writer { manager: "hook".to_owned(), at: Some(at("2019-01-10T09:00:00Z")) }];
     }
     snapshot
 }
@@ -325,8 +327,11 @@ fn what_was_last_loaded_is_brought_back_without_git() {
     let Source::Known { value, .. } = &mut broken.service.config_maps else { unreachable!() };
     value.remove(&Key::new(NAMESPACE, "plugins"));
     broken.service.parts.push(SourceStatus { name: "configmaps in prow".to_owned(), source: known(()) });
-    let older: Vec<LoadedContent> =
-        contents.iter().cloned().map(|content| LoadedContent { images: vec!["hook:v0".to_owned()], ..content }).collect();
+    let older: Vec<LoadedContent> = contents
+        .iter()
+        .cloned()
+        .map(|content| LoadedContent { images: vec!["hook:v0".to_owned()], ..content })
+        .collect();
     let plan = restore(&broken, &older).expect("a plan");
     assert!(plan.steps.iter().any(|step| step.write.is_create()), "{plan:?}");
     assert!(plan.basis.reason.as_deref().unwrap_or_default().starts_with("GUESS"));
@@ -384,7 +389,9 @@ fn after(seconds: i64) -> Timestamp {
 #[test]
 fn what_was_written_and_is_refused_is_told_at_once() {
     let (plan, quiet) = overridden_head();
-    let VerifyState::Settling { running } = verify_for(&plan, &quiet, after(27), 120) else { panic!("nobody said a word") };
+    let VerifyState::Settling { running } = verify_for(&plan, &quiet, after(27), 120) else {
+        panic!("nobody said a word")
+    };
     assert!(running.contains(&"hook".to_owned()) && !running.contains(&"ghproxy-x".to_owned()), "{running:?}");
     assert_eq!(verify_for(&plan, &quiet, after(121), 120), VerifyState::Holds, "a guess, and said as that");
 

@@ -172,7 +172,12 @@ pub(super) fn check_pod_namespace(
         "components that run keep what they started with, and all jobs stall until all are restarted together: is this the \
          right checkout? if so: --override pod-namespace --reason TEXT",
     );
-    request.allowed(OverrideId::PodNamespace, &format!("({what}: restart all components afterwards)"), refusal, warnings)
+    request.allowed(
+        OverrideId::PodNamespace,
+        &format!("({what}: restart all components afterwards)"),
+        refusal,
+        warnings,
+    )
 }
 
 /// A ConfigMap that does not exist is only made where git and the running Prow agree that it belongs.

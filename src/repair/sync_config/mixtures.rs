@@ -140,7 +140,8 @@ impl Group<'_> {
         new: &BTreeMap<&Key, &Values>,
         mask: Mask,
     ) -> Vec<String> {
-        let is_new = |key: &Key| keys.iter().position(|written| *written == key).is_some_and(|bit| mask & 1 << bit != 0);
+        let is_new =
+            |key: &Key| keys.iter().position(|written| *written == key).is_some_and(|bit| mask & 1 << bit != 0);
         let mut seen: BTreeMap<Key, ConfigMapState> = BTreeMap::new();
         for key in &self.reads {
             let values = if is_new(key) { new.get(key).copied() } else { live.get(key).map(|state| &state.values) };

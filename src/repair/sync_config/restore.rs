@@ -41,9 +41,7 @@ pub(super) fn plan(
                 let write = over(&object, state, content.values.clone());
                 writes::Made { write, effect: effect(&state.values, &content.values), pruned: 0 }
             }),
-            None if snapshot.service.sees_config_map(&content.config_map) => {
-                Ok(anew(&object, content.values.clone()))
-            }
+            None if snapshot.service.sees_config_map(&content.config_map) => Ok(anew(&object, content.values.clone())),
             None => Err(Refusal::new(
                 "its live content could not be read",
                 "look at the denied or lost sources in `prow-breakglass status`",
@@ -82,7 +80,9 @@ pub(super) fn plan(
         .collect();
     if !others.is_empty() {
         let others = others.join("; ");
-        draft.warnings.push(format!("loaded by versions that do not run now, so it is a GUESS that these load: {others}"));
+        draft
+            .warnings
+            .push(format!("loaded by versions that do not run now, so it is a GUESS that these load: {others}"));
     }
     let seen: Vec<String> = used.iter().map(|content| format!("{} at {}", content.config_map, content.at)).collect();
     let basis = if others.is_empty() { "FACT" } else { "GUESS" };

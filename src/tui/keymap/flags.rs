@@ -8,8 +8,10 @@ use crate::present;
 use crate::repair::RepairId;
 
 /// Flags of the command line that a key stands for.
-const KEYS_OF_FLAGS: &[(&str, &str)] =
-    &[("--include-running", "i on 3 Strays"), ("--to", "Up and Down on 4 Rollback"), ("--map", "2 Config, then p"),
+const KEYS_OF_FLAGS: &[(&str, &str)] = &[
+    ("--include-running", "i on 3 Strays"),
+    ("--to", "Up and Down on 4 Rollback"),
+    ("--map", "2 Config, then p"),
     ("--prune", "x on 5 Plan"),
     ("--last-loaded", "s on 5 Plan"),
 ];

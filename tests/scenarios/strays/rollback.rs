@@ -306,7 +306,10 @@ fn a_rollback_is_undone_by_the_same_road() {
     let source = UndoSource {
         run: "r-0007".to_owned(),
         // It stopped after the third.
-        steps: done.steps[..3].iter().map(|s| UndoStep { n: s.n, write: s.write.clone(), prior: None, made: None }).collect(),
+        steps: done.steps[..3]
+            .iter()
+            .map(|s| UndoStep { n: s.n, write: s.write.clone(), prior: None, made: None })
+            .collect(),
     };
     let state = |step: &UndoStep, second: bool| {
         let Write::PatchImage { at, images, .. } = &step.write else { panic!("{step:?}") };
