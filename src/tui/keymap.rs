@@ -13,7 +13,7 @@ use super::app::{
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
-use crate::diagnose::{DriftState, NextStep};
+use crate::diagnose::DriftState;
 use crate::repair::{Origin, RepairId, Request};
 
 pub use copying::copy_text;
@@ -57,8 +57,8 @@ enum Places {
     /// Screens with more than one pane.
     Panes,
     Only(Screen),
-    /// Beside the field of a plan's words.
-    Confirming,
+    /// On the Plan screen, and beside the field of its words: there without what would be typed.
+    Planned,
     Asking,
 }
 
@@ -72,7 +72,8 @@ impl Places {
             | (Places::Asking, Place::Asking)
             | (Places::Leaving, Place::Screen(_) | Place::Reading | Place::TooSmall) => true,
             (Places::Only(screen), Place::Screen(now)) => screen == now,
-            (Places::Confirming, Place::Typing(field)) => field == Field::Confirm,
+            (Places::Planned, Place::Typing(field)) => field == Field::Confirm,
+            (Places::Planned, Place::Screen(now)) => now == Screen::Plan,
             (Places::Panes, Place::Screen(now)) => match now {
                 Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
                 Screen::Rollback | Screen::Run => false,
@@ -84,11 +85,11 @@ impl Places {
                 | Places::Lists
                 | Places::Panes
                 | Places::Only(_)
-                | Places::Confirming
+                | Places::Planned
                 | Places::Asking,
                 Place::TooSmall,
             )
-            | (Places::Confirming, Place::Screen(_) | Place::Reading | Place::Asking)
+            | (Places::Planned, Place::Reading | Place::Asking)
             | (Places::Leaving, Place::Asking | Place::Typing(_))
             | (Places::Screens, Place::Reading)
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
@@ -182,16 +183,15 @@ pub static KEYS: &[Binding] = &[
         "plan that writes what was last seen loaded, without git",
         Shown
     ),
-    key!(
-        "x",
-        [Char('x')],
-        Places::Only(Screen::Plan),
-        Command::TogglePrune,
-        "prune",
-        "plan the removal of keys that git does not know as well, or leave them",
-        Shown
-    ),
-    control!("Ctrl-X", 'x', Places::Confirming, Command::TogglePrune, "prune", "the same, beside the field", HelpOnly),
+    Binding {
+        shown: "x, Ctrl-X",
+        keys: &[(Char('x'), NONE), (Char('x'), CONTROL)],
+        places: Places::Planned,
+        command: Command::TogglePrune,
+        label: "prune",
+        help: "plan the removal of keys that git does not know as well, or leave them",
+        hint: Hint::HelpOnly,
+    },
     key!(
         "i",
         [Char('i')],
@@ -242,6 +242,15 @@ pub static KEYS: &[Binding] = &[
         Command::Hold,
         "hold time",
         "hold the drill's time, or let it go on",
+        Shown
+    ),
+    key!(
+        "D",
+        [Char('D')],
+        Places::Screens,
+        Command::Abort,
+        "abort in Deck",
+        "go to the drill's Deck, and abort what NEXT names",
         Shown
     ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
@@ -311,13 +320,18 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
     }
 }
 
-/// Of a plan that only deletes: there the key is not even offered.
-pub const NO_DIFF: &str = "it changes nothing, it deletes";
+/// Of a plan that only deletes.
+const NO_DIFF: &str = "it changes nothing, it deletes";
+/// Most of a drill's time.
+const NOTHING_TO_ABORT: &str = "NEXT names nothing to abort";
+/// Why a key is not even offered.
+pub const NOT_OFFERED: [&str; 2] = [NO_DIFF, NOTHING_TO_ABORT];
 
 /// The lines of the table that mean something at this place.
 pub fn at(app: &App, place: Place) -> impl Iterator<Item = &'static Binding> {
     let in_drill = app.drill.is_some();
-    KEYS.iter().filter(move |binding| binding.places.contain(place) && (in_drill || binding.command != Command::Hold))
+    let of_drill = |command: Command| matches!(command, Command::Hold | Command::Abort);
+    KEYS.iter().filter(move |binding| binding.places.contain(place) && (in_drill || !of_drill(binding.command)))
 }
 
 /// Whether a command does something now.
@@ -355,6 +369,11 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         },
         Command::Arm => seen,
         Command::Hold => app.drill.as_ref().map(|_| ()).ok_or("no drill"),
+        Command::Abort => match (&app.drill, app.to_abort().as_slice()) {
+            (None, _) => Err("no drill"),
+            (Some(_), []) => Err(NOTHING_TO_ABORT),
+            (Some(_), [_, ..]) => Ok(()),
+        },
         // Where words are typed, a frozen picture would hide what they come to.
         Command::Freeze => match app.screen {
             Screen::Overview | Screen::Config | Screen::Strays | Screen::Rollback => seen,
@@ -452,18 +471,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         return Err("a run goes on");
     }
     let seen = app.picture.newest().ok_or("nothing seen yet")?;
-    let next = match &seen.diagnosis.verdict.next {
-        NextStep::Repair { repair, .. } => Some(*repair),
-        NextStep::Nothing
-        | NextStep::Fetch { .. }
-        | NextStep::Resume { .. }
-        | NextStep::Stop { .. }
-        | NextStep::FinishRollback { .. }
-        | NextStep::Wait { .. }
-        | NextStep::MendRevision { .. }
-        | NextStep::Look { .. }
-        | NextStep::RegainSight { .. } => None,
-    };
+    let next = seen.diagnosis.verdict.next.repair();
     match app.screen {
         Screen::Overview => {
             // The next step, where it repairs the selected finding too; else the finding's own first repair.

@@ -19,6 +19,7 @@ mod bootstrapper;
 #[cfg(debug_assertions)]
 mod crash;
 mod failures;
+mod limits;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
@@ -34,6 +35,8 @@ mod strays_faults;
 mod strays_screens;
 mod strays_support;
 mod support;
+mod surprise;
 #[cfg(debug_assertions)]
 mod sync_config;
 mod terminal;
+mod zglob;
