@@ -38,5 +38,7 @@ mod strays_screens;
 mod strays_support;
 mod support;
 mod surprise;
+#[cfg(debug_assertions)]
+mod sync_config;
 mod terminal;
 mod zglob;

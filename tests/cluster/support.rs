@@ -298,6 +298,12 @@ impl Admin {
         self.get(path).await["items"].as_array().cloned().unwrap_or_default()
     }
 
+    pub async fn delete(&self, path: &str) {
+        let request = http::Request::delete(path).body(Vec::new()).expect("a request");
+        let answer = client(&self.kubeconfig).await.request::<Value>(request).await;
+        answer.unwrap_or_else(|error| panic!("delete {path}: {error}"));
+    }
+
     pub async fn patch(&self, path: &str, patch: &Value) {
         let request = http::Request::patch(path).header(http::header::CONTENT_TYPE, "application/merge-patch+json");
         let request = request.body(patch.to_string().into_bytes()).expect("a request");
