@@ -20,6 +20,8 @@ mod bootstrapper;
 mod crash;
 mod failures;
 mod limits;
+#[path = "../support/memory.rs"]
+mod memory;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
@@ -36,5 +38,7 @@ mod strays_screens;
 mod strays_support;
 mod support;
 mod surprise;
+#[cfg(debug_assertions)]
+mod sync_config;
 mod terminal;
 mod zglob;

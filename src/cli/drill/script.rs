@@ -14,7 +14,7 @@ use crate::present;
 use crate::repair::{self, Approval, RepairId, Request, approve};
 use crate::run::{self, StopToken};
 
-use super::super::args::{Command, Global, Line, LineCommand, Until};
+use super::super::args::{Command, Global, Line, LineCommand, Until, Watch};
 use super::super::{apply, dispatch, output, session};
 use crate::cli::Exit;
 
@@ -207,7 +207,7 @@ async fn take_step(global: &Global, seen: &session::Seen, repair: RepairId) -> E
     let journal = session::journal_for_writing(global)?;
     let stop = StopToken::new();
     let summary = apply::execute(global, approved, &seen.clusters, &journal, Mode::Flags, stop.clone()).await;
-    Ok(apply::conclude(global, &plan, &summary, &seen.clusters, &journal, stop, None).await)
+    Ok(apply::conclude(global, &plan, &summary, &seen.clusters, &journal, stop, Watch::default()).await)
 }
 
 #[cfg(test)]

@@ -260,7 +260,7 @@ impl Runtime {
     fn carry_out(&mut self, effect: Effect) -> Option<Exit> {
         match effect {
             Effect::Plan { ticket, request, snapshot, diagnosis } => {
-                outside::plan(&self.sender, ticket, request, snapshot, diagnosis);
+                outside::plan(&self.session, &self.sender, ticket, request, snapshot, diagnosis);
             }
             Effect::PlanUndo { ticket, run } => outside::plan_undo(&self.session, &self.sender, ticket, run),
             Effect::Preview(plan) => outside::preview(&self.session, &self.sender, plan),
