@@ -89,6 +89,10 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
             app.drill = Some(drill);
             Vec::new()
         }
+        Msg::Deck(answer) => {
+            app.notice = Some(answer);
+            Vec::new()
+        }
         Msg::Signal(signal) => leave(app, signal.into(), "a signal asked the program to end"),
     }
 }
@@ -186,6 +190,8 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         },
         Command::Plan => return planning::plan(app),
         Command::Undo => return planning::plan_undo(app),
+        Command::LastLoaded => return planning::plan_last_loaded(app),
+        Command::TogglePrune => return planning::toggle_prune(app),
         Command::Arm => match app.mode {
             Mode::ReadOnly => app.modals.push(Modal::Arm { typed: String::new(), reply: None }),
             Mode::Armed { .. } => {
@@ -196,6 +202,7 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         },
         Command::Freeze => freeze(app),
         Command::Hold => return vec![Effect::Hold],
+        Command::Abort => return vec![Effect::Abort(app.to_abort())],
         Command::Refresh => {
             app.notice = Some("reading everything again".to_owned());
             return vec![Effect::Refresh];

@@ -37,5 +37,8 @@ mod strays_faults;
 mod strays_screens;
 mod strays_support;
 mod support;
+mod surprise;
+#[cfg(debug_assertions)]
+mod sync_config;
 mod terminal;
 mod zglob;

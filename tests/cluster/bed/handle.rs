@@ -104,6 +104,13 @@ impl Bed {
         Self::start_in(Places::take(2), arguments)
     }
 
+    /// The incident of 2019-02-05 as its drill has it when the oncall comes: the jobs that start anywhere have ended.
+    pub fn start_with_ended_trivia(jobs: usize) -> Option<Self> {
+        let mut arguments = Options { incident: "2019-02-05", back_off_factor: 0.1 }.arguments();
+        arguments.extend([format!("--jobs={jobs}"), "--trivial-job-seconds=1".to_owned()]);
+        Self::start_in(Places::take(2), arguments)
+    }
+
     /// As [`Bed::start`], with other options. Waits while two others run in this test binary.
     ///
     /// # Panics
