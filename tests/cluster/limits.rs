@@ -94,8 +94,10 @@ fn the_limits_of_the_server_are_those_of_the_plans() {
     assert!(create(&admin, "too-large", LIMIT + 1).contains("may not be more than 1048576 bytes"));
     files.write("plain/a.yaml", &vec![b'#'; LIMIT - 3]);
     files.commit();
-    let (code, words, _) = lean(&tool, &["plan", "sync-config"]);
-    assert!(code != Some(0) && words.contains("1048577 bytes"), "{code:?} {words}");
+    let (code, words, _) = lean(&tool, &["plan", "sync-config", "--revision", "HEAD"]);
+    assert_eq!(code, Some(3), "{words}");
+    let (code, words, _) = lean(&tool, &["config", "render"]);
+    assert!(code == Some(2) && words.contains("1048577 bytes, more than the 1048576"), "{code:?} {words}");
 
     let job =
         "- name: pull-test\n  interval: 1h\n  spec: {containers: [{image: alpine, args: [\"--some\", \"--thing\"]}]}\n";
