@@ -12,7 +12,7 @@ use crate::present;
 use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, Verify, approve, still_allowed};
 use crate::run::{self, Clusters, Operator, StopToken};
 
-use super::args::{ApplyArgs, Format, Global, Watch, WriteArgs};
+use super::args::{ApplyArgs, Format, Global, Watch, WriteArgs, quoted};
 use super::memory::Memory;
 use super::{Exit, output, plan_file, session, signals};
 
@@ -260,7 +260,7 @@ fn how_to_take_back(plan: &Plan, summary: &RunSummary, again: &str) -> Option<St
     }
     // Known only where all of it was done: how many of the steps done were such.
     let count = if summary.done == plan.steps.len() { replaced.to_string() } else { "N".to_owned() };
-    let context = plan.clusters.first().map_or("NAME", |cluster| cluster.context.as_str());
+    let context = plan.clusters.first().map_or("NAME".to_owned(), |cluster| quoted(&cluster.context));
     Some(format!(
         "to take it back: prow-breakglass undo {} --context {context}{again} -f undo.json\n           \
          then: prow-breakglass apply undo.json --execute --context {context}{again} --expect {count}",
@@ -278,7 +278,7 @@ fn how_to_restore(plan: &Plan, summary: &RunSummary, journal: &Journal, again: &
             "or what was last seen loaded: prow-breakglass plan sync-config --last-loaded --context {context}{again} -f \
              restore.json\n           then: prow-breakglass apply restore.json --execute --context {context}{again} \
              --expect N",
-            context = cluster.context
+            context = quoted(&cluster.context)
         ));
     }
     lines

@@ -122,7 +122,7 @@ impl Global {
 }
 
 /// A word for a shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,@+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -6,8 +6,11 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Candidate, Component, ConfigMapState, ContainerState, Desired, DesiredConfigMap, Key, RefusedContent, Snapshot,
+    Candidate, Component, ConfigMapState, Container, ContainerState, Desired, DesiredConfigMap, Key, RefusedContent,
+    Snapshot,
 };
+
+use crate::prow::image;
 
 use super::compare::{is_refused_content, known_keys, same_value};
 use super::load_failure::{CrashContent, LoadFailure, UPLOADERS, config_maps_of, load_failures};
@@ -90,16 +93,33 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
 
 /// True when a Ready container that reads this ConfigMap at start began after its last write.
 pub(super) fn started_on(state: &ConfigMapState, components: &[Component]) -> bool {
-    let Some(written) = state.last_writer().and_then(|writer| writer.at) else { return false };
-    components
-        .iter()
-        .filter(|component| config_maps_of(component).contains(&state.key))
-        .flat_map(|component| &component.pods)
-        .flat_map(|pod| &pod.containers)
-        .any(|container| {
-            container.ready
-                && matches!(container.state, ContainerState::Running { since: Some(since) } if since > written)
-        })
+    !images_started_on(state, components).is_empty()
+}
+
+/// The images of the Ready containers that read this ConfigMap at start and began after its last write. During a rollout what the
+/// old version loaded says nothing of the new one; while a reader crash-loops and nobody knows of what, nothing does.
+fn images_started_on<'a>(state: &ConfigMapState, components: &'a [Component]) -> BTreeSet<&'a String> {
+    let Some(written) = state.last_writer().and_then(|writer| writer.at) else { return BTreeSet::new() };
+    let readers = || components.iter().filter(|component| config_maps_of(component).contains(&state.key));
+    let containers = |component: &'a Component| component.pods.iter().flat_map(|pod| &pod.containers);
+    let is_mute = |container: &Container| container.is_crash_looping() && container.last_fatal.is_none();
+    if readers().flat_map(containers).any(is_mute) {
+        return BTreeSet::new();
+    }
+    let began = |container: &&Container| {
+        container.ready && matches!(container.state, ContainerState::Running { since: Some(since) } if since > written)
+    };
+    let runs = |component: &'a Component| {
+        let of_spec = |container: &'a Container| {
+            let tag = image::tag(&container.image);
+            component
+                .spec_images
+                .iter()
+                .find(|spec| **spec == container.image || (tag.is_some() && image::tag(spec) == tag))
+        };
+        containers(component).filter(began).filter_map(of_spec)
+    };
+    readers().flat_map(runs).collect()
 }
 
 /// The live ConfigMaps that are loaded now, each with the images that did: a Ready container that reads it at start began after
@@ -116,12 +136,10 @@ pub fn loaded_now(snapshot: &Snapshot) -> Vec<(&ConfigMapState, Vec<String>)> {
         })
     };
     live.values()
-        .filter(|state| started_on(state, components) && !is_refused(state))
-        .map(|state| {
-            let readers = components.iter().filter(|component| config_maps_of(component).contains(&state.key));
-            let images: BTreeSet<&String> = readers.flat_map(|component| &component.spec_images).collect();
-            (state, images.into_iter().cloned().collect())
-        })
+        .filter(|state| !is_refused(state))
+        .map(|state| (state, images_started_on(state, components)))
+        .filter(|(_, images)| !images.is_empty())
+        .map(|(state, images)| (state, images.into_iter().cloned().collect()))
         .collect()
 }
 

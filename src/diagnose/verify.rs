@@ -6,7 +6,7 @@ use crate::model::{
     Alias, ClusterView, ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp,
     Write, content_digest,
 };
-use crate::prow::image;
+use crate::prow::{PresetRule, image};
 use crate::repair::{Plan, Verify};
 
 use super::load_failure::{CrashContent, LoadFailure, Refusing, load_failures, suspect};
@@ -31,7 +31,7 @@ pub enum VerifyState {
 }
 
 /// A GUESS: Prow does not announce that it loaded a changed configuration. Kubelets pass a change on within two minutes, and
-/// components look for one every second.
+/// components look for one every second; for plugins.yaml every minute, for subfolders of job files every ten.
 pub const SETTLED_AFTER_SECONDS: u32 = 120;
 
 /// The same as [`verify`], and beyond it: whoever was running when it was written must go so many seconds without a load error
@@ -40,10 +40,16 @@ pub fn verify_for(plan: &Plan, snapshot: &Snapshot, written: Timestamp, seconds:
     let state = verify(plan, snapshot);
     let waited = snapshot.taken_at.as_second() - written.as_second();
     let Verify::ComponentsReady { components, .. } = &plan.verify else { return state };
-    if state != VerifyState::Holds || waited >= i64::from(seconds) || written_maps(plan, snapshot).is_empty() {
+    if state != VerifyState::Holds || written_maps(plan, snapshot).is_empty() {
         return state;
     }
     let at_server = written.as_second() - snapshot.service.clock_ahead.unwrap_or(0);
+    if let Some(what) = doubtful(components, snapshot, at_server) {
+        return VerifyState::NotYet { what };
+    }
+    if waited >= i64::from(seconds) {
+        return state;
+    }
     let ran = |container: &Container| match &container.state {
         ContainerState::Running { since } => since.is_none_or(|since| since.as_second() <= at_server),
         ContainerState::Waiting { .. } | ContainerState::Terminated(_) | ContainerState::Unknown => false,
@@ -56,6 +62,27 @@ pub fn verify_for(plan: &Plan, snapshot: &Snapshot, written: Timestamp, seconds:
         .map(|component| component.object.name.clone())
         .collect();
     if running.is_empty() { state } else { VerifyState::Settling { running } }
+}
+
+/// Who logged, after the write, that it could not load its configuration, in words that no rule of ours knows: it may still have
+/// meant the content from before, which the kubelet had not replaced, and silence afterwards proves nothing, for Prow tries a
+/// refused content again only after ten minutes.
+fn doubtful(wanted: &[ObjectRef], snapshot: &Snapshot, written: i64) -> Option<String> {
+    let seen = snapshot.service.components.known()?;
+    seen.iter().filter(|component| wanted.iter().any(|wanted| wanted.uid == component.object.uid)).find_map(
+        |component| {
+            let containers = component.pods.iter().filter(|pod| !pod.deleting).flat_map(|pod| &pod.containers);
+            let mut errors = containers.filter_map(|container| container.reload_error.as_ref());
+            // Of a fault that our rules know, they say whether it is still there.
+            let line = errors.find(|line| {
+                line.at.is_some_and(|at| at.as_second() >= written) && PresetRule::of_error(&line.error).is_none()
+            })?;
+            Some(format!(
+                "{} logged after the write, of the new content or still of the old: {} {}",
+                component.object.name, line.msg, line.error
+            ))
+        },
+    )
 }
 
 /// The ConfigMaps of the service cluster that a plan writes.

@@ -98,8 +98,18 @@ pub fn plan(
     let Some(first) = steps.first().map(|step| step.write.object().clone()) else {
         return Err(refusals.into_iter().next().unwrap_or_else(|| nothing_to_undo(source)));
     };
-    let used = |identity: &&ClusterIdentity| steps.iter().any(|step| *step.write.cluster() == identity.alias);
+    // The service cluster's first, also where nothing is written to it: it is what --context names.
+    let used = |identity: &&ClusterIdentity| {
+        identity.alias == Alias::service() || steps.iter().any(|step| *step.write.cluster() == identity.alias)
+    };
     let clusters: Vec<ClusterIdentity> = clusters.iter().filter(used).cloned().collect();
+    let mut warnings = vec![format!(
+        "what was there before {} may be what broke Prow: components that start on it may not come up",
+        source.run
+    )];
+    warnings.extend(steps.iter().filter(|step| matches!(step.write, Write::DeleteConfigMap { .. })).map(|step| {
+        format!("DELETES {}: whoever mounts it cannot start again without it; look who does", step.write.object())
+    }));
     let (confirmation, verify) = proof(&steps, first.name);
     let names: Vec<&str> = steps.iter().map(|step| step.write.object().name.as_str()).collect();
     Ok(Plan {
@@ -114,10 +124,7 @@ pub fn plan(
             ..PlanBasis::default()
         },
         refusals,
-        warnings: vec![format!(
-            "what was there before {} may be what broke Prow: components that start on it may not come up",
-            source.run
-        )],
+        warnings,
         confirmation,
         verify,
         afterwards: Vec::new(),
@@ -375,7 +382,14 @@ fn take_away(
         let by_hand = format!("kubectl -n {} delete configmap {}", object.namespace, object.name);
         Err(Refusal::new(reason, format!("look at what it holds now; if nothing mounts it: {by_hand}")).of(object))
     };
-    if step.made.as_ref().is_some_and(|made| *made != now.uid) {
+    // Without its answer, what is there may be another's of the same content.
+    let Some(made) = &step.made else {
+        return refuse(format!(
+            "{} had no answer when it made {object}: whether this one is it is not known",
+            source.run
+        ));
+    };
+    if *made != now.uid {
         return refuse(format!(
             "{object} is not the one that {} made: deleted and made anew{} since",
             source.run,

@@ -181,6 +181,12 @@ fn only_the_keys_that_are_asked_for_are_written() {
     let plan = of(&["job-config/stale.yaml"], true).expect("a plan");
     assert!(plan.steps[0].effect.starts_with("0 key(s) changed, 0 added, 1 removed"), "{}", plan.steps[0].effect);
     assert!(of(&["stale.yaml"], false).is_err(), "it stays unless pruned");
+    let mut missing = snapshot.clone();
+    let Source::Known { value, .. } = &mut missing.service.config_maps else { unreachable!() };
+    value.remove(&Key::new(NAMESPACE, "job-config"));
+    let only = Request { keys: vec!["sig-aws.yaml".to_owned()], ..request() };
+    let refusal = sync(&missing, &only).expect_err("a fraction of the configuration is no configuration");
+    assert!(refusal.reason.contains("would make it with 1 of its"), "{refusal:?}");
     for (wish, says) in [("nope.yaml", "no ConfigMap that is asked for has a key nope.yaml"), ("x/a", "no ConfigMap x")]
     {
         assert!(of(&[wish], false).expect_err("no such key").reason.contains(says));
@@ -413,6 +419,16 @@ fn what_was_written_and_is_refused_is_told_at_once() {
     line.error = support::FATAL.to_owned();
     let VerifyState::Refused { what } = verify(&plan, &reloading) else { panic!("{:?}", verify(&plan, &reloading)) };
     assert!(what.starts_with("deck runs on what it loaded before, and refuses"), "{what}");
+
+    // In words that no rule of ours knows it may be about either content: then nothing is proven, however long one waits.
+    let Source::Known { value, .. } = &mut reloading.service.components else { unreachable!() };
+    let deck = value.iter_mut().find(|component| component.role == "deck").expect("deck");
+    let line = deck.pods[0].containers[0].reload_error.as_mut().expect("just set");
+    line.error = "invalid job nightly: interval must be positive".to_owned();
+    let VerifyState::NotYet { what } = verify_for(&plan, &reloading, at("2019-01-23T16:10:00Z"), 120) else {
+        panic!("{:?}", verify_for(&plan, &reloading, at("2019-01-23T16:10:00Z"), 120))
+    };
+    assert!(what.contains("deck logged after the write") && what.contains("interval must be positive"), "{what}");
 
     let mut crashing = quiet;
     let Source::Known { value, .. } = &mut crashing.service.components else { unreachable!() };

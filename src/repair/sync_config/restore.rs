@@ -3,11 +3,13 @@
 //! Of each ConfigMap the newest content that nobody refused since. It is put back byte for byte, as an undo would: keys that
 //! came since go. Whether these contents, each loaded in its time, load together is judged like any other configuration.
 
+use std::collections::BTreeSet;
+
 use crate::diagnose::{Diagnosis, digests};
-use crate::model::{Key, LoadedContent, Snapshot, config_map_ref};
+use crate::model::{Component, Key, LoadedContent, Snapshot, Timestamp, config_map_ref};
 use crate::repair::{Confirmation, Plan, PlanBasis, Refusal, Request};
 
-use super::writes::{anew, effect, joined, over};
+use super::writes::{anew, effect, joined, many, over};
 use super::{Draft, checks, refused_now, writes};
 
 pub(super) fn plan(
@@ -38,8 +40,9 @@ pub(super) fn plan(
                         joined(&new)
                     ));
                 }
+                let pruned = many(request, &content.config_map, new.len(), state, &mut draft.warnings);
                 let write = over(&object, state, content.values.clone());
-                writes::Made { write, effect: effect(&state.values, &content.values), pruned: 0 }
+                writes::Made { write, effect: effect(&state.values, &content.values), pruned }
             }),
             None if snapshot.service.sees_config_map(&content.config_map) => Ok(anew(&object, content.values.clone())),
             None => Err(Refusal::new(
@@ -71,28 +74,38 @@ pub(super) fn plan(
         })
     };
     let used: Vec<&LoadedContent> = kept.iter().filter(written).copied().collect();
-    // Another version may refuse what that one loaded.
-    let runs = |image: &String| draft.components.iter().any(|component| component.spec_images.contains(image));
+    // Another program, or another version, may refuse what that one loaded.
     let others: Vec<String> = used
         .iter()
-        .filter(|content| !content.images.iter().any(runs))
-        .map(|content| format!("{} ({})", content.config_map, content.images.join(", ")))
+        .filter_map(|content| {
+            let reads = |component: &&Component| component.config_maps().contains(&content.config_map);
+            let images = draft.components.iter().filter(reads).flat_map(|component| &component.spec_images);
+            let other =
+                images.filter(|image| !content.images.contains(image)).collect::<BTreeSet<_>>().into_iter().next()?;
+            Some(format!("{} ({other} was not seen to)", content.config_map))
+        })
         .collect();
     if !others.is_empty() {
         let others = others.join("; ");
         draft
             .warnings
-            .push(format!("loaded by versions that do not run now, so it is a GUESS that these load: {others}"));
+            .push(format!("not all that runs now was seen to load it, so it is a GUESS that these load: {others}"));
+    }
+    let times: BTreeSet<Timestamp> = used.iter().map(|content| content.at).collect();
+    if times.len() > 1 {
+        draft.warnings.push("each was seen loaded in its time: it is a GUESS that they load together".to_owned());
     }
     let seen: Vec<String> = used.iter().map(|content| format!("{} at {}", content.config_map, content.at)).collect();
-    let basis = if others.is_empty() { "FACT" } else { "GUESS" };
-    let words = match (others.is_empty(), draft.steps.first()) {
+    let is_fact = others.is_empty() && times.len() <= 1;
+    let basis = if is_fact { "FACT" } else { "GUESS" };
+    let words = match (is_fact, draft.steps.first()) {
         (false, Some(step)) => Confirmation::MapName(step.write.object().name.clone()),
         (_, _) => Confirmation::Yes,
     };
     let reason = format!("{basis} it loads: Ready containers started on it, seen: {}", seen.join(", "));
     let basis = PlanBasis { reason: Some(reason), ..PlanBasis::default() };
-    draft.finish(request, snapshot, "as last seen loaded", basis, words)
+    let oldest = times.first().map_or(String::new(), |oldest| format!(" {oldest}"));
+    draft.finish(request, snapshot, &format!("as last seen loaded{oldest}"), basis, words)
 }
 
 /// Of each ConfigMap that was asked for the newest content that nobody who runs is known to refuse.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::diagnose::{ConfigMapDrift, KeyChange};
 use crate::model::text::sanitize_line;
 use crate::model::{
-    ConfigMapBody, ConfigMapState, DesiredConfigMap, ObjectRef, ObjectVersion, Values, Write, content_digest,
+    ConfigMapBody, ConfigMapState, DesiredConfigMap, Key, ObjectRef, ObjectVersion, Values, Write, content_digest,
 };
 use crate::repair::{OverrideId, Refusal, Request, values_effect};
 
@@ -43,20 +43,7 @@ pub(super) fn put(
         }
     }
     let stale: Vec<&String> = asked().filter(|key| key.change == KeyChange::Removed).map(|key| &key.key).collect();
-    let mut pruned = 0;
-    if request.prune && stale.len() * 100 > live.values.len() * MAX_PRUNE_PERCENT {
-        let about = format!("({} of {} keys of {})", stale.len(), live.values.len(), map.key);
-        match request.overridden(OverrideId::PruneMany) {
-            Some(over) => warnings.push(format!("override prune-many {about}, reason: {}", over.reason)),
-            None => {
-                pruned = stale.len();
-                warnings.push(format!(
-                    "REMOVES MANY KEYS {about}: is this the right checkout? it needs a second word, or --override \
-                     prune-many --reason TEXT"
-                ));
-            }
-        }
-    }
+    let pruned = if request.prune { many(request, &map.key, stale.len(), live, warnings) } else { 0 };
     // What is refused must go, whoever asked for pruning or not: keeping it would keep the outage.
     let (removed, kept): (Vec<&String>, Vec<&String>) =
         stale.into_iter().partition(|key| request.prune || drift.blamed.contains(key));
@@ -88,6 +75,29 @@ pub(super) fn put(
     Ok(Some(Made { effect: effect(&live.values, &values), write: over(object, live, values), pruned }))
 }
 
+/// How many keys go, where they are so many that a second word is needed; 0 where they are few, or were allowed with a reason.
+pub(super) fn many(
+    request: &Request,
+    map: &Key,
+    removed: usize,
+    live: &ConfigMapState,
+    warnings: &mut Vec<String>,
+) -> usize {
+    if removed * 100 <= live.values.len() * MAX_PRUNE_PERCENT {
+        return 0;
+    }
+    let about = format!("({removed} of {} keys of {map})", live.values.len());
+    if let Some(over) = request.overridden(OverrideId::PruneMany) {
+        warnings.push(format!("override prune-many {about}, reason: {}", over.reason));
+        return 0;
+    }
+    warnings.push(format!(
+        "REMOVES MANY KEYS {about}: is this the right checkout? it needs a second word, or --override prune-many --reason \
+         TEXT"
+    ));
+    removed
+}
+
 fn asked_changes<'a>(keys: impl Iterator<Item = &'a crate::diagnose::KeyDrift>) -> usize {
     keys.filter(|key| key.change != KeyChange::Same).count()
 }
@@ -115,6 +125,13 @@ pub(super) fn create(
     let values: Values = asked.map(|(key, entry)| (key.clone(), entry.bytes.clone())).collect();
     if values.is_empty() && !map.entries.is_empty() {
         return Ok(None);
+    }
+    // Who waits for it in ContainerCreating would start on a fraction of the configuration.
+    if values.len() < map.entries.len() {
+        return Err(Refusal::new(
+            format!("it is missing, and --key would make it with {} of its {} keys", values.len(), map.entries.len()),
+            format!("make it whole first: --map {}", map.key.name),
+        ));
     }
     checks::check_values(&values)?;
     Ok(Some(anew(object, values)))
