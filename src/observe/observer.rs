@@ -17,9 +17,22 @@ use crate::model::{Alias, Failure, InterruptedRun, RefusedContent, Snapshot, Sou
 
 use super::desired::DesiredOptions;
 
+/// What a look is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Interest {
+    /// All that a diagnosis wants, kept up to date.
+    #[default]
+    Everything,
+    /// What decides which revision would be written, and how the live ConfigMaps differ from it: components, their logs,
+    /// ConfigMaps, the repository. Each list is asked for once; all others are empty or loading in the snapshots, so that
+    /// only [`crate::diagnose::configuration`] may judge them.
+    Configuration,
+}
+
 /// What to look at beyond the cluster itself.
 #[derive(Debug, Clone)]
 pub struct ObserveOptions {
+    pub interest: Interest,
     /// Namespaces to look into where lists over the whole cluster are denied; the context's own, `default` and `prow`
     /// are tried anyway.
     pub namespaces: Vec<String>,
@@ -61,7 +74,7 @@ impl Observer {
         let refresh = Arc::new(Notify::new());
         let (send, receive) = mpsc::unbounded_channel();
         let (mut owner, inlets) =
-            Owner::new(cluster, names, options.clock, options.builds, send.clone(), refresh.clone());
+            Owner::new(options.interest, cluster, names, options.clock, options.builds, send.clone(), refresh.clone());
         owner.follow_repository(repository, options.desired);
         let owner = tokio::spawn(owner.run(receive)).abort_handle();
         Observer { inlets, send, refresh, owner }

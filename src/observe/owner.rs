@@ -16,9 +16,10 @@ use super::desired::DesiredOptions;
 use super::heartbeat::{self, Introduction};
 use super::jobs::JobIndex;
 use super::logs::{Said, Want};
+use super::observer::Interest;
 use super::raw::{Contact, Raw};
 use super::repository::{self, Deployed};
-use super::wanted::{JobsWanted, wanted, wanted_of_jobs};
+use super::wanted::{JobsWanted, ListId, wanted, wanted_of_jobs};
 use super::watched::{Apply, Watched};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -70,6 +71,7 @@ struct Beside {
 }
 
 pub struct Owner {
+    interest: Interest,
     service: Watched,
     builds: Builds,
     beside: Beside,
@@ -100,6 +102,7 @@ pub struct Inlets {
 
 impl Owner {
     pub fn new(
+        interest: Interest,
         cluster: Cluster,
         names: Names,
         clock: Clock,
@@ -123,8 +126,9 @@ impl Owner {
         let mut tasks = JoinSet::new();
         tasks.spawn(heartbeat::beat(cluster.clone(), Place::Service, clock.clone(), send.clone(), refresh.clone()));
         let owner = Owner {
+            interest,
             builds: Builds::new(builds, names.clone(), clock.clone(), send.clone(), refresh.clone()),
-            service: Watched::new(Place::Service, cluster, names, clock.clone(), send.clone()),
+            service: Watched::new(Place::Service, interest, cluster, names, clock.clone(), send.clone()),
             beside,
             tasks,
             clock,
@@ -235,7 +239,12 @@ impl Owner {
         let settings = self.service.raw.settings.as_ref().map(|(settings, _)| settings.clone());
         let jobs = &assembled.jobs;
         let needed: BTreeSet<Alias> = jobs.values().filter(|job| has_pod(job)).map(|job| job.alias()).collect();
-        self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &mut self.tasks);
+        match self.interest {
+            Interest::Everything => {
+                self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &mut self.tasks);
+            }
+            Interest::Configuration => {}
+        }
         self.want_lists(settings.as_ref(), jobs);
         self.want_logs(&assembled, now);
         let deployed = Deployed::of(&assembled);
@@ -275,7 +284,9 @@ impl Owner {
     fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex) {
         let service = &self.service;
         let mut wanted = wanted(&service.raw, &self.beside.desired, &service.names.alias, &service.known);
-        if let Some(settings) = settings {
+        if self.interest == Interest::Configuration {
+            wanted.retain(ListId::tells_configuration);
+        } else if let Some(settings) = settings {
             wanted.extend(wanted_of_jobs(
                 &service.raw,
                 &JobsWanted {

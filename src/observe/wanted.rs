@@ -35,6 +35,24 @@ pub enum ListId {
     Secrets(String),
 }
 
+impl ListId {
+    /// Whether what it lists decides which revision would be written, or is compared with it.
+    pub fn tells_configuration(&self) -> bool {
+        match self {
+            ListId::Workloads(..) | ListId::Pods(_) | ListId::ReplicaSets(_) | ListId::ConfigMaps(_) => true,
+            ListId::Endpoints(_)
+            | ListId::ProwJobs(_)
+            | ListId::CronJobs(_)
+            | ListId::Jobs(_)
+            | ListId::JobPods(_)
+            | ListId::Census(_)
+            | ListId::LookUp(..)
+            | ListId::Warnings(_)
+            | ListId::Secrets(_) => false,
+        }
+    }
+}
+
 /// The lists to be kept, given what they showed so far. `known` are namespaces to fall back to.
 pub fn wanted(raw: &Raw, desired: &Source<Desired>, alias: &Alias, known: &[String]) -> BTreeSet<ListId> {
     let mut wanted = BTreeSet::new();

@@ -48,10 +48,10 @@ fn render_is_what_config_bootstrapper_writes() {
 }
 
 /// A small generator, so that a seed tells everything.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
@@ -60,11 +60,11 @@ impl Random {
         (x ^ (x >> 31)) % n
     }
 
-    fn one_in(&mut self, n: u64) -> bool {
+    pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+    pub fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
         let n = self.below(choices.len() as u64);
         choices[usize::try_from(n).expect("small")]
     }
