@@ -31,6 +31,14 @@ pub struct Change {
     pub after: Option<Arc<Value>>,
 }
 
+/// Whether changes are remembered for watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    Kept,
+    /// Nobody can watch yet: the world's past is being made.
+    None,
+}
+
 /// The objects of one cluster.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -40,6 +48,7 @@ pub struct Store {
     version: u64,
     made: u64,
     history: VecDeque<Change>,
+    memory: Memory,
     /// Changes up to this version are forgotten.
     forgotten: u64,
     /// What changed since the controllers looked last, as it is or was.
@@ -54,6 +63,7 @@ impl Store {
             version: 1000,
             made: 0,
             history: VecDeque::new(),
+            memory: Memory::Kept,
             forgotten: 1000,
             fresh: BTreeMap::new(),
         }
@@ -129,6 +139,12 @@ impl Store {
         self.forgotten = self.version;
     }
 
+    /// From now on changes are remembered, or not. What was before is forgotten.
+    pub fn remember(&mut self, memory: Memory) {
+        self.memory = memory;
+        self.compact();
+    }
+
     /// Takes what changed since the last time.
     pub fn take_fresh(&mut self) -> BTreeMap<ObjectKey, Arc<Value>> {
         std::mem::take(&mut self.fresh)
@@ -173,8 +189,14 @@ impl Store {
             object["metadata"]["resourceVersion"] = version;
             Arc::new(object)
         });
-        self.fresh.insert(key.clone(), Arc::clone(&last));
-        self.history.push_back(Change { version: self.version, key, before, after });
+        // Nobody reacts to events, of which there are many.
+        if key.resource != Resource::Event {
+            self.fresh.insert(key.clone(), Arc::clone(&last));
+        }
+        match self.memory {
+            Memory::None => self.forgotten = self.version,
+            Memory::Kept => self.history.push_back(Change { version: self.version, key, before, after }),
+        }
         while self.history.len() > REMEMBERED {
             if let Some(old) = self.history.pop_front() {
                 self.forgotten = old.version;
