@@ -9,10 +9,11 @@ mod flags;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::app::{
-    App, ConfigPane, DryRun, Field, Hearing, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
+    App, CONTEXTS, ConfigPane, DryRun, Field, Hearing, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
+use super::view;
 use crate::diagnose::{DriftState, NextStep};
 use crate::repair::{RepairId, Request};
 
@@ -57,6 +58,8 @@ enum Places {
     /// Screens with more than one pane.
     Panes,
     Only(Screen),
+    /// The diff.
+    Diff,
     Asking,
 }
 
@@ -64,11 +67,15 @@ impl Places {
     fn contain(self, place: Place) -> bool {
         match (self, place) {
             (Places::Always, _)
-            | (Places::Everywhere, Place::Screen(_) | Place::Reading | Place::Asking | Place::Typing(_))
-            | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Screen(_))
+            | (
+                Places::Everywhere,
+                Place::Screen(_) | Place::Diff | Place::Reading | Place::Asking | Place::Typing(_),
+            )
+            | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Screen(_) | Place::Diff)
+            | (Places::Panes | Places::Diff, Place::Diff)
             | (Places::ScreensAndReading | Places::Lists, Place::Reading)
             | (Places::Asking, Place::Asking)
-            | (Places::Leaving, Place::Screen(_) | Place::Reading | Place::TooSmall) => true,
+            | (Places::Leaving, Place::Screen(_) | Place::Diff | Place::Reading | Place::TooSmall) => true,
             (Places::Only(screen), Place::Screen(now)) => screen == now,
             (Places::Panes, Place::Screen(now)) => match now {
                 Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
@@ -81,14 +88,17 @@ impl Places {
                 | Places::Lists
                 | Places::Panes
                 | Places::Only(_)
+                | Places::Diff
                 | Places::Asking,
                 Place::TooSmall,
             )
+            | (Places::Only(_), Place::Diff)
+            | (Places::Diff, Place::Screen(_))
             | (Places::Leaving, Place::Asking | Place::Typing(_))
             | (Places::Screens, Place::Reading)
             | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
-            | (Places::Only(_) | Places::Panes, Place::Reading | Place::Asking | Place::Typing(_))
-            | (Places::Asking, Place::Screen(_) | Place::Reading | Place::Typing(_)) => false,
+            | (Places::Only(_) | Places::Panes | Places::Diff, Place::Reading | Place::Asking | Place::Typing(_))
+            | (Places::Asking, Place::Screen(_) | Place::Diff | Place::Reading | Place::Typing(_)) => false,
         }
     }
 }
@@ -179,6 +189,40 @@ pub static KEYS: &[Binding] = &[
     ),
     key!("d", [Char('d')], Places::Only(Screen::Config), Command::Diff, "diff", "the diff of the key", Shown),
     key!("d", [Char('d')], Places::Only(Screen::Plan), Command::Diff, "diff", "what the plan changes", Shown),
+    key!(
+        "]",
+        [Char(']'), Char('.')],
+        Places::Diff,
+        Command::NextChange,
+        "next change",
+        "next change; . is the same",
+        Shown
+    ),
+    key!(
+        "[",
+        [Char('['), Char(',')],
+        Places::Diff,
+        Command::PreviousChange,
+        "previous",
+        "change before; , is the same",
+        Shown
+    ),
+    key!("d", [Char('d')], Places::Diff, Command::Turn, "side by side", "side by side, or one below the other", Shown),
+    key!(
+        "+",
+        [Char('+'), Char('='), Char('c')],
+        Places::Diff,
+        Command::MoreContext,
+        "context",
+        "more lines around each change; c is the same",
+        Shown
+    ),
+    key!("-", [Char('-')], Places::Diff, Command::LessContext, "less", "fewer lines around each change", Shown),
+    key!("/", [Char('/')], Places::Diff, Command::Search, "search", "search in the diff; Esc ends it", Shown),
+    key!("n", [Char('n')], Places::Diff, Command::NextMatch, "next match", "next match of the search", Shown),
+    key!("N", [Char('N')], Places::Diff, Command::PreviousMatch, "match before", "match before", Shown),
+    key!("Left", [KeyCode::Left], Places::Diff, Command::Left, "left", "to the beginning of long lines", HelpOnly),
+    key!("Right", [KeyCode::Right], Places::Diff, Command::Right, "right", "to the end of long lines", HelpOnly),
     key!("/", [Char('/')], Places::Only(Screen::Overview), Command::Filter, "filter", "filter the findings", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Config), Command::Filter, "filter", "filter the ConfigMaps", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Strays), Command::Filter, "filter", "filter the strays", Shown),
@@ -281,6 +325,9 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
 /// Of a plan that only deletes: there the key is not even offered.
 pub const NO_DIFF: &str = "it changes nothing, it deletes";
 
+/// Of a diff in which nothing is searched for: the keys for matches are not offered either.
+pub const NO_SEARCH: &str = "no search: /";
+
 /// The lines of the table that mean something at this place.
 pub fn at(app: &App, place: Place) -> impl Iterator<Item = &'static Binding> {
     let in_drill = app.drill.is_some();
@@ -317,6 +364,24 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
             Screen::Overview | Screen::Config | Screen::Strays => seen,
             Screen::Rollback | Screen::Plan | Screen::Run => Err("no filter here"),
         },
+        Command::Turn => view::diff::turnable(app),
+        Command::NextChange | Command::PreviousChange => match app.config.diffing.sheet() {
+            Some(sheet) if sheet.changes.is_empty() => Err("no change here"),
+            Some(_) => Ok(()),
+            None => Err("nothing compared yet"),
+        },
+        Command::MoreContext if app.config.diffing.context + 1 >= CONTEXTS.len() => Err("all lines are shown"),
+        Command::LessContext if app.config.diffing.context == 0 => Err("none are shown"),
+        Command::MoreContext | Command::LessContext | Command::Left | Command::Right => Ok(()),
+
+        Command::Search => app.config.diffing.sheet().map(|_| ()).ok_or("nothing compared yet"),
+        Command::NextMatch | Command::PreviousMatch => {
+            if app.config.diffing.search.is_empty() {
+                Err(NO_SEARCH)
+            } else {
+                Ok(())
+            }
+        }
         Command::Arm => seen,
         Command::Hold => app.drill.as_ref().map(|_| ()).ok_or("no drill"),
         // Where words are typed, a frozen picture would hide what they come to.

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinHandle;
 
+use super::super::app::{DiffOf, Observation};
 use super::super::msg::Msg;
 use super::Session;
 use super::input::Input;
 use crate::diagnose::Diagnosis;
 use crate::journal::{Journal, Mode};
 use crate::model::{Failure, RunSummary, Snapshot};
+use crate::present::PATIENCE;
 use crate::repair::{ApprovedPlan, Plan, Request};
 use crate::run::{Clusters, Operator, StopToken};
 
@@ -51,6 +53,15 @@ pub fn plan(
     tokio::task::spawn_blocking(move || {
         let plan = crate::repair::plan(&request, &snapshot, &diagnosis).map(Box::new).map_err(Failure::from);
         answer(&sender, Msg::Planned { ticket, plan });
+    });
+}
+
+/// Large values may take as long as is patient.
+pub fn compare(sender: &UnboundedSender<Input>, of: DiffOf, seen: Observation) {
+    let sender = sender.clone();
+    tokio::task::spawn_blocking(move || {
+        let comparison = Arc::new(of.compare(&seen, PATIENCE));
+        answer(&sender, Msg::Compared { of, comparison });
     });
 }
 

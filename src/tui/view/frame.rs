@@ -261,7 +261,7 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
             }
             works.into_iter().map(|hint| (hint.to_owned(), Role::Text)).collect()
         }
-        Place::Screen(_) | Place::Reading | Place::Asking | Place::TooSmall => Vec::new(),
+        Place::Screen(_) | Place::Diff | Place::Reading | Place::Asking | Place::TooSmall => Vec::new(),
     };
     let mut greyed = Vec::new();
     let mut kept: Vec<String> = Vec::new();
@@ -275,7 +275,7 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
         match keymap::available(app, binding.command) {
             Ok(()) if matches!(binding.command, Command::Help | Command::Quit) => kept.push(hint),
             Ok(()) => works.push((hint, Role::Text)),
-            Err(keymap::NO_DIFF) => {}
+            Err(keymap::NO_DIFF | keymap::NO_SEARCH) => {}
             Err(reason) => greyed.push((format!("{hint} ({reason})"), Role::Dim)),
         }
     }
