@@ -15,6 +15,7 @@ mod finding;
 mod flow;
 mod gate;
 mod load_failure;
+mod mapping;
 mod outage;
 mod pods;
 mod revision;
@@ -35,6 +36,7 @@ pub use compare::same_value;
 pub use finding::*;
 pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
+pub use mapping::mapping_findings;
 pub use outage::{HalfRollback, came_after, half_rollback, rolled_back_from};
 pub use stray_pods::finalizer_owner;
 pub use strays::{
@@ -69,7 +71,7 @@ impl Context<'_> {
 type Detector = fn(&Context<'_>) -> Vec<Finding>;
 
 /// Causes before symptoms.
-const DETECTORS: [Detector; 25] = [
+const DETECTORS: [Detector; 28] = [
     load_failure::find,
     stray_pods::find,
     stray_pods::find_cannot_start,
@@ -93,6 +95,9 @@ const DETECTORS: [Detector; 25] = [
     at_risk::find,
     revision::find,
     drift::find_drift,
+    mapping::find_live_maps,
+    mapping::find,
+    mapping::find_near_limit,
     access::find,
     stray_pods::find_foreign,
 ];

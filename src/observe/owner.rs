@@ -412,3 +412,28 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn until_all_is_answered_looks_follow_answers_and_what_is_shown_keeps_its_pace() {
+        let ms = Duration::from_millis;
+        let begun = Instant::now();
+        let at = |passed| begun + ms(passed);
+        let mut pacing = Pacing::new(begun);
+        assert!(pacing.looked(at(0), at(4), false), "the first look is shown");
+        pacing.look_at(at(5));
+        assert_eq!(pacing.next, Some(at(8)), "a pause as long as the look took");
+        assert!(!pacing.looked(at(8), at(10), false), "too soon to be shown");
+        assert_eq!(pacing.next, Some(at(104)), "shown later, if nothing comes");
+        pacing.look_at(at(30));
+        assert_eq!(pacing.next, Some(at(30)));
+        assert!(pacing.looked(at(30), at(31), true), "the first complete picture waits for nothing");
+        pacing.look_at(at(32));
+        assert_eq!(pacing.next, Some(at(131)), "from now on at its pace");
+        assert!(pacing.looked(at(131), at(133), false), "and each look is shown");
+        assert_eq!(pacing.next, None);
+    }
+}

@@ -5,6 +5,7 @@
 
 mod copying;
 mod flags;
+mod places;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -14,11 +15,12 @@ use super::app::{
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
 use super::view;
-use crate::diagnose::{DriftState, NextStep};
+use crate::diagnose::DriftState;
 use crate::repair::{RepairId, Request};
 
 pub use copying::copy_text;
 pub use flags::{next, with_keys};
+use places::Places;
 
 /// A line of the table.
 pub struct Binding {
@@ -39,68 +41,6 @@ pub struct Binding {
 pub enum Hint {
     Shown,
     HelpOnly,
-}
-
-/// Where a key works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Places {
-    /// Whatever is shown, be it only that the terminal is too small.
-    Always,
-    /// Wherever the keys' effect can be seen.
-    Everywhere,
-    /// Screens and pop-ups, and where the terminal is too small for them.
-    Leaving,
-    /// All screens, pop-ups closed.
-    Screens,
-    ScreensAndReading,
-    /// Where there is something to scroll or choose, also beside a confirmation.
-    Lists,
-    /// Screens with more than one pane.
-    Panes,
-    Only(Screen),
-    /// The diff.
-    Diff,
-    Asking,
-}
-
-impl Places {
-    fn contain(self, place: Place) -> bool {
-        match (self, place) {
-            (Places::Always, _)
-            | (
-                Places::Everywhere,
-                Place::Screen(_) | Place::Diff | Place::Reading | Place::Asking | Place::Typing(_),
-            )
-            | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Screen(_) | Place::Diff)
-            | (Places::Panes | Places::Diff, Place::Diff)
-            | (Places::ScreensAndReading | Places::Lists, Place::Reading)
-            | (Places::Asking, Place::Asking)
-            | (Places::Leaving, Place::Screen(_) | Place::Diff | Place::Reading | Place::TooSmall) => true,
-            (Places::Only(screen), Place::Screen(now)) => screen == now,
-            (Places::Panes, Place::Screen(now)) => match now {
-                Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
-                Screen::Rollback | Screen::Run => false,
-            },
-            (
-                Places::Everywhere
-                | Places::Screens
-                | Places::ScreensAndReading
-                | Places::Lists
-                | Places::Panes
-                | Places::Only(_)
-                | Places::Diff
-                | Places::Asking,
-                Place::TooSmall,
-            )
-            | (Places::Only(_), Place::Diff)
-            | (Places::Diff, Place::Screen(_))
-            | (Places::Leaving, Place::Asking | Place::Typing(_))
-            | (Places::Screens, Place::Reading)
-            | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
-            | (Places::Only(_) | Places::Panes | Places::Diff, Place::Reading | Place::Asking | Place::Typing(_))
-            | (Places::Asking, Place::Screen(_) | Place::Diff | Place::Reading | Place::Typing(_)) => false,
-        }
-    }
 }
 
 const NONE: KeyModifiers = KeyModifiers::NONE;
@@ -255,6 +195,15 @@ pub static KEYS: &[Binding] = &[
         "hold the drill's time, or let it go on",
         Shown
     ),
+    key!(
+        "D",
+        [Char('D')],
+        Places::Screens,
+        Command::Abort,
+        "abort in Deck",
+        "go to the drill's Deck, and abort what NEXT names",
+        Shown
+    ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
     key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
     key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),
@@ -322,16 +271,20 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
     }
 }
 
-/// Of a plan that only deletes: there the key is not even offered.
-pub const NO_DIFF: &str = "it changes nothing, it deletes";
-
-/// Of a diff in which nothing is searched for: the keys for matches are not offered either.
-pub const NO_SEARCH: &str = "no search: /";
+/// Of a plan that only deletes.
+const NO_DIFF: &str = "it changes nothing, it deletes";
+/// Of a diff in which nothing is searched for.
+const NO_SEARCH: &str = "no search: /";
+/// Most of a drill's time.
+const NOTHING_TO_ABORT: &str = "NEXT names nothing to abort";
+/// Why a key is not even offered.
+pub const NOT_OFFERED: [&str; 3] = [NO_DIFF, NO_SEARCH, NOTHING_TO_ABORT];
 
 /// The lines of the table that mean something at this place.
 pub fn at(app: &App, place: Place) -> impl Iterator<Item = &'static Binding> {
     let in_drill = app.drill.is_some();
-    KEYS.iter().filter(move |binding| binding.places.contain(place) && (in_drill || binding.command != Command::Hold))
+    let of_drill = |command: Command| matches!(command, Command::Hold | Command::Abort);
+    KEYS.iter().filter(move |binding| binding.places.contain(place) && (in_drill || !of_drill(binding.command)))
 }
 
 /// Whether a command does something now.
@@ -373,7 +326,6 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         Command::MoreContext if app.config.diffing.context + 1 >= CONTEXTS.len() => Err("all lines are shown"),
         Command::LessContext if app.config.diffing.context == 0 => Err("none are shown"),
         Command::MoreContext | Command::LessContext | Command::Left | Command::Right => Ok(()),
-
         Command::Search => app.config.diffing.sheet().map(|_| ()).ok_or("nothing compared yet"),
         Command::NextMatch | Command::PreviousMatch => {
             if app.config.diffing.search.is_empty() {
@@ -384,6 +336,11 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         }
         Command::Arm => seen,
         Command::Hold => app.drill.as_ref().map(|_| ()).ok_or("no drill"),
+        Command::Abort => match (&app.drill, app.to_abort().as_slice()) {
+            (None, _) => Err("no drill"),
+            (Some(_), []) => Err(NOTHING_TO_ABORT),
+            (Some(_), [_, ..]) => Ok(()),
+        },
         // Where words are typed, a frozen picture would hide what they come to.
         Command::Freeze => match app.screen {
             Screen::Overview | Screen::Config | Screen::Strays | Screen::Rollback => seen,
@@ -466,18 +423,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         return Err("a run goes on");
     }
     let seen = app.picture.newest().ok_or("nothing seen yet")?;
-    let next = match &seen.diagnosis.verdict.next {
-        NextStep::Repair { repair, .. } => Some(*repair),
-        NextStep::Nothing
-        | NextStep::Fetch { .. }
-        | NextStep::Resume { .. }
-        | NextStep::Stop { .. }
-        | NextStep::FinishRollback { .. }
-        | NextStep::Wait { .. }
-        | NextStep::MendRevision { .. }
-        | NextStep::Look { .. }
-        | NextStep::RegainSight { .. } => None,
-    };
+    let next = seen.diagnosis.verdict.next.repair();
     match app.screen {
         Screen::Overview => {
             // The next step, where it repairs the selected finding too; else the finding's own first repair.

@@ -32,7 +32,7 @@ pub struct BigRepository {
 impl BigRepository {
     /// Makes it in an empty folder.
     pub fn generate(dir: &Path, seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let jobs: Vec<String> = (0..JOB_FILES)
             .map(|n| {
                 let org = random.of(&["kubevirt", "k8snetworkplumbingwg", "nmstate", "openshift"]);

@@ -21,6 +21,7 @@ mod config_speed;
 #[cfg(debug_assertions)]
 mod crash;
 mod failures;
+mod limits;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
@@ -36,4 +37,6 @@ mod strays_faults;
 mod strays_screens;
 mod strays_support;
 mod support;
+mod surprise;
 mod terminal;
+mod zglob;

@@ -205,3 +205,41 @@ impl Store {
         last
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::write::By;
+    use super::*;
+
+    /// A namespace, and an event that was counted up to 3.
+    fn counted(memory: Memory) -> (Store, Arc<Value>, u64) {
+        let by = By::new("kubelet", Timestamp::UNIX_EPOCH);
+        let mut store = Store::new("prow");
+        store.remember(memory);
+        let namespace = json!({ "metadata": { "name": "ci" } });
+        store.create(Resource::Namespace, "", namespace, &by).unwrap();
+        let event = json!({ "metadata": { "name": "e" }, "count": 1 });
+        let first = store.create(Resource::Event, "ci", event, &by).unwrap();
+        let version = store.version();
+        for count in [2, 3] {
+            let key = ObjectKey::new(Resource::Event, "ci", "e");
+            store.edit_in_place(&key, &by, |event| event["count"] = json!(count));
+        }
+        (store, first, version)
+    }
+
+    #[test]
+    fn what_nobody_remembers_is_written_as_else() {
+        let (kept, _, version) = counted(Memory::Kept);
+        let (unkept, first, _) = counted(Memory::None);
+        assert_eq!(kept.objects, unkept.objects);
+        assert_eq!(kept.version(), unkept.version());
+        assert_eq!(unkept.find(Resource::Event, "ci", "e").unwrap()["count"], 3);
+        assert_eq!(first["count"], 1, "who holds an object keeps it as it was");
+        assert_eq!(kept.since(version).map(Iterator::count), Some(2));
+        assert!(unkept.since(version).is_none(), "a watch from there is told to list again");
+        assert_eq!(unkept.since(unkept.version()).map(Iterator::count), Some(0));
+    }
+}
