@@ -263,7 +263,7 @@ async fn watch_for_proof(
         return Proof::NotInTime { what: "the service cluster is not connected".to_owned() };
     };
     let memory = Memory::new(journal.clone(), clusters.clone());
-    let mut observer = session::observe_all(global, cluster.clone()).await;
+    let mut observer = session::observe_all(global, cluster.clone());
     memory.recall(&observer).iter().for_each(session::note);
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;

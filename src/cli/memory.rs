@@ -132,7 +132,11 @@ mod tests {
             clock: Clock::Wall,
             builds: crate::observe::BuildContexts::default(),
         };
-        Observer::start(server.cluster(), Err(Failure::new(FailureKind::Usage, "no repository")), options)
+        Observer::start(
+            server.cluster(),
+            std::future::ready(Err(Failure::new(FailureKind::Usage, "no repository"))),
+            options,
+        )
     }
 
     fn memory(server: &FakeServer, journal: &Journal) -> Memory {

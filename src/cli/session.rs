@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcetera::AppStrategy as _;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ConnectOptions, Contexts};
@@ -12,7 +13,7 @@ use crate::diagnose::{ChoiceReason, Configuration, Diagnosis, configuration, dia
 use crate::git::Repository;
 use crate::journal::Journal;
 use crate::model::{Alias, Failure, FailureKind, RefusedContent, Snapshot, Source};
-use crate::observe::desired::DesiredOptions;
+use crate::observe::desired::{DesiredOptions, Prepared};
 use crate::observe::{BuildContexts, Interest, ObserveOptions, Observer};
 use crate::present;
 use crate::prow::load::ConfigFiles;
@@ -37,8 +38,9 @@ pub struct Seen {
 
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
+    let ahead = read_ahead(global);
     let looking = Looking::start(global).await?;
-    let (observer, snapshot) = looking.at(global, Interest::Everything, HISTORY).await;
+    let (observer, snapshot) = looking.at(global, ahead, Interest::Everything, HISTORY).await;
     say_interrupted(&snapshot);
     let diagnosis = diagnose(&snapshot);
     looking.keep(&observer, &snapshot, &diagnosis.refused);
@@ -55,11 +57,12 @@ pub struct SeenConfiguration {
 /// Looks at no more than decides which revision would be written and how the live ConfigMaps differ from it. The revision is
 /// the one that [`look`] would choose: the history is read only where the head is not the one.
 pub async fn look_at_configuration(global: &Global) -> Result<SeenConfiguration, Failure> {
+    let ahead = read_ahead(global);
     let looking = Looking::start(global).await?;
-    let (mut observer, mut snapshot) = looking.at(global, Interest::Configuration, 1).await;
+    let (mut observer, mut snapshot) = looking.at(global, ahead, Interest::Configuration, 1).await;
     let mut configuration = configuration(&snapshot);
     if !is_settled_by_head(&snapshot, &configuration) {
-        (observer, snapshot) = looking.at(global, Interest::Configuration, HISTORY).await;
+        (observer, snapshot) = looking.at(global, read_ahead(global), Interest::Configuration, HISTORY).await;
         configuration = crate::diagnose::configuration(&snapshot);
     }
     say_interrupted(&snapshot);
@@ -89,8 +92,8 @@ impl Looking {
     }
 
     /// Waits until every source of interest has answered in some way.
-    async fn at(&self, global: &Global, interest: Interest, history: usize) -> (Observer, Arc<Snapshot>) {
-        let mut observer = observe(global, self.cluster.clone(), interest, history).await;
+    async fn at(&self, global: &Global, ahead: Ahead, interest: Interest, history: usize) -> (Observer, Arc<Snapshot>) {
+        let mut observer = observe(global, self.cluster.clone(), ahead, interest, history);
         self.memory.recall(&observer).iter().for_each(note);
         let patience = patience(global);
         // Both have the same time: a server that does not answer costs the words, not the look.
@@ -158,25 +161,44 @@ pub fn note(failure: &Failure) {
 /// # Errors
 /// It cannot be opened.
 pub async fn repository(global: &Global) -> Result<Option<Repository>, Failure> {
-    match (&global.stage, &global.repo) {
+    open(global.stage.clone(), global.repo.clone()).await
+}
+
+async fn open(stage: Stage, path: Option<PathBuf>) -> Result<Option<Repository>, Failure> {
+    match (stage, path) {
         (Stage::Drill(props), _) => Ok(Some(props.repository.clone())),
-        (Stage::Machine, Some(path)) => Repository::open(path).await.map(Some),
+        (Stage::Machine, Some(path)) => Repository::open(&path).await.map(Some),
         (Stage::Machine, None) => Ok(None),
     }
 }
 
 /// Starts looking at everything, as often as something changes.
-pub async fn observe_all(global: &Global, cluster: Cluster) -> Observer {
-    observe(global, cluster, Interest::Everything, HISTORY).await
+pub fn observe_all(global: &Global, cluster: Cluster) -> Observer {
+    observe(global, cluster, read_ahead(global), Interest::Everything, HISTORY)
 }
 
-async fn observe(global: &Global, cluster: Cluster, interest: Interest, history: usize) -> Observer {
-    let repository = match repository(global).await {
-        // `NotFound` and no other kind: not having been given one is a choice, not a fault.
-        Ok(None) => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
-            .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
-        Ok(Some(repository)) => Ok(repository),
-        Err(failure) => Err(failure),
+/// The repository, being read while the clusters are asked.
+type Ahead = JoinHandle<Result<Prepared, Failure>>;
+
+fn read_ahead(global: &Global) -> Ahead {
+    let options = desired_options(global, PresetRule::Unknown, ConfigFiles::by_name());
+    let opened = open(global.stage.clone(), global.repo.clone());
+    tokio::spawn(async move {
+        match opened.await {
+            // `NotFound` and no other kind: not having been given one is a choice, not a fault.
+            Ok(None) => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
+                .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
+            Ok(Some(repository)) => Ok(Prepared::ahead(repository, &options).await),
+            Err(failure) => Err(failure),
+        }
+    })
+}
+
+fn observe(global: &Global, cluster: Cluster, ahead: Ahead, interest: Interest, history: usize) -> Observer {
+    let repository = async {
+        let lost =
+            |error: JoinError| Failure::new(FailureKind::Tool, "reading the repository ended").cause(error.to_string());
+        ahead.await.unwrap_or_else(|error| Err(lost(error)))
     };
     let options = ObserveOptions {
         interest,

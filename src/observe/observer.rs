@@ -12,10 +12,9 @@ use super::builds::BuildContexts;
 use super::owner::{Inlets, Message, Owner};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, errors};
-use crate::git::Repository;
 use crate::model::{Alias, Failure, InterruptedRun, RefusedContent, Snapshot, Source};
 
-use super::desired::DesiredOptions;
+use super::desired::{DesiredOptions, Prepared};
 
 /// What a look is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,7 +63,11 @@ impl Drop for Observer {
 impl Observer {
     /// Starts to look; must be called within a tokio runtime. Nothing fails here: what cannot be seen is said in the
     /// snapshots. Without a repository, give the failure that says how to name one.
-    pub fn start(cluster: Cluster, repository: Result<Repository, Failure>, options: ObserveOptions) -> Observer {
+    pub fn start(
+        cluster: Cluster,
+        repository: impl Future<Output = Result<Prepared, Failure>> + Send + 'static,
+        options: ObserveOptions,
+    ) -> Observer {
         let names = Names {
             alias: options.service_alias,
             context: cluster.context().to_owned(),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::assemble::{Assembled, Names, assemble};
 use super::builds::{BuildContexts, Builds};
-use super::desired::DesiredOptions;
+use super::desired::{DesiredOptions, Prepared};
 use super::heartbeat::{self, Introduction};
 use super::jobs::JobIndex;
 use super::logs::{Said, Want};
@@ -24,7 +24,6 @@ use super::wanted::{JobsWanted, ListId, wanted, wanted_of_jobs};
 use super::watched::{Apply, Watched};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::git::Repository;
 use crate::model::{
     Alias, AliasPlace, ClusterView, Desired, Failure, InterruptedRun, ProwJob, ProwSettings, RefusedContent, Snapshot,
     Source, Timestamp,
@@ -142,7 +141,11 @@ impl Owner {
         (owner, Inlets { snapshots: snapshots_in, quiet: quiet_in, clusters: clusters_in })
     }
 
-    pub fn follow_repository(&mut self, repository: Result<Repository, Failure>, options: DesiredOptions) {
+    pub fn follow_repository(
+        &mut self,
+        repository: impl Future<Output = Result<Prepared, Failure>> + Send + 'static,
+        options: DesiredOptions,
+    ) {
         let send = self.send.clone();
         let emit = move |deployed, desired| send.send(Message::Desired(deployed, Box::new(desired))).is_ok();
         let (deployed, refresh) = (self.deployed.subscribe(), self.refresh.clone());

@@ -132,13 +132,27 @@ type Presets = Arc<Result<Vec<Preset>, YamlError>>;
 pub struct Judge {
     files: ConfigFiles,
     rule: PresetRule,
-    /// By length and hash of the stored bytes. A collision would give a wrong GUESS, no more.
-    read: HashMap<(bool, usize, u64), Presets>,
+    read: ReadFiles,
 }
+
+/// Files that were read, by length and hash of the stored bytes. A collision would give a wrong GUESS, no more.
+#[derive(Debug, Clone, Default)]
+pub struct ReadFiles(HashMap<(bool, usize, u64), Presets>);
 
 impl Judge {
     pub fn new(files: ConfigFiles, rule: PresetRule) -> Self {
-        Judge { files, rule, read: HashMap::new() }
+        Judge { files, rule, read: ReadFiles::default() }
+    }
+
+    /// One that need not read again what another one did.
+    #[must_use]
+    pub fn with(self, read: ReadFiles) -> Self {
+        Judge { read, ..self }
+    }
+
+    /// What it read, for another one.
+    pub fn read_files(&self) -> &ReadFiles {
+        &self.read
     }
 
     /// Judges what the service cluster would get. Some Prows know their service cluster by another alias than
@@ -266,7 +280,7 @@ impl Judge {
     fn presets(&mut self, bytes: &[u8], is_config: bool) -> Presets {
         let mut hasher = DefaultHasher::new();
         hasher.write(bytes);
-        match self.read.entry((is_config, bytes.len(), hasher.finish())) {
+        match self.read.0.entry((is_config, bytes.len(), hasher.finish())) {
             Entry::Occupied(entry) => entry.get().clone(),
             Entry::Vacant(entry) => {
                 let presets = if is_config {

@@ -10,7 +10,7 @@ use prow_breakglass::diagnose::{Diagnosis, VerifyState, diagnose, verify};
 use prow_breakglass::git::Repository;
 use prow_breakglass::journal::{Journal, Mode};
 use prow_breakglass::model::{Alias, Failure, FailureKind, RunSummary, Snapshot};
-use prow_breakglass::observe::desired::DesiredOptions;
+use prow_breakglass::observe::desired::{DesiredOptions, Prepared};
 use prow_breakglass::observe::{BuildContexts, Interest, ObserveOptions, Observer};
 use prow_breakglass::repair::{Approval, Plan, Refusal, Request, approve, plan};
 use prow_breakglass::run::{self, Clusters, Operator, StopToken};
@@ -95,7 +95,7 @@ impl Program {
             clock: self.clock(),
             builds: BuildContexts { contexts: self.contexts(), given: given.collect() },
         };
-        let mut observer = Observer::start(current, repository, options);
+        let mut observer = Observer::start(current, std::future::ready(repository.map(Prepared::from)), options);
         let snapshot = observer.settled(Duration::from_secs(30)).await;
         let diagnosis = diagnose(&snapshot);
         Seen { snapshot, diagnosis, clusters: observer.clusters() }
