@@ -14,7 +14,7 @@ mod render;
 mod state;
 mod store;
 
-use crate::git::{Commit, Repository};
+use crate::git::Repository;
 use crate::model::{Candidate, Desired, Failure, Mapping, Revision, Timestamp};
 use crate::prow::{ConfigFiles, PresetRule, RepoAcl};
 use render::{Kept, Renderer};
@@ -82,7 +82,6 @@ pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<D
 pub struct Warmth {
     head: Option<Head>,
     kept: Kept,
-    log: Option<Log>,
 }
 
 /// The upstream's name, its head, and the files of that.
@@ -91,12 +90,6 @@ struct Head {
     revision: Revision,
     state: State,
     fetched: Option<Timestamp>,
-}
-
-/// Commits from a revision on, below these paths, at most so many.
-struct Log {
-    of: (Revision, Vec<String>, usize),
-    commits: Vec<Commit>,
 }
 
 impl Head {
@@ -149,7 +142,7 @@ pub async fn read_with(
             (head?, renderer)
         }
     };
-    let read = read_from(&head, &mut renderer, &mut warmth.log, repository, options).await;
+    let read = read_from(&head, &mut renderer, repository, options).await;
     (warmth.head, warmth.kept) = (Some(head), renderer.keep());
     read
 }
@@ -157,7 +150,6 @@ pub async fn read_with(
 async fn read_from(
     head: &Head,
     renderer: &mut Renderer<'_>,
-    log: &mut Option<Log>,
     repository: &Repository,
     options: &DesiredOptions,
 ) -> Result<Desired, Failure> {
@@ -169,7 +161,7 @@ async fn read_from(
     let mut from = head.revision.clone();
     let history = options.history.max(1);
     while candidates.len() < history {
-        let stretch = stretch(renderer, repository, log, &state, &from, candidates.is_empty(), history).await?;
+        let stretch = stretch(renderer, repository, &state, &from, candidates.is_empty(), history).await?;
         let kept: Vec<_> = stretch.states.iter().take(history - candidates.len()).collect();
         renderer.load_files(&kept.iter().map(|(_, state)| state).collect::<Vec<_>>()).await?;
         for (revision, state) in kept {
@@ -267,7 +259,6 @@ struct Stretch {
 async fn stretch(
     renderer: &mut Renderer<'_>,
     repository: &Repository,
-    log: &mut Option<Log>,
     start: &State,
     from: &Revision,
     is_head: bool,
@@ -275,27 +266,26 @@ async fn stretch(
 ) -> Result<Stretch, Failure> {
     renderer.load_plugins(start, &[]).await?;
     renderer.load_files(&[start]).await?;
+    // Nobody asks for what came before.
+    if is_head && history == 1 {
+        return Ok(Stretch { states: vec![(from.clone(), start.clone())], beyond: None });
+    }
     let roots = renderer.roots(start);
     // Those folders hold other files too, so more commits are read than are kept.
-    let of = (from.clone(), roots, history.saturating_mul(4));
-    if log.as_ref().is_none_or(|log| log.of != of) {
-        let commits = repository.log(&of.0, &of.1, of.2).await?;
-        *log = Some(Log { of, commits });
-    }
-    let Some(Log { of: (_, roots, _), commits }) = log.as_ref() else { return Err(no_history(repository)) };
-    renderer.load_plugins(start, commits).await?;
+    let commits = repository.log(from, &roots, history.saturating_mul(4)).await?;
+    renderer.load_plugins(start, &commits).await?;
     let mut state = start.clone();
-    state.keep_below(roots);
+    state.keep_below(&roots);
     let mut states = Vec::new();
     if is_head && commits.first().is_none_or(|commit| commit.revision != *from) {
         states.push((from.clone(), state.clone()));
     }
-    for commit in commits {
+    for commit in &commits {
         if (is_head && commit.revision == *from) || renderer.concerns(commit, &state) {
             states.push((commit.revision.clone(), state.clone()));
         }
         state.undo(commit);
-        if !renderer.covered(state.plugins_id(), roots) {
+        if !renderer.covered(state.plugins_id(), &roots) {
             return Ok(Stretch { states, beyond: repository.parent(&commit.revision).await? });
         }
     }

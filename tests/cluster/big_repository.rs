@@ -17,8 +17,14 @@ const PERIODICS: usize = 147;
 const PRESETS: usize = 22;
 const CONFIG_BYTES: usize = 28_508;
 const PLUGINS_BYTES: usize = 20_047;
+/// What a job has beside its variables, and what one of these takes.
+const BARE_JOB: usize = 840;
+const VARIABLE: usize = 72;
 /// Commits after the first, each of one job file.
 const COMMITS: usize = 60;
+
+const CLUSTERS: [&str; 6] =
+    ["default", "prow-workloads", "prow-arm64", "prow-s390x", "kubevirt-prow-control-plane", "ibm-prow-jobs"];
 
 /// The folder that all job files lie below.
 pub const JOBS: &str = "config/jobs";
@@ -78,7 +84,13 @@ impl BigRepository {
 }
 
 fn config() -> String {
-    let mut config = "prowjob_namespace: prow\npod_namespace: test-pods\nlog_level: info\npresets:\n".to_owned();
+    let mut config = "prowjob_namespace: prow\npod_namespace: test-pods\nlog_level: info\nplank:\n  \
+                      default_decoration_config_entries:\n  - config:\n      timeout: 3h0m0s\n      grace_period: 15s\n      \
+                      gcs_credentials_secret: gcs\n      gcs_configuration:\n        bucket: kubevirt-prow\n        \
+                      path_strategy: explicit\n      utility_images:\n        clonerefs: quay.io/prow/clonerefs:v1\n        \
+                      initupload: quay.io/prow/initupload:v1\n        entrypoint: quay.io/prow/entrypoint:v1\n        \
+                      sidecar: quay.io/prow/sidecar:v1\npresets:\n"
+        .to_owned();
     for n in 0..PRESETS {
         // One of them is for every job.
         if n == 0 {
@@ -86,7 +98,11 @@ fn config() -> String {
         } else {
             let _ = write!(config, "- labels:\n    preset-{n}: \"true\"\n  env:\n");
         }
-        let _ = write!(config, "  - name: PRESET_{n}\n    value: /etc/preset-{n}/credentials\n");
+        let _ = write!(
+            config,
+            "  - name: PRESET_{n}\n    value: /etc/preset-{n}/credentials\n  volumes:\n  - name: preset-{n}\n    secret:\n      \
+             secretName: preset-{n}\n  volumeMounts:\n  - name: preset-{n}\n    mountPath: /etc/preset-{n}\n    readOnly: true\n"
+        );
     }
     config += "tide:\n  sync_period: 2m\n  queries:\n  - labels:\n    - lgtm\n    - approved\n    repos:\n";
     fill(&mut config, CONFIG_BYTES, |n| format!("    - kubevirt/repository-{n}\n"));
@@ -122,8 +138,7 @@ fn job_file(n: usize, bytes: usize, random: &mut Random) -> String {
     let share = |all: usize| all * n / JOB_FILES..all * (n + 1) / JOB_FILES;
     let (presubmits, postsubmits, periodics) = (share(PRESUBMITS), share(POSTSUBMITS), share(PERIODICS));
     let jobs = presubmits.len() + postsubmits.len() + periodics.len();
-    // What a job has beside its variables, and what one of these takes.
-    let variables = (bytes / jobs.max(1)).saturating_sub(560) / 66;
+    let variables = (bytes / jobs.max(1)).saturating_sub(BARE_JOB) / VARIABLE;
     let mut text = String::new();
     let mut section = |text: &mut String, head: String, kind: &str, numbers: std::ops::Range<usize>| {
         if numbers.is_empty() {
@@ -152,9 +167,15 @@ fn job(text: &mut String, kind: &str, number: usize, variables: usize, random: &
     };
     let what = random.of(&["e2e-kind", "unit-test", "build", "sig-compute", "sig-network", "check-generate"]);
     line(&format!("- name: {kind}-{what}-{number}"));
+    line("  annotations:");
+    line("    fork-per-release: \"true\"");
     match kind {
         "pull" => {
-            line(&format!("  always_run: {}", random.one_in(2)));
+            if random.one_in(3) {
+                line(&format!("  run_if_changed: \"^(cmd/|pkg/{what}/).*\\\\.go$|^Makefile$\""));
+            } else {
+                line(&format!("  always_run: {}", random.one_in(2)));
+            }
             line("  optional: true");
             line("  skip_branches:");
             line("  - release-\\d+.\\d+");
@@ -166,9 +187,16 @@ fn job(text: &mut String, kind: &str, number: usize, variables: usize, random: &
         // Once a year: a bed that reads this shall not start it.
         _ => line("  cron: \"0 0 1 1 *\""),
     }
+    line(&format!("  cluster: {}", random.of(&CLUSTERS)));
+    line("  decorate: true");
+    line("  decoration_config:");
+    line("    grace_period: 5m0s");
+    line("    timeout: 7h0m0s");
     line("  max_concurrency: 11");
     line("  labels:");
-    line(&format!("    preset-{}: \"true\"", 1 + random.below(PRESETS as u64 - 1)));
+    for fifth in 0..4 {
+        line(&format!("    preset-{}: \"true\"", 1 + 5 * fifth + random.below(5)));
+    }
     line("  spec:");
     line("    nodeSelector:");
     line("      type: bare-metal-external");
