@@ -239,12 +239,21 @@ fn until(text: &str) -> Result<Until, String> {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Live ConfigMaps against the revision that a repair would write
-    Diff {
-        /// Only this ConfigMap
-        name: Option<String>,
-    },
+    Diff(DiffArgs),
     /// The ConfigMaps that a revision asks for, written nowhere; needs no cluster
     Render,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    /// Only this ConfigMap
+    pub name: Option<String>,
+    /// Only this key
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Show so many equal lines around each change
+    #[arg(long, short = 'U', value_name = "LINES", default_value_t = 3)]
+    pub unified: usize,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@
 mod apply;
 mod args;
 mod config;
+mod config_diff;
 mod drill;
 mod memory;
 mod output;
@@ -121,7 +122,7 @@ async fn dispatch(global: &mut Global, command: Option<&Command>) -> Exit {
         Some(Command::Strays) => strays::strays(global).await,
         Some(Command::History) => strays::history(global).await,
         Some(Command::Automation) => strays::automation(global).await,
-        Some(Command::Config(ConfigCommand::Diff { name })) => config::diff(global, name.as_deref()).await,
+        Some(Command::Config(ConfigCommand::Diff(diff))) => config_diff::run(global, diff).await,
         Some(Command::Config(ConfigCommand::Render)) => config::render(global).await,
         Some(Command::Plan(plan)) => plan::run(global, plan).await,
         Some(Command::Apply(apply)) => apply::run(global, apply).await,

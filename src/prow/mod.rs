@@ -36,5 +36,5 @@ pub use catalogue::Catalogue;
 pub use culprit::name_culprit;
 pub use flags::config_flags;
 pub use image::{PresetRule, RepoAcl, preset_rule, repo_acl};
-pub use load::{ConfigFile, ConfigFiles, Judge, objections, objections_live};
+pub use load::{ConfigFile, ConfigFiles, Judge, ReadFiles, objections, objections_live};
 pub use yaml::YamlError;

@@ -14,7 +14,9 @@ mod bed {
 }
 
 mod agree;
+mod big_repository;
 mod bootstrapper;
+mod config_speed;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]
 mod crash;

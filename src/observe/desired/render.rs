@@ -14,7 +14,7 @@ use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
 use crate::prow::load::ConfigFile;
 use crate::prow::plugins::{Updater, parse_plugins};
 use crate::prow::updater::{Circumstances, render_with};
-use crate::prow::{ConfigFiles, Judge};
+use crate::prow::{ConfigFiles, Judge, ReadFiles};
 
 /// A symlink is read only when what leads to it is: so many may hang on each other.
 const ROUNDS: usize = 41;
@@ -26,8 +26,18 @@ pub(super) struct Renderer<'a> {
     origin: Option<String>,
     store: Store,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
+    read: ReadFiles,
     judge: Option<Judge>,
     rendered: Vec<(Signature, Rendering)>,
+}
+
+/// What a reading can take over from the one before it: contents, and what was understood of them.
+#[derive(Default)]
+pub(super) struct Kept {
+    origin: Option<Option<String>>,
+    store: Store,
+    updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
+    read: ReadFiles,
 }
 
 /// What a rendering depends on.
@@ -50,15 +60,21 @@ struct Rendering {
 
 impl<'a> Renderer<'a> {
     pub(super) async fn new(repository: &'a Repository, options: &'a DesiredOptions) -> Self {
-        Renderer {
-            repository,
-            options,
-            origin: repository.origin().await,
-            store: Store::default(),
-            updaters: HashMap::new(),
-            judge: None,
-            rendered: Vec::new(),
-        }
+        Self::with(Kept::default(), repository, options).await
+    }
+
+    pub(super) async fn with(kept: Kept, repository: &'a Repository, options: &'a DesiredOptions) -> Self {
+        let Kept { origin, store, updaters, read } = kept;
+        let origin = match origin {
+            Some(origin) => origin,
+            None => repository.origin().await,
+        };
+        Renderer { repository, options, origin, store, updaters, read, judge: None, rendered: Vec::new() }
+    }
+
+    pub(super) fn keep(self) -> Kept {
+        let read = self.judge.map_or(self.read, |judge| judge.read_files().clone());
+        Kept { origin: Some(self.origin), store: self.store, updaters: self.updaters, read }
     }
 
     /// Reads the plugins.yaml of a state, and all that commits made of it.
@@ -254,9 +270,10 @@ impl<'a> Renderer<'a> {
         if rendered.config_maps.is_empty() {
             return Rendering { notes, ..self.refused("no file makes a ConfigMap".to_owned()) };
         }
-        let judge = self
-            .judge
-            .get_or_insert_with(|| Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule));
+        let judge = self.judge.get_or_insert_with(|| {
+            let judge = Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule);
+            judge.with(std::mem::take(&mut self.read))
+        });
         Rendering {
             objections: judge.desired(&rendered.config_maps),
             config_maps: Ok(Arc::new(rendered.config_maps)),
