@@ -4,7 +4,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::diagnose::Diagnosis;
+use crate::diagnose::{self, Diagnosis};
 use crate::journal::{Journal, seen_on};
 use crate::model::{ClusterIdentity, Failure, InterruptedRun, RefusedContent, Snapshot};
 use crate::observe::Observer;
@@ -18,12 +18,14 @@ pub struct Memory {
     clusters: Clusters,
     /// What the journal could not take: remembered for as long as the program runs.
     unsaved: Mutex<Vec<RefusedContent>>,
+    /// Versions of the ConfigMaps and tags for which it was last looked whether they were loaded.
+    looked_at: Mutex<Vec<String>>,
 }
 
 impl Memory {
     /// Of what is in this journal, for looks at these clusters.
     pub fn new(journal: Journal, clusters: Clusters) -> Memory {
-        Memory { journal, clusters, unsaved: Mutex::default() }
+        Memory { journal, clusters, unsaved: Mutex::default(), looked_at: Mutex::default() }
     }
 
     /// Puts all that is remembered into the pictures to come. Gives back what could not be read: to be said, and no
@@ -58,11 +60,41 @@ impl Memory {
         found.then_some(runs)
     }
 
-    /// Remembers what a picture shows as refused, if that is new, and puts it into the pictures to come.
+    /// Remembers what a picture shows as refused, if that is new, and puts it into the pictures to come; and what it shows as
+    /// loaded.
     ///
     /// # Errors
-    /// The journal cannot be written. Then it is remembered until the program ends.
+    /// The journal cannot be written. Then what was refused is remembered until the program ends.
     pub fn keep(&self, observer: &Observer, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<(), Failure> {
+        let refused = self.keep_refused(observer, snapshot, diagnosis);
+        refused.and(self.keep_loaded(snapshot))
+    }
+
+    /// What runs on it proves a content only until the next write.
+    fn keep_loaded(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        let (Some(maps), Some(components)) =
+            (snapshot.service.config_maps.known(), snapshot.service.components.known())
+        else {
+            return Ok(());
+        };
+        // Starts change as well: a Ready container is what tells.
+        let versions = maps.values().map(|map| format!("{} {}", map.key, map.resource_version));
+        let starts = components.iter().flat_map(|component| &component.pods).map(|pod| {
+            let uid = pod.object.uid.as_deref().unwrap_or_default();
+            format!("{uid} {} {:?}", pod.ready, pod.ready_changed)
+        });
+        let now: Vec<String> = versions.chain(starts).collect();
+        {
+            let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if *looked_at == now {
+                return Ok(());
+            }
+            *looked_at = now;
+        }
+        self.journal.remember_checked(&diagnose::loaded_now(snapshot))
+    }
+
+    fn keep_refused(&self, observer: &Observer, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<(), Failure> {
         let is_new = |content: &&RefusedContent| !snapshot.refused.contains(content);
         let new: Vec<RefusedContent> = diagnosis.refused.iter().filter(is_new).cloned().collect();
         let Some(cluster) = snapshot.service.identity.known().filter(|_| !new.is_empty()) else { return Ok(()) };

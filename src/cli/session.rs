@@ -20,6 +20,7 @@ use crate::prow::load::ConfigFiles;
 use crate::run::Clusters;
 
 use super::args::Global;
+use super::checking::{Checking, Scope};
 use super::memory::Memory;
 use super::output;
 use super::stage::Stage;
@@ -33,10 +34,32 @@ pub struct Seen {
     pub diagnosis: Diagnosis,
     /// The clusters that may be planned on.
     pub clusters: Clusters,
+    pub checking: Checking,
+    /// Why a checkconfig could not be asked.
+    pub unchecked: Option<Failure>,
+}
+
+impl Seen {
+    /// For whatever rests on a checkconfig's word: no answer is not to be taken for one.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    pub fn must_be_checked(&self) -> Result<(), Failure> {
+        self.unchecked.clone().map_or(Ok(()), Err)
+    }
 }
 
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
+    let seen = look_and_ask(global, Scope::NearestGood).await?;
+    if let Some(failure) = &seen.unchecked {
+        note(failure);
+    }
+    Ok(seen)
+}
+
+/// The same; how far a checkconfig is asked is the caller's, and so is what became of that.
+pub async fn look_and_ask(global: &Global, scope: Scope) -> Result<Seen, Failure> {
     let cluster = connect_to(global, global.context.as_deref()).await?;
     let clusters = Clusters::from([(Alias::service(), cluster.clone())]);
     let memory = Memory::new(journal(global), clusters);
@@ -50,12 +73,28 @@ pub async fn look(global: &Global) -> Result<Seen, Failure> {
         Arc::make_mut(&mut snapshot).interrupted = runs;
     }
     say_interrupted(&snapshot);
+    let checking = checking(global);
+    // That it cannot be opened was said where it was observed.
+    let repository = repository(global).await.ok().flatten();
+    let asked = checking.complete(repository.as_ref(), Arc::make_mut(&mut snapshot), scope).await;
     let diagnosis = diagnose(&snapshot);
     if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
         note(&failure);
     }
     global.stage.shown(&diagnosis);
-    Ok(Seen { snapshot, diagnosis, clusters: observer.clusters() })
+    Ok(Seen { snapshot, diagnosis, clusters: observer.clusters(), checking, unchecked: asked.failure })
+}
+
+/// Who asks a checkconfig.
+pub fn checking(global: &Global) -> Checking {
+    let options = desired_options(global, PresetRule::Unknown, ConfigFiles::by_name());
+    match &global.stage {
+        Stage::Drill(_) => Checking::of_drill(journal(global), clock(global), options),
+        Stage::Machine => {
+            let cache = strategy().ok().map(|strategy| strategy.cache_dir());
+            Checking::new(global.checkconfig.clone(), cache, journal(global), clock(global), options)
+        }
+    }
 }
 
 /// Discovery takes a few requests one after another; each has its own time limit.
@@ -203,15 +242,19 @@ fn journal_dir(global: &Global) -> Result<PathBuf, Failure> {
         (Stage::Machine, Some(dir)) => return Ok(dir.clone()),
         (Stage::Machine, None) => {}
     }
-    let strategy = etcetera::choose_app_strategy(etcetera::AppStrategyArgs {
-        top_level_domain: String::new(),
-        author: String::new(),
-        app_name: "prow-breakglass".to_owned(),
-    })
-    .map_err(|error| {
+    let strategy = strategy().map_err(|error| {
         Failure::new(FailureKind::Tool, "no home directory to keep the journal in")
             .cause(error.to_string())
             .hint("--journal DIR")
     })?;
     Ok(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()))
+}
+
+/// Where a person's files of this program lie.
+fn strategy() -> Result<impl etcetera::AppStrategy, etcetera::HomeDirError> {
+    etcetera::choose_app_strategy(etcetera::AppStrategyArgs {
+        top_level_domain: String::new(),
+        author: String::new(),
+        app_name: "prow-breakglass".to_owned(),
+    })
 }

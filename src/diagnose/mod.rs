@@ -7,6 +7,7 @@
 mod access;
 mod at_risk;
 mod automation;
+pub mod bisect;
 mod choose;
 mod compare;
 mod drift;
@@ -14,6 +15,8 @@ mod endpoints;
 mod finding;
 mod flow;
 mod gate;
+mod invalid;
+mod load;
 mod load_failure;
 mod outage;
 mod pods;
@@ -34,6 +37,10 @@ pub(crate) use compare::digests;
 pub use compare::same_value;
 pub use finding::*;
 pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
+pub(crate) use load::by_checked;
+pub use load::{
+    ToCheck, checkconfig_images, deployed_tags, live_content, live_verdict, loaded_now, revision_verdict, to_check,
+};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use outage::{HalfRollback, came_after, half_rollback, rolled_back_from};
 pub use stray_pods::finalizer_owner;
@@ -44,7 +51,7 @@ pub use strays::{
 pub use verify::{VerifyState, verify};
 pub use versions::{role_image, role_tag};
 
-use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};
+use crate::model::{Component, LoadVerdict, ObjectRef, RefusedContent, Snapshot};
 
 /// What detectors look at: the snapshot, and what was concluded from it once.
 pub(crate) struct Context<'a> {
@@ -52,6 +59,8 @@ pub(crate) struct Context<'a> {
     pub failures: Vec<LoadFailure<'a>>,
     /// Contents known to have been refused: by what runs now, and remembered.
     pub refused: Vec<RefusedContent>,
+    /// Would what is live be loaded?
+    pub live: Option<LoadVerdict>,
     pub choice: Option<Choice>,
     pub drift: Vec<ConfigMapDrift>,
     pub strays: Strays,
@@ -69,7 +78,7 @@ impl Context<'_> {
 type Detector = fn(&Context<'_>) -> Vec<Finding>;
 
 /// Causes before symptoms.
-const DETECTORS: [Detector; 25] = [
+const DETECTORS: [Detector; 26] = [
     load_failure::find,
     stray_pods::find,
     stray_pods::find_cannot_start,
@@ -90,6 +99,7 @@ const DETECTORS: [Detector; 25] = [
     versions::find_running,
     versions::find_skew,
     versions::find_cron_jobs,
+    invalid::find,
     at_risk::find,
     revision::find,
     drift::find_drift,
@@ -101,12 +111,13 @@ const DETECTORS: [Detector; 25] = [
 pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let failures = load_failures(snapshot);
     let refused = refused_contents(snapshot, &failures);
+    let live = load::of_live(snapshot, &failures, &refused);
     let choice = choose::choose(snapshot, &failures, &refused);
     let drift = drift::compare(snapshot, &failures, choice.as_ref());
     let strays = strays::strays(snapshot);
     let gate = gate::delete_gate(snapshot, &strays);
     let automation = automation::automation(snapshot);
-    let context = Context { snapshot, failures, refused, choice, drift, strays, gate, automation };
+    let context = Context { snapshot, failures, refused, live, choice, drift, strays, gate, automation };
 
     // The sort is stable, so that the detectors' order decides within a severity.
     let mut findings: Vec<Finding> = DETECTORS.iter().flat_map(|find| find(&context)).collect();
@@ -114,8 +125,8 @@ pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
 
     let verdict = verdict::verdict(&context, &findings);
     let flow = flow::flow(snapshot, &context.strays);
-    let Context { choice, drift, refused, strays, gate, automation, .. } = context;
-    Diagnosis { verdict, flow, findings, choice, drift, refused, strays, gate, automation }
+    let Context { choice, drift, refused, live, strays, gate, automation, .. } = context;
+    Diagnosis { verdict, flow, findings, choice, drift, refused, live, strays, gate, automation }
 }
 
 /// A stable id: kind and subject.

@@ -158,6 +158,7 @@ pub fn snapshot() -> Snapshot {
         desired: Source::Lost { error: Failure::new(FailureKind::Usage, "no repository"), last: None },
         interrupted: Vec::new(),
         refused: Vec::new(),
+        checked: Vec::new(),
     }
 }
 

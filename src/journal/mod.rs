@@ -5,15 +5,18 @@
 //!                 plan.json          the approved plan, complete
 //!                 backup/001-*.json  each object as the server gave it before the write
 //! DIR/refused.ndjson                 contents that a component refused, of each cluster
+//! DIR/checked.ndjson                 what started on contents, and what checkconfig said of them
 //! ```
 //!
 //! An intent and the prior object are on the disk before a request goes out, the outcome after. Whoever comes next finds
 //! an intent without an outcome and reads back; nothing is guessed. A run's journal is locked while a process works on it,
 //! and only the kernel's lock says that somebody does: it cannot outlive the process, as a pid can.
 //!
-//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`].
+//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`] and [`checked`].
 
+mod checked;
 mod files;
+mod lines;
 mod read;
 mod record;
 mod refused;

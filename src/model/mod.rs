@@ -10,6 +10,7 @@
 //! - [`snapshot`]: everything seen at one time
 //! - [`failure`]: what went wrong, why, and what to do
 //! - [`write`]: the few writes the program can make, and their guards
+//! - [`load`]: would a Prow load a configuration, and how we know
 //! - [`event`]: what a run tells while it goes on
 //!
 //! To extend: add the field here first, then fill it in `observe`, then judge it in `diagnose`.
@@ -18,6 +19,7 @@ pub mod component;
 pub mod configmap;
 pub mod event;
 pub mod failure;
+pub mod load;
 pub mod object;
 pub mod prow_pod;
 pub mod prowjob;
@@ -31,6 +33,7 @@ pub use component::*;
 pub use configmap::*;
 pub use event::*;
 pub use failure::*;
+pub use load::*;
 pub use object::*;
 pub use prow_pod::*;
 pub use prowjob::*;

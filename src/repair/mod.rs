@@ -11,12 +11,14 @@ pub mod rollback;
 mod sync_config;
 pub mod undo;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use plan::*;
 
 use crate::diagnose::Diagnosis;
-use crate::model::{ClusterIdentity, FailureKind, Snapshot, Source};
+use crate::model::{ClusterIdentity, ConfigMapState, FailureKind, Key, Snapshot, Source};
 
 /// The repairs. Menus, help and the CLI derive from [`RepairId::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -208,6 +210,12 @@ pub fn still_allowed(plan: &Plan, now: Option<&Diagnosis>) -> Result<(), Refusal
         // Each step of these says what it holds against, and is judged by that right before it is sent.
         RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => Ok(()),
     }
+}
+
+/// The ConfigMaps of the service cluster as they would be once a plan is done, for a checkconfig to judge; `None` where what is
+/// live is not known now.
+pub fn live_after(plan: &Plan, snapshot: &Snapshot) -> Option<BTreeMap<Key, ConfigMapState>> {
+    sync_config::live_after(&plan.steps, snapshot)
 }
 
 /// The value of a source that a plan builds on.

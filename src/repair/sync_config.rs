@@ -5,11 +5,11 @@
 
 mod checks;
 
+pub(super) use checks::live_after;
+
 use std::collections::BTreeMap;
 
-use crate::diagnose::{
-    Basis, Choice, ChoiceReason, ConfigMapDrift, Diagnosis, DriftState, FindingKind, KeyChange, choice_candidate,
-};
+use crate::diagnose::{Basis, Choice, ConfigMapDrift, Diagnosis, DriftState, FindingKind, KeyChange, choice_candidate};
 use crate::model::text::sanitize_line;
 use crate::model::{
     ConfigMapBody, ConfigMapState, DesiredConfigMap, ObjectRef, ObjectVersion, Snapshot, Values, Write, content_digest,
@@ -48,7 +48,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
     }
     let mut warnings = Vec::new();
     checks::check_names(request, maps)?;
-    checks::check_loads(request, choice, candidate, diagnosis, &mut warnings)?;
+    checks::check_loads(request, choice, candidate, &mut warnings)?;
     checks::check_fetched(request, snapshot, diagnosis, &mut warnings)?;
     checks::check_logs(request, choice, snapshot, &mut warnings)?;
 
@@ -103,7 +103,7 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
             None => nothing_to_write(choice, diagnosis),
         });
     }
-    checks::check_what_is_written(request, snapshot, candidate, &steps, &mut warnings)?;
+    checks::check_what_is_written(request, choice, snapshot, candidate, &steps, &mut warnings)?;
     warnings.extend(consumers_that_will_not_notice(snapshot, &steps));
 
     let names: Vec<&str> = steps.iter().map(|step| step.write.object().name.as_str()).collect();
@@ -147,15 +147,9 @@ fn no_choice() -> Refusal {
 
 /// Why this revision, with what it rests on.
 fn reason(choice: &Choice) -> String {
-    let why = match choice.why {
-        ChoiceReason::Asked => "asked for with --revision",
-        ChoiceReason::Head => "git's head, and nothing speaks against it",
-        ChoiceReason::NewestKnownToLoad => "the newest revision that Ready containers started on",
-        ChoiceReason::NewestWithoutObjection => "the newest revision that nothing speaks against",
-    };
     match choice.basis {
-        Basis::Fact => format!("FACT it loads: {why}"),
-        Basis::Guess => format!("GUESS it loads: {why}"),
+        Basis::Fact => format!("FACT it loads: {}", choice.reason()),
+        Basis::Guess => format!("GUESS it loads: {}", choice.reason()),
     }
 }
 

@@ -196,7 +196,7 @@ fn candidate(revision: Revision, job_config: &Values, objections: Vec<Objection>
         desired_map("job-config", job_config),
         desired_map("plugins", &values(&[("plugins.yaml", PLUGINS)])),
     ];
-    Candidate { revision, config_maps: Ok(Arc::new(maps)), objections }
+    Candidate { revision, config_maps: Ok(Arc::new(maps)), objections, content: None }
 }
 
 fn good_job_config() -> Values {
@@ -325,6 +325,7 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         }),
         interrupted: Vec::new(),
         refused: Vec::new(),
+        checked: Vec::new(),
     }
 }
 

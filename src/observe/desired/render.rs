@@ -7,13 +7,14 @@ use super::state::{File, State, choose_plugins, is_below, no_such_file};
 use super::{DesiredOptions, Reading};
 use crate::git::{Commit, EntryKind, Repository};
 use crate::model::text::sanitize_line;
-use crate::model::{Candidate, DesiredConfigMap, Failure, Objection, Revision};
+use crate::model::{Candidate, DesiredConfigMap, Failure, Objection, Revision, sha256_hex};
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
 use crate::prow::gzip::deflate;
+use crate::prow::layout::{LaidFile, ReadAs};
 use crate::prow::load::ConfigFile;
 use crate::prow::plugins::{Updater, has_config_updater, parse_plugins};
 use crate::prow::updater::render_with;
-use crate::prow::{ConfigFiles, Judge};
+use crate::prow::{ConfigFiles, Judge, Layout};
 
 /// Longer chains of symlinks lead nowhere.
 const LINKS: usize = 8;
@@ -23,6 +24,8 @@ pub(super) struct Renderer<'a> {
     options: &'a DesiredOptions,
     blobs: HashMap<Arc<str>, Vec<u8>>,
     compressed: HashMap<Arc<str>, Vec<u8>>,
+    /// sha256 of what Prow reads of a blob, through gzip or not.
+    digests: HashMap<(Arc<str>, bool), String>,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
     judge: Option<Judge>,
     rendered: Vec<(Signature, Rendering)>,
@@ -41,6 +44,7 @@ struct Rendering {
     config_maps: Result<Arc<Vec<DesiredConfigMap>>, String>,
     objections: Vec<Objection>,
     not_understood: Vec<String>,
+    content: Option<String>,
 }
 
 /// Where a path of a state leads.
@@ -58,6 +62,7 @@ impl<'a> Renderer<'a> {
             options,
             blobs: HashMap::new(),
             compressed: HashMap::new(),
+            digests: HashMap::new(),
             updaters: HashMap::new(),
             judge: None,
             rendered: Vec::new(),
@@ -280,6 +285,7 @@ impl<'a> Renderer<'a> {
             revision: revision.clone(),
             config_maps: rendering.config_maps,
             objections: rendering.objections,
+            content: rendering.content,
         };
         let mut not_understood = rendering.not_understood;
         not_understood.extend(note);
@@ -320,7 +326,19 @@ impl<'a> Renderer<'a> {
         let judge = self
             .judge
             .get_or_insert_with(|| Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule));
+        let digests = &mut self.digests;
+        let mut content_of = |file: &LaidFile<'_>| {
+            let map = rendered.config_maps.iter().find(|map| map.key == *file.config_map);
+            let path = map.and_then(|map| map.entries.get(file.key)).map(|entry| entry.path.as_str());
+            let id = match path.and_then(|path| contents.get(path)) {
+                Some(Content::Blob(id)) => (id.clone(), file.read_as == ReadAs::Inflated),
+                Some(Content::Nowhere(_) | Content::Unread(_)) | None => return sha256_hex(&file.content()),
+            };
+            digests.entry(id).or_insert_with(|| sha256_hex(&file.content())).clone()
+        };
         Rendering {
+            content: Layout::of_desired(&rendered.config_maps, judge.files())
+                .map(|layout| layout.digest_with(&mut content_of)),
             objections: judge.desired(&rendered.config_maps),
             config_maps: Ok(Arc::new(rendered.config_maps)),
             not_understood: rendered.not_understood,
@@ -336,7 +354,7 @@ impl<'a> Renderer<'a> {
             config_key: plugins.key.clone(),
             repeats: None,
         };
-        Rendering { config_maps: Err(why), objections: vec![objection], not_understood: Vec::new() }
+        Rendering { config_maps: Err(why), objections: vec![objection], not_understood: Vec::new(), content: None }
     }
 
     /// `prowjob_namespace` of a state, with a sentence where it is not sure.
@@ -364,13 +382,13 @@ impl<'a> Renderer<'a> {
 }
 
 /// Which ConfigMaps are Prow's configuration: where flags name files of the repository, the ConfigMaps made of them.
-fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap]) -> ConfigFiles {
+pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap]) -> ConfigFiles {
     let mut files = options.files.clone();
     let made_of = |is: &dyn Fn(&str) -> bool| -> Vec<(ConfigFile, String)> {
         let entries = config_maps.iter().flat_map(|map| map.entries.iter().map(move |(key, entry)| (map, key, entry)));
         entries
             .filter(|(_, _, entry)| is(&entry.path))
-            .map(|(map, key, _)| (ConfigFile { config_map: map.key.clone(), key: None }, key.clone()))
+            .map(|(map, key, _)| (ConfigFile::all_of(map.key.clone()), key.clone()))
             .collect()
     };
     let single = |path: &Option<String>| {

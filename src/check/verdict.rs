@@ -1,0 +1,90 @@
+//! What a checkconfig printed and how it ended: a verdict in Prow's words, or none.
+
+use std::process::ExitStatus;
+
+use crate::model::text::sanitize_line;
+use crate::prow::log;
+
+/// How a run ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Accepted,
+    /// In Prow's words.
+    Refused(String),
+    /// Another version than ours of its flags; its words.
+    UnknownFlag(String),
+}
+
+/// Reads a run. `Err` holds why it is no verdict.
+pub(super) fn read(status: ExitStatus, text: &str) -> Result<Ended, String> {
+    if status.success() {
+        return Ok(Ended::Accepted);
+    }
+    let last = || {
+        let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        sanitize_line(&line.chars().take(500).collect::<String>())
+    };
+    let Some(code) = status.code() else {
+        // Killed: for want of memory, or by somebody.
+        return Err(format!("it was ended by a signal ({status}); its last words: {}", last()));
+    };
+    let unknown = ["flag provided but not defined", "no such warning"];
+    if let Some(line) = text.lines().find(|line| unknown.iter().any(|words| line.contains(words))) {
+        return Ok(Ended::UnknownFlag(sanitize_line(&line.chars().take(500).collect::<String>())));
+    }
+    let fatal = log::fatal_line(text).filter(|line| line.level == "fatal" && is_verdict(&line.msg));
+    match fatal {
+        Some(line) if code == 1 => {
+            Ok(Ended::Refused(bare(if line.error.is_empty() { &line.msg } else { &line.error })))
+        }
+        Some(_) | None => Err(format!("it ended with code {code}; its last words: {}", last())),
+    }
+}
+
+/// Its words about a configuration; all others are about itself. Of today, and of the years before.
+fn is_verdict(msg: &str) -> bool {
+    let msg = msg.trim_end_matches('.').to_lowercase();
+    ["validation failed", "error loading prow config", "error loading prow plugin config"].contains(&msg.as_str())
+}
+
+/// Without the frame that components do not put around it.
+fn bare(error: &str) -> String {
+    let frames =
+        ["error loading prow config: ", "error loading prow plugin config: ", "error loading Prow plugin config: "];
+    frames.iter().find_map(|frame| error.strip_prefix(frame)).unwrap_or(error).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    const FATAL: &str = r#"{"component":"checkconfig","level":"warning","msg":"the following jobs"}
+{"component":"checkconfig","error":"error loading prow config: duplicated preset 'label:value' pair : a:b","level":"fatal","msg":"Validation failed","severity":"fatal"}"#;
+
+    fn ended(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    #[test]
+    fn a_verdict_is_an_exit_code_and_prows_words() {
+        let words = "duplicated preset 'label:value' pair : a:b".to_owned();
+        assert_eq!(read(ended(1), FATAL), Ok(Ended::Refused(words)));
+        assert_eq!(read(ended(0), ""), Ok(Ended::Accepted));
+        let old = r#"{"error":"duplicated preset label : a","level":"fatal","msg":"Error loading Prow config."}"#;
+        assert_eq!(read(ended(1), old), Ok(Ended::Refused("duplicated preset label : a".to_owned())));
+    }
+
+    #[test]
+    fn everything_else_is_none() {
+        assert!(read(ExitStatus::from_raw(9), FATAL).unwrap_err().contains("signal"), "whatever it said before");
+        assert!(read(ended(2), FATAL).is_err());
+        assert!(read(ended(1), "panic: runtime error\n\u{1b}[2J").unwrap_err().contains("panic"));
+        assert!(read(ended(1), "").unwrap_err().contains("said nothing"));
+        let options = r#"{"level":"fatal","msg":"Error parsing options - invalid options: x"}"#;
+        assert!(read(ended(1), options).is_err());
+        let flag = "flag provided but not defined: -warnings\nUsage of checkconfig:\n";
+        assert!(matches!(read(ended(2), flag), Ok(Ended::UnknownFlag(_))));
+    }
+}
