@@ -1,5 +1,7 @@
 //! A configuration in a private temporary folder, as components find it below `/etc`. The folder goes when this is dropped.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -40,7 +42,11 @@ impl Folder {
     }
 
     async fn new() -> Result<Folder, Failure> {
-        let dir = tokio::task::spawn_blocking(|| tempfile::Builder::new().prefix("prow-breakglass-check-").tempdir())
+        let make = || {
+            let private = Permissions::from_mode(0o700);
+            tempfile::Builder::new().prefix("prow-breakglass-check-").permissions(private).tempdir()
+        };
+        let dir = tokio::task::spawn_blocking(make)
             .await
             .map_err(std::io::Error::other)
             .flatten()

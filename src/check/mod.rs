@@ -26,7 +26,7 @@ use crate::prow::image::Tag;
 use crate::prow::layout::Layout;
 
 use folder::Folder;
-use verdict::Ended;
+pub use verdict::{Ended, Exit, read as read_verdict};
 
 /// On the largest configuration that we know it takes about a second.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -170,7 +170,8 @@ impl Checker {
         };
         let status = status.map_err(|error| self.not_started(&error))?;
         let text = String::from_utf8_lossy(&text);
-        verdict::read(status, &folder.as_mounted(&text)).map_err(|words| self.no_verdict(&words))
+        let exit = status.code().map_or_else(|| Exit::Killed(status.to_string()), Exit::Code);
+        read_verdict(&exit, &folder.as_mounted(&text)).map_err(|words| self.no_verdict(&words))
     }
 
     fn no_verdict(&self, words: &str) -> Failure {

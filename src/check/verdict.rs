@@ -1,13 +1,19 @@
 //! What a checkconfig printed and how it ended: a verdict in Prow's words, or none.
 
-use std::process::ExitStatus;
-
 use crate::model::text::sanitize_line;
 use crate::prow::log;
 
+/// How its process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    /// By a signal, in words.
+    Killed(String),
+}
+
 /// How a run ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub enum Ended {
     Accepted,
     /// In Prow's words.
     Refused(String),
@@ -16,17 +22,20 @@ pub(super) enum Ended {
 }
 
 /// Reads a run. `Err` holds why it is no verdict.
-pub(super) fn read(status: ExitStatus, text: &str) -> Result<Ended, String> {
-    if status.success() {
-        return Ok(Ended::Accepted);
-    }
+pub fn read(exit: &Exit, text: &str) -> Result<Ended, String> {
     let last = || {
+        // A panic is followed by pages of where it was.
+        if let Some(line) = log::fatal_line(text).filter(|line| line.level == "panic") {
+            return format!("panic: {}", line.msg);
+        }
         let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
         sanitize_line(&line.chars().take(500).collect::<String>())
     };
-    let Some(code) = status.code() else {
-        // Killed: for want of memory, or by somebody.
-        return Err(format!("it was ended by a signal ({status}); its last words: {}", last()));
+    let code = match exit {
+        Exit::Code(0) => return Ok(Ended::Accepted),
+        Exit::Code(code) => *code,
+        // For want of memory, or by somebody.
+        Exit::Killed(how) => return Err(format!("it was ended by a signal ({how}); its last words: {}", last())),
     };
     let unknown = ["flag provided but not defined", "no such warning"];
     if let Some(line) = text.lines().find(|line| unknown.iter().any(|words| line.contains(words))) {
@@ -56,15 +65,14 @@ fn bare(error: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
     use super::*;
 
     const FATAL: &str = r#"{"component":"checkconfig","level":"warning","msg":"the following jobs"}
 {"component":"checkconfig","error":"error loading prow config: duplicated preset 'label:value' pair : a:b","level":"fatal","msg":"Validation failed","severity":"fatal"}"#;
 
-    fn ended(code: i32) -> ExitStatus {
-        ExitStatus::from_raw(code << 8)
+    fn ended(code: i32) -> &'static Exit {
+        static CODES: [Exit; 3] = [Exit::Code(0), Exit::Code(1), Exit::Code(2)];
+        &CODES[usize::try_from(code).unwrap()]
     }
 
     #[test]
@@ -78,7 +86,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_none() {
-        assert!(read(ExitStatus::from_raw(9), FATAL).unwrap_err().contains("signal"), "whatever it said before");
+        assert!(read(&Exit::Killed("9".to_owned()), FATAL).unwrap_err().contains("signal"), "whatever it said before");
         assert!(read(ended(2), FATAL).is_err());
         assert!(read(ended(1), "panic: runtime error\n\u{1b}[2J").unwrap_err().contains("panic"));
         assert!(read(ended(1), "").unwrap_err().contains("said nothing"));

@@ -10,6 +10,7 @@ mod check;
 mod checking;
 mod config;
 mod drill;
+mod in_cluster;
 mod memory;
 mod output;
 mod plan;

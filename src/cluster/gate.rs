@@ -183,6 +183,15 @@ impl Gate {
                 }
                 otherwise("its images are neither what was written nor what was there before")
             }
+            Write::CreateJob { object, .. } => Ok(match self.cluster.live_own(object).await? {
+                None => Landed::AsBefore,
+                Some(own) if own.is_own => Landed::AsWritten,
+                Some(_) => Landed::Otherwise { detail: "it is there, and not this program's".to_owned(), who: None },
+            }),
+            Write::DeleteOwn { object, uid } => Ok(match self.cluster.live_own(object).await? {
+                Some(own) if own.uid == *uid && !own.deleting => Landed::AsBefore,
+                Some(_) | None => Landed::AsWritten,
+            }),
         }
     }
 }
@@ -263,6 +272,10 @@ fn understand(write: &Write, text: &str) -> Option<Sent> {
         Write::PutConfigMap { at, .. } => is_it("ConfigMap", Some(&at.uid)),
         Write::CreateConfigMap { .. } => is_it("ConfigMap", None),
         Write::PatchImage { object, at, .. } => is_it(&object.kind.to_string(), Some(&at.uid)),
+        Write::CreateJob { .. } => is_it("Job", None),
+        Write::DeleteOwn { object, uid } => {
+            is_it(&object.kind.to_string(), Some(uid)) || (answer.kind == "Status" && answer.status == "Success")
+        }
         Write::DeletePod { uid, .. } => {
             is_it("Pod", Some(uid)) || (answer.kind == "Status" && answer.status == "Success")
         }

@@ -7,6 +7,7 @@
 //! - [`job_pods`]: pods of jobs, in a small struct of our own
 //! - [`objects`], `pods`, `runs`: Kubernetes objects to rows of the model, sanitised
 //! - [`errors`]: the one classifier of API errors
+//! - [`own`]: what this program made to ask a checkconfig
 //! - [`live`]: objects as they are right now, for guards and backups
 //! - [`gate`]: the one write gate; [`request`] makes what it sends
 //!
@@ -23,6 +24,7 @@ mod kubeconfig;
 pub mod live;
 pub mod logs;
 pub mod objects;
+pub mod own;
 mod pods;
 mod proxy;
 mod request;

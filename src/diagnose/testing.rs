@@ -96,6 +96,7 @@ pub fn maker(tag: &str, made: i64, ready: i64) -> Component {
         tracking: Vec::new(),
         paused: false,
         trouble: None,
+        placement: Default::default(),
         container: String::new(),
     }
 }

@@ -196,7 +196,11 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
         .iter()
         .filter_map(|step| match &step.write {
             Write::DeletePod { uid, .. } => Some(uid.as_str()),
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => None,
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteOwn { .. } => None,
         })
         .collect();
     // The pods of the plan by their uids, whatever is thought of them now.
@@ -248,7 +252,7 @@ fn not_written(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
         let (object, body) = match &step.write {
             Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body } => (object, body),
             Write::PatchImage { object, images, .. } => return no_image(snapshot, object, images),
-            Write::DeletePod { .. } => return None,
+            Write::DeletePod { .. } | Write::CreateJob { .. } | Write::DeleteOwn { .. } => return None,
         };
         let Some(live) = snapshot.service.config_maps.known() else {
             return Some("the live ConfigMaps cannot be seen".to_owned());

@@ -392,7 +392,9 @@ impl Journal {
                     Write::PutConfigMap { .. }
                     | Write::CreateConfigMap { .. }
                     | Write::DeletePod { .. }
-                    | Write::PatchImage { .. },
+                    | Write::PatchImage { .. }
+                    | Write::CreateJob { .. }
+                    | Write::DeleteOwn { .. },
                     _,
                 ) => None,
             };
@@ -447,7 +449,7 @@ fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
     };
     let sets_images = run.begin.as_ref().is_some_and(|begin| match begin.repair {
         RepairId::Rollback | RepairId::Undo => true,
-        RepairId::SyncConfig | RepairId::Kick | RepairId::DeleteStrays => false,
+        RepairId::SyncConfig | RepairId::Kick | RepairId::DeleteStrays | RepairId::CheckInCluster => false,
     });
     let (run, progress) = (run.run.clone(), run.progress());
     Some(InterruptedRun { run, title, at, clusters, damaged, unknown, progress, sets_images, running_pid })

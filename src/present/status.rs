@@ -130,7 +130,7 @@ pub fn next(diagnosis: &Diagnosis) -> String {
             RepairId::DeleteStrays => {
                 format!("plan delete-strays{first}: the cause is gone, and good pods come again")
             }
-            RepairId::Kick | RepairId::SyncConfig | RepairId::Undo => {
+            RepairId::Kick | RepairId::SyncConfig | RepairId::CheckInCluster | RepairId::Undo => {
                 format!("plan {repair}: crash-looping pods out of their back-off, onto the repaired configuration")
             }
         },

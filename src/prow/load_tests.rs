@@ -179,6 +179,7 @@ fn component(role: &str, config: ConfigFlags, mounts: &[(&str, &str)]) -> Compon
         tracking: Vec::new(),
         paused: false,
         trouble: None,
+        placement: Default::default(),
     }
 }
 

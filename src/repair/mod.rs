@@ -4,6 +4,7 @@
 //! of [`RepairId`] with its line in [`RepairId::ALL`] and in [`plan`], and a scenario. Menus, help and the CLI derive from the
 //! table. Repairs *compose* the writes of `model::Write`; they have no effects.
 
+mod check_in_cluster;
 mod delete_strays;
 mod kick;
 mod plan;
@@ -30,13 +31,16 @@ pub enum RepairId {
     Rollback,
     /// Pods of this Prow's jobs that are where they should not be.
     DeleteStrays,
+    /// The deployed tag's checkconfig as a Job in the cluster; not offered by findings, for it only asks.
+    CheckInCluster,
     /// Made by `undo RUN`, not offered by findings.
     Undo,
 }
 
 impl RepairId {
     /// Those that a person can ask for by name.
-    pub const ALL: [RepairId; 4] = [RepairId::SyncConfig, RepairId::Kick, RepairId::Rollback, RepairId::DeleteStrays];
+    pub const ALL: [RepairId; 5] =
+        [RepairId::SyncConfig, RepairId::Kick, RepairId::Rollback, RepairId::DeleteStrays, RepairId::CheckInCluster];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -44,6 +48,7 @@ impl RepairId {
             RepairId::Kick => "kick",
             RepairId::Rollback => "rollback",
             RepairId::DeleteStrays => "delete-strays",
+            RepairId::CheckInCluster => "check-in-cluster",
             RepairId::Undo => "undo",
         }
     }
@@ -181,6 +186,7 @@ pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
         RepairId::Kick => kick::plan(request, snapshot, diagnosis),
         RepairId::Rollback => rollback::plan(request, snapshot, diagnosis),
         RepairId::DeleteStrays => delete_strays::plan(request, snapshot, diagnosis),
+        RepairId::CheckInCluster => check_in_cluster::plan(snapshot),
         RepairId::Undo => Err(Refusal::new(
             "undo needs a run",
             "`prow-breakglass run list` names the runs; `prow-breakglass undo RUN` makes the plan",
@@ -208,7 +214,9 @@ pub fn still_allowed(plan: &Plan, now: Option<&Diagnosis>) -> Result<(), Refusal
     match plan.repair {
         RepairId::DeleteStrays => delete_strays::still_allowed(plan, now),
         // Each step of these says what it holds against, and is judged by that right before it is sent.
-        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => Ok(()),
+        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo => {
+            Ok(())
+        }
     }
 }
 

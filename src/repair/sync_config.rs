@@ -87,7 +87,11 @@ pub(super) fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis
                 n: steps.len() + 1,
                 undo: match write {
                     Write::PutConfigMap { .. } => Undo::FromBackup,
-                    Write::CreateConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => Undo::None,
+                    Write::CreateConfigMap { .. }
+                    | Write::DeletePod { .. }
+                    | Write::PatchImage { .. }
+                    | Write::CreateJob { .. }
+                    | Write::DeleteOwn { .. } => Undo::None,
                 },
                 why: why(diagnosis, &object, choice),
                 write,

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose::{Diagnosis, role_tag};
 use crate::model::{
-    Alias, ClusterIdentity, Component, ConfigMapBody, ConfigMapState, ImageChange, Key, ObjectRef, ObjectVersion,
-    Snapshot, Timestamp, Values, WorkloadState, Write, content_digest, images_before,
+    Alias, ClusterIdentity, Component, ConfigMapBody, ConfigMapState, ImageChange, Key, OWN_LABEL, ObjectRef,
+    ObjectVersion, Snapshot, Timestamp, Values, WorkloadState, Write, content_digest, images_before,
 };
 use crate::prow::image;
 
@@ -38,8 +38,12 @@ impl UndoSource {
         self.steps
             .iter()
             .filter_map(|step| match &step.write {
+                Write::CreateConfigMap { body, .. } if is_own(body) => None,
                 Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. } => Some(object),
-                Write::DeletePod { .. } | Write::PatchImage { .. } => None,
+                Write::DeletePod { .. }
+                | Write::PatchImage { .. }
+                | Write::CreateJob { .. }
+                | Write::DeleteOwn { .. } => None,
             })
             .collect()
     }
@@ -50,10 +54,35 @@ impl UndoSource {
             .iter()
             .filter_map(|step| match &step.write {
                 Write::PatchImage { object, .. } => Some(object),
-                Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. } => None,
+                Write::PutConfigMap { .. }
+                | Write::CreateConfigMap { .. }
+                | Write::DeletePod { .. }
+                | Write::CreateJob { .. }
+                | Write::DeleteOwn { .. } => None,
             })
             .collect()
     }
+
+    /// What a check made for itself: read before [`plan`], too.
+    pub fn own(&self) -> Vec<&ObjectRef> {
+        self.steps
+            .iter()
+            .filter_map(|step| match &step.write {
+                Write::CreateJob { object, .. } => Some(object),
+                Write::CreateConfigMap { object, body } if is_own(body) => Some(object),
+                Write::PutConfigMap { .. }
+                | Write::CreateConfigMap { .. }
+                | Write::DeletePod { .. }
+                | Write::PatchImage { .. }
+                | Write::DeleteOwn { .. } => None,
+            })
+            .collect()
+    }
+}
+
+/// Made to ask a checkconfig, to be taken away again.
+fn is_own(body: &ConfigMapBody) -> bool {
+    body.labels.get(OWN_LABEL.0).is_some_and(|value| value == OWN_LABEL.1)
 }
 
 /// What a run wrote, as it is now: `None` is "read, and not there"; what is missing was not read.
@@ -61,6 +90,8 @@ impl UndoSource {
 pub struct LiveObjects {
     pub config_maps: BTreeMap<(Alias, Key), Option<ConfigMapState>>,
     pub workloads: BTreeMap<ObjectRef, Option<WorkloadState>>,
+    /// The uids of what a check made.
+    pub own: BTreeMap<ObjectRef, Option<String>>,
 }
 
 /// Plans the undoing of a run.
@@ -77,13 +108,9 @@ pub fn plan(
     let mut refusals = Vec::new();
     for step in &source.steps {
         match undo_step(source, step, live) {
-            Ok(Some((write, effect))) => steps.push(Step {
-                n: steps.len() + 1,
-                write,
-                why: format!("run {} replaced it", source.run),
-                undo: Undo::FromBackup,
-                effect,
-            }),
+            Ok(Some((write, effect))) => {
+                steps.push(Step { n: steps.len() + 1, why: why(source, &write), undo: undo_of(&write), write, effect })
+            }
             Ok(None) => {}
             Err(refusal) => refusals.push(refusal),
         }
@@ -188,7 +215,11 @@ fn proof(steps: &[Step], name: String) -> (Confirmation, Verify) {
                 tags.extend(images.iter().map(|change| image::tag(&change.to).unwrap_or(&change.to)));
                 components.push(object.clone());
             }
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. } => {
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteOwn { .. } => {
                 return (Confirmation::MapName(name), Verify::Written);
             }
         }
@@ -226,6 +257,9 @@ fn nothing_to_undo(source: &UndoSource) -> Refusal {
 fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
     let (object, written) = match &step.write {
         Write::DeletePod { .. } => return Ok(None),
+        Write::DeleteOwn { .. } => return Ok(None),
+        Write::CreateJob { object, .. } => return remove_own(object, live),
+        Write::CreateConfigMap { object, body } if is_own(body) => return remove_own(object, live),
         Write::CreateConfigMap { object, .. } => return created(source, object, live),
         Write::PutConfigMap { object, body, .. } => (object, body),
         Write::PatchImage { object, at, images } => return put_images_back(source, object, at, images, live),
@@ -337,6 +371,44 @@ fn put_images_back(
 
 fn tag(reference: &str) -> &str {
     image::tag(reference).unwrap_or(reference)
+}
+
+fn why(source: &UndoSource, write: &Write) -> String {
+    match write {
+        Write::DeleteOwn { .. } => format!("run {} made it to ask a checkconfig", source.run),
+        Write::PutConfigMap { .. }
+        | Write::CreateConfigMap { .. }
+        | Write::DeletePod { .. }
+        | Write::PatchImage { .. }
+        | Write::CreateJob { .. } => format!("run {} replaced it", source.run),
+    }
+}
+
+fn undo_of(write: &Write) -> Undo {
+    match write {
+        Write::DeleteOwn { .. } => Undo::None,
+        Write::PutConfigMap { .. }
+        | Write::CreateConfigMap { .. }
+        | Write::DeletePod { .. }
+        | Write::PatchImage { .. }
+        | Write::CreateJob { .. } => Undo::FromBackup,
+    }
+}
+
+/// What a check made for itself is taken away; its label is looked at once more right before.
+fn remove_own(object: &ObjectRef, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
+    match live.own.get(object) {
+        Some(Some(uid)) => {
+            let write = Write::DeleteOwn { object: object.clone().with_uid(uid), uid: uid.clone() };
+            Ok(Some((write, "taken away again".to_owned())))
+        }
+        Some(None) => Ok(None),
+        None => Err(Refusal::new(
+            format!("whether {object} is still there could not be read"),
+            "undo needs the right to get it, and an answer",
+        )
+        .of(object)),
+    }
 }
 
 fn created(source: &UndoSource, object: &ObjectRef, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {

@@ -1,6 +1,7 @@
 //! Does a step still hold? What the plan saw against what is there now. Pure: preview and run ask the same function.
 
 use crate::cluster::live::{LiveConfigMap, LivePod, LiveWorkload};
+use crate::cluster::own::LiveOwn;
 use crate::model::{
     ConfigMapBody, Failure, FailureKind, ImageChange, ObjectRef, ObjectVersion, SeenPod, WorkloadState, Write,
     content_digest, images_before, may_run,
@@ -13,6 +14,8 @@ pub enum Live {
     ConfigMap(Box<LiveConfigMap>),
     Pod(LivePod),
     Workload(Box<LiveWorkload>),
+    /// Made by this program to ask a checkconfig, or what has its name.
+    Own(LiveOwn),
     Absent,
 }
 
@@ -52,14 +55,22 @@ pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
         (Write::PatchImage { object, at, images }, Live::Workload(live)) => {
             judge_patch(object, at, images, &live.state)
         }
+        (Write::CreateJob { .. }, Live::Absent) => Judgement::Holds(write.clone()),
+        (Write::CreateJob { object, .. }, Live::Own(_)) => {
+            Judgement::Moved(format!("{object} was made after the plan was made"))
+        }
+        (Write::DeleteOwn { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
+        (Write::DeleteOwn { object, uid }, Live::Own(own)) => judge_own(write, object, uid, own),
         (
             Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. },
-            Live::Pod(_) | Live::Workload(_),
+            Live::Pod(_) | Live::Workload(_) | Live::Own(_),
         )
-        | (Write::DeletePod { object, .. }, Live::ConfigMap(_) | Live::Workload(_))
-        | (Write::PatchImage { object, .. }, Live::ConfigMap(_) | Live::Pod(_)) => {
-            Judgement::Refused(Failure::new(FailureKind::Refused, format!("what was read is not {object}")))
-        }
+        | (Write::DeletePod { object, .. }, Live::ConfigMap(_) | Live::Workload(_) | Live::Own(_))
+        | (Write::PatchImage { object, .. }, Live::ConfigMap(_) | Live::Pod(_) | Live::Own(_))
+        | (
+            Write::CreateJob { object, .. } | Write::DeleteOwn { object, .. },
+            Live::ConfigMap(_) | Live::Pod(_) | Live::Workload(_),
+        ) => Judgement::Refused(Failure::new(FailureKind::Refused, format!("what was read is not {object}"))),
     }
 }
 
@@ -126,6 +137,23 @@ fn judge_patch(object: &ObjectRef, at: &ObjectVersion, images: &[ImageChange], l
     })
 }
 
+/// Only what a check of ours made.
+fn judge_own(write: &Write, object: &ObjectRef, uid: &str, own: &LiveOwn) -> Judgement {
+    if own.uid != uid {
+        return Judgement::NotNeeded("another object has the name now; it is left alone".to_owned());
+    }
+    if own.deleting {
+        return Judgement::NotNeeded("it is being deleted already".to_owned());
+    }
+    if !own.is_own {
+        return Judgement::Refused(
+            Failure::new(FailureKind::Refused, format!("{object} is not labelled as made by this program"))
+                .hint("only what a check left behind is deleted: look at whose it is"),
+        );
+    }
+    Judgement::Holds(write.clone())
+}
+
 fn judge_pod(repair: RepairId, write: &Write, uid: &str, seen: Option<&SeenPod>, pod: &LivePod) -> Judgement {
     if pod.uid != uid {
         return Judgement::NotNeeded("another pod has the name now; it is left alone".to_owned());
@@ -141,7 +169,7 @@ fn judge_pod(repair: RepairId, write: &Write, uid: &str, seen: Option<&SeenPod>,
         ),
         // Kicked is what does not come up: a pod that came up by itself is what everybody waits for.
         (RepairId::Kick, _) if pod.ready => Judgement::NotNeeded("it is Ready by now; it is left alone".to_owned()),
-        (RepairId::Kick | RepairId::SyncConfig | RepairId::Rollback | RepairId::Undo, _) => {
+        (RepairId::Kick | RepairId::SyncConfig | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo, _) => {
             Judgement::Holds(write.clone())
         }
     }

@@ -136,7 +136,9 @@ fn as_sent(step: &Step, begun: &StepRecord) -> Write {
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
             | Write::DeletePod { .. }
-            | Write::PatchImage { .. },
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteOwn { .. },
             _,
         ) => step.write.clone(),
     }

@@ -15,6 +15,7 @@ mod bed {
 
 mod agree;
 mod bootstrapper;
+mod check;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]
 mod crash;

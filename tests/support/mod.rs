@@ -76,6 +76,7 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         tracking: Vec::new(),
         paused: false,
         trouble: None,
+        placement: Default::default(),
     }
 }
 

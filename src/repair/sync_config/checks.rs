@@ -30,6 +30,10 @@ pub(super) fn check_loads(
     {
         warnings.push(format!("{program} judged it, and {} is deployed: its word is a GUESS", deployed.join(", ")));
     }
+    // Chosen because that guess speaks against every revision alike.
+    if choice.why != ChoiceReason::Asked && matches!(choice.verdict.from, KnownFrom::Resembles { .. }) {
+        return Ok(());
+    }
     let Some(objection) = choice.verdict.refused() else { return Ok(()) };
     let against = format!("{}{}", objection.message, place(objection, candidate));
     let refusal = Refusal::new(
@@ -170,7 +174,7 @@ pub(in crate::repair) fn live_after(steps: &[Step], snapshot: &Snapshot) -> Opti
                 };
                 after.insert(key, made);
             }
-            Write::DeletePod { .. } | Write::PatchImage { .. } => {}
+            Write::DeletePod { .. } | Write::PatchImage { .. } | Write::CreateJob { .. } | Write::DeleteOwn { .. } => {}
         }
     }
     Some(after)

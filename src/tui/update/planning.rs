@@ -139,7 +139,7 @@ fn plan_diff(plan: &Plan, snapshot: &Snapshot) -> Vec<DiffLine> {
                 }
                 continue;
             }
-            Write::DeletePod { .. } => continue,
+            Write::DeletePod { .. } | Write::CreateJob { .. } | Write::DeleteOwn { .. } => continue,
         };
         let live = live_map(snapshot, object).map(|map| map.values.clone()).unwrap_or_default();
         let keys: std::collections::BTreeSet<&String> = live.keys().chain(body.values.keys()).collect();
