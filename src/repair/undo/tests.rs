@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Writer, config_map_ref};
+use crate::model::{Kind, Writer, config_map_ref};
 
 fn values(pairs: &[(&str, &[u8])]) -> Values {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect()
@@ -106,9 +106,11 @@ fn labels_of_today_stay_unless_the_run_changed_them() {
     now.labels = marks(&[("app", "prow"), ("added", "since")]);
     let labels = |source: &UndoSource| match &undo(source, &live(Some(now.clone()))).unwrap().steps[0].write {
         Write::PutConfigMap { body, .. } => body.labels.clone(),
-        Write::CreateConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => {
-            panic!("an undo is a PUT")
-        }
+        Write::CreateConfigMap { .. }
+        | Write::DeletePod { .. }
+        | Write::PatchImage { .. }
+        | Write::CreateJob { .. }
+        | Write::DeleteOwn { .. } => panic!("an undo is a PUT"),
     };
     assert_eq!(labels(&source()), now.labels);
     let mut changed = source();
@@ -135,4 +137,34 @@ fn pods_and_new_config_maps_are_not_undone() {
     made.steps.push(source().steps[0].clone());
     let plan = undo(&made, &live(Some(written("12")))).unwrap();
     assert_eq!((plan.steps.len(), plan.refusals.len()), (1, 1));
+}
+
+/// What a check made is taken away by its uid; a ConfigMap of anybody else's stays, as before.
+#[test]
+fn what_a_check_made_is_taken_away() {
+    let object = |kind: Kind, name: &str| ObjectRef::new(&Alias::service(), "prow", kind, name);
+    let body = |labels: BTreeMap<String, String>| ConfigMapBody {
+        values: Values::new(),
+        labels,
+        annotations: BTreeMap::new(),
+    };
+    let (map, other) = (object(Kind::ConfigMap, "check-1"), object(Kind::ConfigMap, "job-config"));
+    let made = |n: usize, write: Write| UndoStep { n, write, prior: None };
+    let source = UndoSource {
+        run: "r-0001".to_owned(),
+        steps: vec![
+            made(1, Write::CreateConfigMap { object: map.clone(), body: body(marks(&[OWN_LABEL])) }),
+            made(2, Write::CreateConfigMap { object: other.clone(), body: body(BTreeMap::new()) }),
+        ],
+    };
+    assert_eq!((source.own(), source.config_maps()), (vec![&map], vec![&other]));
+    let mut now = live(None);
+    now.config_maps.insert((Alias::service(), Key::new("prow", "job-config")), None);
+    now.own.insert(map.clone(), Some("u-7".to_owned()));
+    let plan = undo(&source, &now).unwrap();
+    assert_eq!(plan.steps.len(), 1);
+    let Write::DeleteOwn { object, uid } = &plan.steps[0].write else { panic!("{:?}", plan.steps) };
+    assert_eq!((object.name.as_str(), uid.as_str(), plan.steps[0].undo), ("check-1", "u-7", Undo::None));
+    now.own.insert(map, None);
+    assert!(undo(&source, &now).is_err(), "it is gone already");
 }

@@ -82,9 +82,11 @@ fn deleted(plan: &Plan) -> BTreeSet<String> {
                 assert_eq!(object.uid.as_ref(), Some(uid));
                 uid.clone()
             }
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => {
-                panic!("not a delete: {step:?}")
-            }
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteOwn { .. } => panic!("not a delete: {step:?}"),
         })
         .collect()
 }
@@ -98,9 +100,11 @@ fn images(plan: &Plan) -> Vec<(String, String, String)> {
                 .iter()
                 .map(|change| (object.name.clone(), change.from.clone(), change.to.clone()))
                 .collect::<Vec<_>>(),
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. } => {
-                panic!("not an image: {step:?}")
-            }
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteOwn { .. } => panic!("not an image: {step:?}"),
         })
         .collect()
 }
