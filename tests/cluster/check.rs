@@ -250,11 +250,11 @@ fn the_deployed_tag_is_asked_in_the_cluster() {
     let bad = history.commit("Add a job (#11000)", &[("config/jobs/kubernetes/none.yaml", job)]);
     let context = bed.fact("context").to_owned();
     let admin = Admin::of(&bed);
-    let left = || {
-        let of = |path: &str| block_on(admin.list(path)).len();
+    let left = async || {
         let labelled = "?labelSelector=app.kubernetes.io/managed-by=prow-breakglass";
-        of(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps{labelled}"))
-            + of(&format!("/apis/batch/v1/namespaces/{NAMESPACE}/jobs{labelled}"))
+        let maps = admin.list(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps{labelled}")).await;
+        let jobs = admin.list(&format!("/apis/batch/v1/namespaces/{NAMESPACE}/jobs{labelled}")).await;
+        maps.len() + jobs.len()
     };
     for (revision, code, says) in [(&good, 0, "it loads"), (&bad, 1, "ci-none")] {
         let file = history.dir.path().join(format!("{revision}.json")).display().to_string();
@@ -266,7 +266,7 @@ fn the_deployed_tag_is_asked_in_the_cluster() {
         let written = written_since(&bed, before);
         let verbs: Vec<&str> = written.iter().filter_map(|line| line.split(' ').next()).collect();
         assert_eq!(verbs, ["create", "create", "delete", "delete"], "{written:?}");
-        block_on(eventually("nothing is left", async || left() == 0));
+        block_on(eventually("nothing is left", async || left().await == 0));
         // And it is remembered.
         let checked = history.on(&bed, &["config", "check", "--revision", revision, "-o", "json"]).ended(code).json();
         let check = &checked["checks"][0];
