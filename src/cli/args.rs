@@ -216,6 +216,11 @@ pub enum LineCommand {
     },
     /// Hold the story's time until the next `wait`
     Pause,
+    /// Abort in Deck what goes on of a job, or one ProwJob
+    Abort {
+        /// The job's name, or the ProwJob's
+        name: String,
+    },
     /// Do what the program proposes next, until it has nothing more to propose
     Repair {
         /// Only so many steps

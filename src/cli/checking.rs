@@ -17,7 +17,7 @@ use crate::model::{Candidate, Checked, ConfigMapState, Failure, FailureKind, Key
 use crate::observe::Observer;
 use crate::observe::desired::DesiredOptions;
 use crate::observe::desired::line::Line;
-use crate::prow::{ConfigFiles, Layout};
+use crate::prow::{ConfigFiles, Layout, preset_rule, repo_acl};
 
 /// More answers than any search needs.
 const MOST: usize = 60;
@@ -242,8 +242,14 @@ impl Checking {
         if components.is_empty() {
             return self.options.clone();
         }
-        let rule = crate::prow::preset_rule(deployed_tags(components).iter().map(String::as_str));
-        DesiredOptions { rule, files: ConfigFiles::of_components(components.iter()), ..self.options.clone() }
+        let tags = deployed_tags(components);
+        let tags = || tags.iter().map(String::as_str);
+        DesiredOptions {
+            rule: preset_rule(tags()),
+            acl: repo_acl(tags()),
+            files: ConfigFiles::of_components(components.iter()),
+            ..self.options.clone()
+        }
     }
 
     /// Searches revisions older than the candidates for the newest that loads.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::diagnose::{DriftState, KeyChange, choice_candidate};
+use crate::diagnose::{DriftState, KeyChange, choice_candidate, mapping_findings};
 use crate::model::{Failure, FailureKind, Key};
 use crate::observe::desired;
 use crate::present::{self, DiffLine};
@@ -120,19 +120,19 @@ pub async fn render(global: &Global) -> Exit {
             .hint("--repo PATH, the checkout (or bare repository) that Prow's configuration lies in"));
     };
     let options = session::desired_options(global, PresetRule::Unknown, ConfigFiles::by_name());
-    let desired::Reading { candidate, not_understood } =
+    let desired::Reading { candidate, mapping, not_understood } =
         desired::candidate(&repository, global.revision.as_deref(), &options).await?;
+    let findings = mapping_findings(&mapping);
     if let Err(why) = &candidate.config_maps {
-        return Err(Failure::new(
-            FailureKind::Usage,
-            format!("revision {} cannot be rendered", candidate.revision.short()),
-        )
-        .cause(why.clone())
-        .hint("choose another --revision, or mend the file"));
+        let asks = format!("revision {} asks for no ConfigMaps", candidate.revision.short());
+        let told = findings.iter().map(present::finding);
+        return Err(told
+            .fold(Failure::new(FailureKind::Usage, asks).cause(why.clone()), Failure::cause)
+            .hint("take an older revision with --revision, or another file with --plugin-config"));
     }
     output::document(
         global.output,
-        || present::render_document(&candidate, &not_understood),
+        || present::render_document(&candidate, &findings, &not_understood),
         || {
             let mut text = format!("git {} \"{}\"\n", candidate.revision.short(), candidate.revision.subject);
             for map in candidate.config_maps.as_ref().map_or(&[][..], |maps| maps.as_slice()) {
@@ -144,6 +144,11 @@ pub async fn render(global: &Global) -> Exit {
             }
             for objection in &candidate.objections {
                 text.push_str(&format!("GUESS  Prow would refuse it: {}\n", objection.message));
+            }
+            for finding in &findings {
+                let weight = present::severity(finding.severity);
+                text.push_str(&format!("{weight:<4}  {}\n", present::finding(finding)));
+                finding.evidence.iter().for_each(|evidence| text.push_str(&format!("      {evidence}\n")));
             }
             for what in &not_understood {
                 text.push_str(&format!("not understood, and so not rendered: {what}\n"));

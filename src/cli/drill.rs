@@ -22,7 +22,7 @@ pub async fn run(global: &mut Global, args: &DrillArgs) -> Exit {
         return list(global.output);
     }
     let folder = Folder::for_journal(global.journal.as_deref())?;
-    let play = Play::open(&args.name, args.seed.unwrap_or_else(seed), Pace::Times(args.speed))?;
+    let play = open(args.name.clone(), args.seed.unwrap_or_else(seed), Pace::Times(args.speed)).await?;
     global.stage = Stage::Drill(Arc::new(Props::new(&args.name, play.clone(), folder.path.clone())));
     match &args.script {
         Some(file) => {
@@ -44,6 +44,12 @@ pub async fn run(global: &mut Global, args: &DrillArgs) -> Exit {
             Ok(score.exit_code())
         }
     }
+}
+
+/// On the thread that will serve it (see `cli::runtime`).
+async fn open(name: String, seed: u64, pace: Pace) -> Result<Play, Failure> {
+    let opening = tokio::spawn(async move { Play::open(&name, seed, pace) });
+    opening.await.unwrap_or_else(|_| Err(Failure::new(FailureKind::Tool, "the drill's world could not be made")))
 }
 
 fn conclude(score: &Scorecard) {

@@ -79,12 +79,15 @@ fn refusal_document(format: args::Format, failure: &Failure) {
     }
 }
 
-/// A script's time is virtual: it passes when nobody has anything to do, on one thread, and so the same way each time.
+/// A script's time is virtual: it passes when nobody has anything to do, on one thread, and so the same way each time. A drill
+/// for a person has one thread beside the screen's: its servers are in this very process, and memory that one thread has freed
+/// is not given to another.
 fn runtime(args: &Args) -> std::io::Result<tokio::runtime::Runtime> {
     match &args.command {
         Some(Command::Drill(drill)) if drill.script.is_some() => {
             tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()
         }
+        Some(Command::Drill(_)) => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build(),
         Some(_) | None => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build(),
     }
 }

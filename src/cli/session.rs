@@ -15,8 +15,8 @@ use crate::model::{Alias, Failure, FailureKind, Snapshot, Source};
 use crate::observe::desired::DesiredOptions;
 use crate::observe::{BuildContexts, ObserveOptions, Observer};
 use crate::present;
-use crate::prow::PresetRule;
 use crate::prow::load::ConfigFiles;
+use crate::prow::{PresetRule, RepoAcl};
 use crate::run::Clusters;
 
 use super::args::Global;
@@ -202,6 +202,7 @@ pub fn desired_options(global: &Global, rule: PresetRule, files: ConfigFiles) ->
         worktree: global.worktree,
         history: HISTORY,
         rule,
+        acl: RepoAcl::Unknown,
         files,
     }
 }

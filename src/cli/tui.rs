@@ -89,13 +89,14 @@ fn seat(stage: &Stage) -> Option<Seat> {
             told.send_replace(standing(*states.borrow_and_update()));
         }
     });
-    let (pacing, told, clock) = (play.clone(), stage.clone(), play.clock());
+    let (pacing, aborting, told, clock) = (play.clone(), play.clone(), stage.clone(), play.clock());
     Some(Seat {
         name: props.name.clone(),
         welcome: "A drill: nothing here is real. P holds its time, q ends it and shows the scorecard".to_owned(),
         clock,
         set_pace: Arc::new(move |pace| pacing.set_pace(pace)),
         standing: over,
+        abort: Arc::new(move |job| aborting.abort(job)),
         refused: Arc::new(move |failure| told.refused(failure)),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Desired, DesiredConfigMap, Key, RefusedContent, Values, sha256_hex};
+use crate::model::{Desired, DesiredConfigMap, Key, RefusedContent, Values};
 use crate::prow;
 
 use super::Basis;
@@ -14,11 +14,8 @@ pub(crate) const VERSION_KEY: &str = "VERSION";
 ///
 /// A value that cannot be inflated is compared as stored.
 pub fn same_value(a: &[u8], b: &[u8]) -> bool {
-    a == b || inflated(a) == inflated(b)
-}
-
-pub(crate) fn inflated(bytes: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    prow::gzip::inflate(bytes).unwrap_or(std::borrow::Cow::Borrowed(bytes))
+    let packed = prow::gzip::is_gzip(a) || prow::gzip::is_gzip(b);
+    a == b || (packed && prow::gzip::inflated_sha256(a) == prow::gzip::inflated_sha256(b))
 }
 
 /// Digests of values after gunzip, without VERSION: what a refused content is remembered by.
@@ -26,7 +23,7 @@ pub(crate) fn digests(values: &Values) -> BTreeMap<String, String> {
     values
         .iter()
         .filter(|(key, _)| *key != VERSION_KEY)
-        .map(|(key, value)| (key.clone(), sha256_hex(&inflated(value))))
+        .map(|(key, value)| (key.clone(), prow::gzip::inflated_sha256(value)))
         .collect()
 }
 
@@ -43,7 +40,7 @@ pub(crate) fn is_refused_content(
         return None;
     }
     let same = |key: &str| {
-        let wanted = desired.entries.get(key).map(|entry| sha256_hex(&inflated(&entry.bytes)));
+        let wanted = desired.entries.get(key).map(|entry| prow::gzip::inflated_sha256(&entry.bytes));
         wanted.is_some() && wanted.as_ref() == refused.keys.get(key)
     };
     let no_more = refused.keys.keys().all(|key| desired.entries.contains_key(key) || !known.contains(key.as_str()));

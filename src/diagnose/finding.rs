@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Key, KnownFrom, LoadAnswer, LoadVerdict, LogLine, ObjectRef, Objection, Progress, RefusedContent, Revision,
-    Timestamp,
+    Key, KnownFrom, LoadAnswer, LoadVerdict, LogLine, MapNote, ObjectRef, Objection, Progress, RefusedContent,
+    Revision, Timestamp,
 };
 
 /// How bad it is. Ordered: worst first.
@@ -215,6 +215,27 @@ pub enum FindingKind {
         /// Names of those that are about to, or are at it now.
         under_way: Vec<String>,
     },
+    /// How files of the repository become ConfigMaps: what is left to chance, left out, or surprises.
+    Mapping {
+        /// Path of plugins.yaml.
+        plugins: String,
+        note: MapNote,
+        /// Further notes of the same kind on the same maps.
+        more: usize,
+    },
+    /// The values of a live ConfigMap come near what the API server takes. Bytes as stored, and after gunzip.
+    ConfigMapNearLimit {
+        config_map: Key,
+        stored: usize,
+        raw: usize,
+    },
+    /// The live plugins.yaml, by which hook goes, maps otherwise than git's. Globs.
+    LiveMapsDiffer {
+        config_map: Key,
+        only_git: Vec<String>,
+        only_live: Vec<String>,
+        differing: Vec<String>,
+    },
     /// Git and the live configuration name different pod namespaces.
     PodNamespaceDisagrees {
         live: String,
@@ -263,6 +284,9 @@ impl FindingKind {
             FindingKind::RunningDiffersFromSpec { .. } => "running-differs-from-spec",
             FindingKind::CronjobOutdated { .. } => "cronjob-outdated",
             FindingKind::AutomationWillRevert { .. } => "automation-will-revert",
+            FindingKind::Mapping { note, .. } => note.fact.kind(),
+            FindingKind::ConfigMapNearLimit { .. } => "configmap-near-limit",
+            FindingKind::LiveMapsDiffer { .. } => "live-maps-differ",
             FindingKind::PodNamespaceDisagrees { .. } => "pod-namespace-disagrees",
         }
     }
@@ -369,6 +393,24 @@ pub enum NextStep {
     RegainSight {
         source: String,
     },
+}
+
+impl NextStep {
+    /// The repair that is proposed, if the step is one.
+    pub fn repair(&self) -> Option<crate::repair::RepairId> {
+        match self {
+            NextStep::Repair { repair, .. } => Some(*repair),
+            NextStep::Nothing
+            | NextStep::Fetch { .. }
+            | NextStep::Resume { .. }
+            | NextStep::MendRevision { .. }
+            | NextStep::Wait { .. }
+            | NextStep::Stop { .. }
+            | NextStep::FinishRollback { .. }
+            | NextStep::Look { .. }
+            | NextStep::RegainSight { .. } => None,
+        }
+    }
 }
 
 /// How long ago each flow last moved: newest timestamps. `None` means no history, which is unknown, not stalled.

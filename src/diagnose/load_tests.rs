@@ -40,6 +40,7 @@ fn world(tag: &str, revisions: usize) -> Snapshot {
         candidates,
         upstream: "HEAD".to_owned(),
         fetched: None,
+        mapping: crate::model::Mapping::default(),
         not_understood: Vec::new(),
     });
     snapshot

@@ -18,6 +18,7 @@ mod gate;
 mod invalid;
 mod load;
 mod load_failure;
+mod mapping;
 mod outage;
 mod pods;
 mod revision;
@@ -42,6 +43,7 @@ pub use load::{
     ToCheck, checkconfig_images, deployed_tags, live_content, live_verdict, loaded_now, revision_verdict, to_check,
 };
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
+pub use mapping::mapping_findings;
 pub use outage::{HalfRollback, came_after, half_rollback, rolled_back_from};
 pub use stray_pods::finalizer_owner;
 pub use strays::{
@@ -78,7 +80,7 @@ impl Context<'_> {
 type Detector = fn(&Context<'_>) -> Vec<Finding>;
 
 /// Causes before symptoms.
-const DETECTORS: [Detector; 26] = [
+const DETECTORS: [Detector; 29] = [
     load_failure::find,
     stray_pods::find,
     stray_pods::find_cannot_start,
@@ -103,6 +105,9 @@ const DETECTORS: [Detector; 26] = [
     at_risk::find,
     revision::find,
     drift::find_drift,
+    mapping::find_live_maps,
+    mapping::find,
+    mapping::find_near_limit,
     access::find,
     stray_pods::find_foreign,
 ];

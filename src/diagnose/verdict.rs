@@ -112,6 +112,9 @@ fn is_felt(kind: &FindingKind) -> bool {
         | FindingKind::DeployJobStuck { .. }
         | FindingKind::VersionSkew { .. }
         | FindingKind::RunningDiffersFromSpec { .. }
+        | FindingKind::Mapping { .. }
+        | FindingKind::ConfigMapNearLimit { .. }
+        | FindingKind::LiveMapsDiffer { .. }
         | FindingKind::CronjobOutdated { .. } => false,
     }
 }

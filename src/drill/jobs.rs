@@ -3,14 +3,24 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::file::{Batch, DrillFile, JobKind, PastJob};
+use super::file::{DrillFile, JobKind, PastJob};
 use super::manifests::volumes;
 use crate::sim::object::stamp;
 
-/// A ProwJob to be made.
-#[derive(Debug, Clone)]
+/// A ProwJob of a batch that is to be made at a time. The object itself is not made before: hundreds of them wait.
+#[derive(Debug, Clone, Copy)]
 pub struct NewJob {
     pub at: Timestamp,
+    batch: usize,
+    /// Within the batch.
+    n: usize,
+    /// Among all.
+    number: usize,
+}
+
+/// A ProwJob as it is created, and by whom.
+#[derive(Debug, Clone)]
+pub struct Made {
     pub object: Value,
     pub creator: &'static str,
 }
@@ -28,7 +38,7 @@ struct Job<'a> {
 }
 
 /// A ProwJob of before.
-pub fn past(file: &DrillFile, past: &PastJob) -> NewJob {
+pub fn past(file: &DrillFile, past: &PastJob) -> Made {
     let PastJob { id, job, kind, repo, secrets, pull, cluster, started, ended } = past;
     let job = Job {
         id,
@@ -41,49 +51,54 @@ pub fn past(file: &DrillFile, past: &PastJob) -> NewJob {
         started: *started,
         ended: *ended,
     };
-    made(file, file.begins, &job)
+    made(file, &job)
 }
 
-/// The ProwJobs of all batches, each with its time; `share` of a thousand of them.
+/// The ProwJobs of all batches by their times; `share` of a thousand of them.
 pub fn batches(file: &DrillFile, share: usize) -> Vec<NewJob> {
     let mut number = 0;
     let mut all = Vec::new();
-    for batch in &file.jobs {
+    for (at_batch, batch) in file.jobs.iter().enumerate() {
         let count = (batch.count * share).div_ceil(1000);
+        let span = batch.until.duration_since(batch.from).as_secs();
+        let whole = |part: usize| i64::try_from(part).unwrap_or(i64::MAX);
         for n in 0..count {
             number += 1;
-            all.push(of_batch(file, batch, n, count, number));
+            let at = batch.from + SignedDuration::from_secs(span * whole(n) / whole(count.max(1)));
+            all.push(NewJob { at, batch: at_batch, n, number });
         }
     }
     all.sort_by_key(|job| job.at);
     all
 }
 
-fn of_batch(file: &DrillFile, batch: &Batch, n: usize, count: usize, number: usize) -> NewJob {
-    let span = batch.until.duration_since(batch.from).as_secs();
-    let share = |part: usize| i64::try_from(part).unwrap_or(i64::MAX);
-    let at = batch.from + SignedDuration::from_secs(span * share(n) / share(count.max(1)));
-    let part = &batch.jobs[n % batch.jobs.len()];
-    // As the version 1 UUIDs of that time: the first part counts.
-    let id = format!("{:08x}-2966-11e9-8d1c-0a580a6c{:04x}", 0x3a90_4c10_usize + number * 0x1f3, number % 0xffff);
-    let pull = if part.kind == JobKind::Presubmit { 73_500 + u32::try_from(number).unwrap_or(0) } else { 0 };
-    let job = Job {
-        id: &id,
-        job: &part.job,
-        kind: part.kind,
-        repo: part.repo.as_deref(),
-        pull,
-        cluster: &batch.cluster,
-        secrets: &part.secrets,
-        started: at,
-        ended: None,
-    };
-    made(file, at, &job)
+impl NewJob {
+    /// The object; `file` is the one whose batches it is of.
+    pub fn make(&self, file: &DrillFile) -> Made {
+        let NewJob { at, n, number, .. } = *self;
+        let batch = &file.jobs[self.batch];
+        let part = &batch.jobs[n % batch.jobs.len()];
+        // As the version 1 UUIDs of that time: the first part counts.
+        let id = format!("{:08x}-2966-11e9-8d1c-0a580a6c{:04x}", 0x3a90_4c10_usize + number * 0x1f3, number % 0xffff);
+        let pull = if part.kind == JobKind::Presubmit { 73_500 + u32::try_from(number).unwrap_or(0) } else { 0 };
+        let job = Job {
+            id: &id,
+            job: &part.job,
+            kind: part.kind,
+            repo: part.repo.as_deref(),
+            pull,
+            cluster: &batch.cluster,
+            secrets: &part.secrets,
+            started: at,
+            ended: None,
+        };
+        made(file, &job)
+    }
 }
 
-fn made(file: &DrillFile, at: Timestamp, job: &Job<'_>) -> NewJob {
+fn made(file: &DrillFile, job: &Job<'_>) -> Made {
     let object = prow_job(&file.prow.pod_namespace, job);
-    NewJob { at, object, creator: if job.kind == JobKind::Periodic { "horologium" } else { "hook" } }
+    Made { object, creator: if job.kind == JobKind::Periodic { "horologium" } else { "hook" } }
 }
 
 fn prow_job(pod_namespace: &str, job: &Job<'_>) -> Value {

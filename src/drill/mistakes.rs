@@ -1,10 +1,12 @@
 //! Reads the world's log: writes, losses, refusals, and what should have been done otherwise.
 //!
-//! To add a mistake: a place in [`Ledger::judge`] that calls [`Ledger::mistake`], with a kind and the reason.
+//! To add a mistake: a kind in [`MistakeKind`], the place in `wrong` that finds it, with the reason; and a script that commits it in
+//! `tests/drills/mistakes.rs`.
 
 use super::file::DrillFile;
 use super::judge::{Judge, is_home};
-use super::score::{Done, LostJob, Mistake, Refused, Scorecard};
+use super::score::{Done, LostJob, Mistake, MistakeKind, Refused, Scorecard};
+use crate::prow::jobs::task_of;
 use crate::sim::object::{ObjectKey, Resource, text};
 use crate::sim::{Happened, Note, World, Written};
 
@@ -42,9 +44,21 @@ fn take(world: &World, file: &DrillFile, judge: &mut Judge, note: &Note, score: 
                 score.refusals.push(Refused { at: note.at, by: "server", what });
             }
         }
+        Happened::Aborted { job, .. } => {
+            if is_prows_own(job) {
+                let what = format!("aborted {job}, as you asked");
+                score.colleagues.push(Done { at: note.at, who: "Deck".to_owned(), what });
+            } else {
+                let reason = format!(
+                    "{job} was aborted, which would have undone nothing: whoever waits for it has to start it again"
+                );
+                mistake(score, note, MistakeKind::GoodJobAborted, reason);
+            }
+        }
         Happened::ProwJobEnded { name, job, state, description } => {
-            if state == "error" || state == "aborted" {
-                let unavoidable = file.unavoidable.iter().any(|loss| loss.job == *job);
+            let stopped = || world.log().iter().any(|note| is_abort_of(note, name)) && is_prows_own(job);
+            if (state == "error" || state == "aborted") && !stopped() {
+                let unavoidable = file.unavoidable.iter().find(|loss| loss.job == *job).map(|loss| loss.why.clone());
                 score.lost.push(LostJob {
                     name: name.clone(),
                     job: job.clone(),
@@ -77,81 +91,68 @@ fn take(world: &World, file: &DrillFile, judge: &mut Judge, note: &Note, score: 
     }
 }
 
-fn mistake(score: &mut Scorecard, note: &Note, kind: &'static str, reason: String) {
+/// A job that deploys or bumps Prow itself: while it is repaired by hand, that is in the way.
+fn is_prows_own(job: &str) -> bool {
+    task_of(job).is_some()
+}
+
+fn is_abort_of(note: &Note, prowjob: &str) -> bool {
+    matches!(&note.what, Happened::Aborted { name, .. } if name == prowjob)
+}
+
+fn mistake(score: &mut Scorecard, note: &Note, kind: MistakeKind, reason: String) {
     match score.mistakes.iter_mut().find(|mistake| mistake.kind == kind) {
         Some(mistake) => mistake.count += 1,
         None => score.mistakes.push(Mistake { kind, at: note.at, count: 1, reason }),
     }
 }
 
-/// Why a write should not have been sent; judged right after it.
-fn wrong(world: &World, file: &DrillFile, judge: &mut Judge, written: &Written) -> Option<(&'static str, String)> {
+/// Why a write should not have been sent; judged right after it. What this program never sends is not looked for.
+fn wrong(world: &World, file: &DrillFile, judge: &mut Judge, written: &Written) -> Option<(MistakeKind, String)> {
     match (written.verb, written.resource.as_str()) {
         ("delete", "pods") => wrong_pod(world, file, judge, written),
         ("update" | "patch" | "create", "configmaps") => judge.would_load(world, file).err().map(|why| {
             let reason = format!("ConfigMap {} was written as the deployed Prow cannot load it: {why}", written.name);
-            ("configuration-that-does-not-load", reason)
+            (MistakeKind::ConfigurationThatDoesNotLoad, reason)
         }),
-        ("delete", "prowjobs.prow.k8s.io") => {
-            Some(("prowjob-deleted", "a ProwJob was deleted: what it stood for is neither run nor reported".to_owned()))
-        }
-        ("delete", "configmaps") => Some((
-            "configmap-deleted",
-            format!("ConfigMap {} was deleted: until it is there again no pod that mounts it can start", written.name),
-        )),
         ("patch" | "update", "deployments.apps") => wrong_image(world, file, written),
         _ => None,
     }
 }
 
-fn wrong_pod(world: &World, file: &DrillFile, judge: &mut Judge, written: &Written) -> Option<(&'static str, String)> {
+fn wrong_pod(world: &World, file: &DrillFile, judge: &mut Judge, written: &Written) -> Option<(MistakeKind, String)> {
     let job = ObjectKey::new(Resource::ProwJob, &file.prow.namespace, &written.name);
     if let Some(job) = world.get(&world.prow.service, &job) {
-        return wrong_job_pod(world, file, written, job);
-    }
-    let is_component = written.cluster == world.prow.service && written.namespace == file.prow.namespace;
-    if !is_component {
-        return Some(("foreign-pod-deleted", format!("pod {} is none of this Prow's and was deleted", written.name)));
+        let is_stray = !is_home(world, file, job, &written.cluster, &written.namespace);
+        let still_made = world.prow.leader.as_ref().is_none_or(|leader| leader.pod_namespace == written.namespace);
+        return (is_stray && still_made).then(|| {
+            let reason = "stray pods were deleted while prow-controller-manager still makes them: it makes them again, or takes \
+                          the deletion for the job's end and ends the ProwJob in error; roll back first, and delete when good \
+                          pods come again";
+            (MistakeKind::StraysDeletedBeforeTheCause, reason.to_owned())
+        });
     }
     judge.would_load(world, file).err().map(|why| {
         let reason = format!("{} was restarted while it cannot load its configuration: {why}", written.name);
-        ("restarted-on-bad-configuration", reason)
-    })
-}
-
-fn wrong_job_pod(
-    world: &World,
-    file: &DrillFile,
-    written: &Written,
-    job: &serde_json::Value,
-) -> Option<(&'static str, String)> {
-    if is_home(world, file, job, &written.cluster, &written.namespace) {
-        return Some((
-            "good-pod-deleted",
-            format!("pod {} was where it belongs and was deleted: its ProwJob ends in error", written.name),
-        ));
-    }
-    let astray = world.prow.leader.as_ref().is_none_or(|leader| leader.pod_namespace == written.namespace);
-    astray.then(|| {
-        let reason = "stray pods were deleted while prow-controller-manager still makes them: it makes them again, or takes \
-                      the deletion for the job's end and ends the ProwJob in error; roll back first, and delete when good \
-                      pods come again";
-        ("strays-deleted-before-the-cause", reason.to_owned())
+        (MistakeKind::RestartedOnBadConfiguration, reason)
     })
 }
 
 /// A version that nobody published, or that has the same fault.
-fn wrong_image(world: &World, file: &DrillFile, written: &Written) -> Option<(&'static str, String)> {
+fn wrong_image(world: &World, file: &DrillFile, written: &Written) -> Option<(MistakeKind, String)> {
     let key = ObjectKey::new(Resource::Deployment, &written.namespace, &written.name);
     let deployment = world.get(&written.cluster, &key)?;
     let image = text(deployment, "/spec/template/spec/containers/0/image");
     if !world.images.can_be_pulled(image) {
-        return Some(("unknown-image", format!("{} was led to {image}, which nobody published", written.name)));
+        return Some((
+            MistakeKind::UnknownImage,
+            format!("{} was led to {image}, which nobody published", written.name),
+        ));
     }
     let tag = crate::sim::object::base_and_tag(image).1;
     (written.name == "prow-controller-manager" && world.images.version(tag).misreads_pod_namespace).then(|| {
         let wrong =
             format!("prow-controller-manager was led to {tag}, which makes pods in {} as well", file.prow.namespace);
-        ("rolled-to-the-same-fault", wrong)
+        (MistakeKind::RolledToTheSameFault, wrong)
     })
 }

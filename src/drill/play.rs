@@ -19,8 +19,10 @@ use super::world;
 use crate::clock::{Pace, StoryClock};
 use crate::cluster::{Cluster, Contexts, Made};
 use crate::git::{History, NewCommit, Repository};
+use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind};
 use crate::sim::object::{Resource, number};
+use crate::sim::prow::deck::{self, NotAborted};
 use crate::sim::{Happened, Simulation, World};
 
 /// The world looks around at least so often, in the story's time.
@@ -162,6 +164,28 @@ impl Play {
     pub fn refused(&self, what: &str) {
         let at = self.0.clock.now();
         self.0.kept().score.refusals.push(Refused { at, by: "guard", what: what.to_owned() });
+    }
+
+    /// Somebody aborts in Deck what goes on of a job, or one ProwJob. Gives what Deck's page says then.
+    ///
+    /// # Errors
+    /// There is no Deck, or nothing to abort.
+    pub fn abort(&self, name: &str) -> Result<String, Failure> {
+        self.0.turn(Judging::Sometimes);
+        let aborted = self.0.simulation.change(|world| deck::abort(world, name));
+        self.0.turn(Judging::Sometimes);
+        let name = sanitize_line(name);
+        match aborted {
+            Ok(aborted) => Ok(format!("Deck: {} of {name} aborted", aborted.len())),
+            Err(NotAborted::NoDeck) => {
+                Err(Failure::new(FailureKind::Unreachable, "Deck does not answer: no pod of it runs")
+                    .hint("repair it first; `status` tells what is wrong with it"))
+            }
+            Err(NotAborted::NothingGoesOn) => {
+                Err(Failure::new(FailureKind::NotFound, format!("nothing goes on of {name} that Deck could abort"))
+                    .hint("`automation` and `strays` name jobs and ProwJobs"))
+            }
+        }
     }
 
     /// What was reached so far.

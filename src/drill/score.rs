@@ -73,15 +73,48 @@ pub struct LostJob {
     pub name: String,
     pub job: String,
     pub why: String,
-    /// The drill says that it is lost whatever one does.
-    pub unavoidable: bool,
+    /// Why it is lost whatever one does, where the drill says so.
+    pub unavoidable: Option<String>,
+}
+
+/// What somebody can do wrong in a drill with this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MistakeKind {
+    ConfigurationThatDoesNotLoad,
+    RestartedOnBadConfiguration,
+    StraysDeletedBeforeTheCause,
+    UnknownImage,
+    RolledToTheSameFault,
+    GoodJobAborted,
+}
+
+impl MistakeKind {
+    pub const ALL: [MistakeKind; 6] = [
+        MistakeKind::ConfigurationThatDoesNotLoad,
+        MistakeKind::RestartedOnBadConfiguration,
+        MistakeKind::StraysDeletedBeforeTheCause,
+        MistakeKind::UnknownImage,
+        MistakeKind::RolledToTheSameFault,
+        MistakeKind::GoodJobAborted,
+    ];
+
+    /// For scripts.
+    pub fn name(self) -> &'static str {
+        match self {
+            MistakeKind::ConfigurationThatDoesNotLoad => "configuration-that-does-not-load",
+            MistakeKind::RestartedOnBadConfiguration => "restarted-on-bad-configuration",
+            MistakeKind::StraysDeletedBeforeTheCause => "strays-deleted-before-the-cause",
+            MistakeKind::UnknownImage => "unknown-image",
+            MistakeKind::RolledToTheSameFault => "rolled-to-the-same-fault",
+            MistakeKind::GoodJobAborted => "good-job-aborted",
+        }
+    }
 }
 
 /// What should have been done otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// For scripts: `strays-deleted-before-the-cause`.
-    pub kind: &'static str,
+    pub kind: MistakeKind,
     /// First time.
     pub at: Timestamp,
     pub count: usize,
@@ -119,7 +152,7 @@ impl Scorecard {
 
     /// ProwJobs that need not have been lost.
     pub fn lost_needlessly(&self) -> usize {
-        self.lost.iter().filter(|lost| !lost.unavoidable).count()
+        self.lost.iter().filter(|lost| lost.unavoidable.is_none()).count()
     }
 
     /// 0 where all is well; 1 where something is wrong still.
@@ -152,7 +185,7 @@ impl Scorecard {
                 "name": lost.name, "job": lost.job, "why": lost.why, "unavoidable": lost.unavoidable,
             })).collect::<Value>(),
             "mistakes": self.mistakes.iter().map(|mistake| json!({
-                "kind": mistake.kind, "at": mistake.at, "count": mistake.count, "reason": mistake.reason,
+                "kind": mistake.kind.name(), "at": mistake.at, "count": mistake.count, "reason": mistake.reason,
             })).collect::<Value>(),
             "colleagues": self.colleagues.iter().map(|done| json!({
                 "at": done.at, "who": done.who, "what": done.what,
@@ -196,17 +229,22 @@ impl Scorecard {
                 lines.push(format!("  times since somebody looked; {}: {}", outage.source, outage.writes));
             }
         }
+        let unavoidable = match self.lost.len() - self.lost_needlessly() {
+            0 => String::new(),
+            many => format!(" (and {many} that nobody could have kept)"),
+        };
         lines.push(format!(
-            "writes sent {}, ProwJobs lost {}, refusals met {}, mistakes {}",
+            "writes sent {}, ProwJobs lost {}{unavoidable}, refusals met {}, mistakes {}",
             self.writes,
-            self.lost.len(),
+            self.lost_needlessly(),
             self.refusals.len(),
             self.mistakes.len()
         ));
         lines.extend(self.open.iter().map(|what| format!("  open      {what}")));
         lines.extend(self.mistakes.iter().map(|mistake| format!("  MISTAKE   {}", mistake.reason)));
         for lost in self.lost.iter().take(5) {
-            let unavoidable = if lost.unavoidable { " (nobody could have kept it)" } else { "" };
+            let unavoidable = lost.unavoidable.as_ref().map(|why| format!("; nobody could have kept it: {why}"));
+            let unavoidable = unavoidable.unwrap_or_default();
             lines.push(format!("  lost      {} {}: {}{unavoidable}", lost.job, lost.name, lost.why));
         }
         if self.lost.len() > 5 {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::catalogue::{Drill, parse};
 use super::file::{Content, DrillFile, Parts};
-use super::jobs::{self, NewJob};
+use super::jobs::{self, Made, NewJob};
 use super::manifests;
 use super::variation::Variation;
 use crate::model::text::sanitize_line;
@@ -17,6 +17,7 @@ use crate::prow::plugins::parse_plugins;
 use crate::prow::updater::render;
 use crate::sim::object::Resource;
 use crate::sim::prow::{hook, running};
+use crate::sim::store::Memory;
 use crate::sim::{Commit, JobTimes, Prow, Version, World};
 
 /// Who installed it.
@@ -38,6 +39,7 @@ pub fn make(drill: &Drill, variation: &Variation) -> Result<(World, VecDeque<New
     let file = &drill.file;
     let parts: Parts = parse(&file.prow.parts, &drill.assets.read(&file.prow.parts)?)?;
     let mut world = empty(file)?;
+    remember(&mut world, Memory::None);
     world.repository.commits = commits(drill, &parts)?;
     world.repository.merged =
         file.repository.commits.iter().take_while(|commit| commit.at.is_some_and(|at| at <= file.begins)).count();
@@ -62,24 +64,24 @@ pub fn make(drill: &Drill, variation: &Variation) -> Result<(World, VecDeque<New
             event => {
                 world.advance_to(at);
                 happen(&mut world, file, event)?;
-                forget(&mut world);
             }
         }
     }
     world.advance_to(opens);
-    forget(&mut world);
+    remember(&mut world, Memory::Kept);
     Ok((world, later))
 }
 
-/// Nobody watched what happened before the oncall came; what watches could be resumed over takes memory.
-fn forget(world: &mut World) {
+/// Nobody watches what happens before the oncall comes; what watches could be resumed over takes time and memory.
+fn remember(world: &mut World, memory: Memory) {
     for cluster in world.clusters.values_mut() {
-        cluster.store.compact();
+        cluster.store.remember(memory);
     }
 }
 
 /// Starts a job, if who starts such jobs is there: a webhook that nobody takes is lost.
 pub fn trigger(world: &mut World, file: &DrillFile, job: NewJob) {
+    let job = job.make(file);
     if running(world, job.creator).next().is_some() {
         // Ids are unique, or the drill would not have begun.
         drop(create_job(world, file, job));
@@ -101,7 +103,7 @@ fn story<'a>(file: &'a DrillFile, variation: &Variation) -> Vec<(Timestamp, Even
 fn happen(world: &mut World, file: &DrillFile, event: Event<'_>) -> Result<(), Failure> {
     match event {
         Event::Job(job) => {
-            create_job(world, file, job)?;
+            create_job(world, file, job.make(file))?;
             world.settle();
             Ok(())
         }
@@ -225,9 +227,9 @@ fn upload_all(world: &mut World, file: &DrillFile) -> Result<(), Failure> {
     Ok(())
 }
 
-fn create_job(world: &mut World, file: &DrillFile, job: NewJob) -> Result<(), Failure> {
+fn create_job(world: &mut World, file: &DrillFile, job: Made) -> Result<(), Failure> {
     let service = world.prow.service.clone();
-    let NewJob { object, creator, .. } = job;
+    let Made { object, creator } = job;
     let made = world.create(&service, Resource::ProwJob, &file.prow.namespace, object, creator);
     made.map(drop).ok_or_else(|| wrong("a ProwJob cannot be made: are two of one id?".to_owned()))
 }

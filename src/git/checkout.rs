@@ -1,17 +1,20 @@
 //! A repository on disk, through the `git` program.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::command::{Git, GitError};
+use super::folder::Folder;
 use super::parse::{self, Commit, Tree};
-use super::{no_worktree, unknown_revision};
+use super::{Blob, no_worktree, unknown_revision};
 use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind, Revision, Timestamp};
 
-/// A blob larger than this is not configuration.
-const LARGEST_BLOB: u64 = 64 * 1024 * 1024;
+/// What git says where there is none; its words are not translated (`LC_ALL`).
+const NO_REPOSITORY: &str = "not a git repository (or any";
 
 /// A repository that has commits.
 #[derive(Debug, Clone)]
@@ -24,8 +27,8 @@ pub(super) struct Checkout {
 }
 
 impl Checkout {
-    /// Opens the repository that holds `path`.
-    pub(super) async fn open(path: &Path) -> Result<Self, Failure> {
+    /// Opens the repository that holds `path`; `None` where none does.
+    pub(super) async fn open(path: &Path) -> Result<Option<Self>, Failure> {
         let shown = sanitize_line(&path.display().to_string());
         let folder = tokio::fs::metadata(path).await.map_err(|error| {
             Failure::new(FailureKind::Usage, format!("no configuration repository at {shown}"))
@@ -37,8 +40,11 @@ impl Checkout {
                 .hint("give the path of a checkout with --repo PATH"));
         }
         let git = Git::at(path);
-        let bare =
-            git.text(&["rev-parse", "--is-bare-repository"]).await.map_err(|error| not_opened(&shown, &error))?;
+        let bare = match git.text(&["rev-parse", "--is-bare-repository"]).await {
+            Ok(bare) => bare,
+            Err(GitError::Exit { stderr }) if stderr.contains(NO_REPOSITORY) => return Ok(None),
+            Err(error) => return Err(not_opened(&shown, &error)),
+        };
         // git answers `false` inside of a `.git` folder too, which has no work tree either.
         let worktree = match git.text(&["rev-parse", "--show-toplevel"]).await {
             Ok(root) if bare == "false" && !root.is_empty() => Some(PathBuf::from(root)),
@@ -47,7 +53,7 @@ impl Checkout {
         let root = worktree.clone().unwrap_or_else(|| path.to_owned());
         let repository = Checkout { path: path.to_owned(), git: Git::at(&root), worktree };
         match repository.git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await {
-            Ok(_) => Ok(repository),
+            Ok(_) => Ok(Some(repository)),
             Err(GitError::Exit { .. }) => Err(Failure::new(FailureKind::Usage, format!("{shown} has no commits"))
                 .cause("HEAD does not lead to a commit")
                 .hint("is the clone complete? `git fetch` and check out a branch, or give another with --repo PATH")),
@@ -95,14 +101,25 @@ impl Checkout {
     }
 
     /// Contents of blobs, in the order asked, with one process.
-    pub(super) async fn blobs(&self, ids: &[String]) -> Result<Vec<Vec<u8>>, Failure> {
+    pub(super) async fn blobs(
+        &self,
+        ids: &[String],
+        largest: u64,
+        take: &mut (dyn FnMut(usize, Blob) + Send),
+    ) -> Result<(), Failure> {
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
-        self.git.limited(self.read_blobs(ids)).await.map_err(|error| failed("read files of a commit", &error))?
+        let reading = self.git.limited(self.read_blobs(ids, largest, take));
+        reading.await.map_err(|error| failed("read files of a commit", &error))?
     }
 
-    async fn read_blobs(&self, ids: &[String]) -> Result<Result<Vec<Vec<u8>>, Failure>, GitError> {
+    async fn read_blobs(
+        &self,
+        ids: &[String],
+        largest: u64,
+        take: &mut (dyn FnMut(usize, Blob) + Send),
+    ) -> Result<Result<(), Failure>, GitError> {
         let mut child = self.git.piped(&["cat-file", "--batch"])?;
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(GitError::Broken("no pipe".to_owned()));
@@ -114,25 +131,25 @@ impl Checkout {
         };
         let answer = async {
             let mut out = BufReader::new(stdout);
-            let mut blobs = Vec::with_capacity(ids.len());
-            for id in ids {
+            for (n, id) in ids.iter().enumerate() {
                 let mut header = String::new();
                 out.read_line(&mut header).await.map_err(GitError::broken)?;
                 let Some(size) = parse::blob_size(&header) else {
                     return Ok(Err(missing_blob(id)));
                 };
-                if size > LARGEST_BLOB {
-                    return Ok(Err(Failure::new(
-                        FailureKind::Tool,
-                        format!("file {id} of the repository has {size} bytes, which is no configuration"),
-                    )));
-                }
-                let mut content = Vec::new();
-                (&mut out).take(size).read_to_end(&mut content).await.map_err(GitError::broken)?;
+                let mut content = (&mut out).take(size);
+                let blob = if size > largest {
+                    tokio::io::copy(&mut content, &mut tokio::io::sink()).await.map_err(GitError::broken)?;
+                    Blob::TooLarge(size)
+                } else {
+                    let mut whole = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+                    content.read_to_end(&mut whole).await.map_err(GitError::broken)?;
+                    Blob::Whole(whole)
+                };
                 out.read_u8().await.map_err(GitError::broken)?;
-                blobs.push(content);
+                take(n, blob);
             }
-            Ok(Ok(blobs))
+            Ok(Ok(()))
         };
         let ((), answer) = tokio::join!(ask, answer);
         answer
@@ -174,36 +191,24 @@ impl Checkout {
         newest
     }
 
-    /// Files of the work tree, tracked or not, without ignored ones.
-    pub(super) async fn worktree_files(&self) -> Result<Vec<String>, Failure> {
-        self.worktree_root()?;
+    /// The work tree: files tracked or not, without ignored ones.
+    pub(super) async fn worktree(&self) -> Result<Folder, Failure> {
+        let root = self.worktree_root()?;
         let out = self
             .git
             .bytes(&["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate"])
             .await
             .map_err(|error| failed("list the work tree", &error))?;
         let names = out.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        Ok(names.filter_map(|name| String::from_utf8(name.to_vec()).ok()).collect())
+        let listed = names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect();
+        let head = self.resolve("HEAD").await?;
+        Ok(Folder::worktree(root, self.shown(), &head, listed))
     }
 
-    /// A file of the work tree, symlinks followed as long as they stay inside. `None` where it is not there.
-    pub(super) async fn worktree_file(&self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
-        let root = self.worktree_root()?;
-        let unreadable = |why: String| {
-            Failure::new(FailureKind::Tool, format!("{} of the work tree cannot be read", sanitize_line(path)))
-                .cause(why)
-        };
-        let real_root = tokio::fs::canonicalize(root).await.map_err(|error| unreadable(error.to_string()))?;
-        let real = match tokio::fs::canonicalize(root.join(path)).await {
-            Ok(real) => real,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error.to_string())),
-        };
-        let meta = tokio::fs::metadata(&real).await.map_err(|error| unreadable(error.to_string()))?;
-        if !real.starts_with(&real_root) || !meta.is_file() || meta.len() > LARGEST_BLOB {
-            return Err(unreadable("not a plain file of a usual size inside the work tree".to_owned()));
-        }
-        tokio::fs::read(&real).await.map(Some).map_err(|error| unreadable(error.to_string()))
+    /// `org/repo`, as the address of the remote `origin` ends.
+    pub(super) async fn origin(&self) -> Option<String> {
+        let address = self.git.text(&["config", "--get", "remote.origin.url"]).await.ok()?;
+        parse::organisation_and_repository(&address).map(|name| sanitize_line(&name))
     }
 
     fn worktree_root(&self) -> Result<&Path, Failure> {

@@ -4,6 +4,7 @@
 //! configures (hooks, pagers, filters, external diffs). Bare repositories, work trees and shallow clones are fine.
 //!
 //! - `checkout`: a repository on disk
+//! - `folder`: files as they lie there, of a work tree or of a directory that is no repository
 //! - `history`: one in memory, for the drills: it needs neither git nor a file
 //! - `command`: one call of git, its environment and time limit
 //! - `parse`: what git prints
@@ -13,23 +14,38 @@
 
 mod checkout;
 mod command;
+mod folder;
 mod history;
 mod parse;
 
 use std::path::Path;
 
+use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind, Revision, Timestamp};
 use checkout::Checkout;
+use folder::Folder;
 pub use history::{History, NewCommit};
 pub use parse::{Change, Commit, EntryKind, Tree, TreeEntry};
 
-/// A repository that has commits. Cheap to clone.
+/// A blob larger than this is not configuration.
+const LARGEST_BLOB: u64 = 32 * 1024 * 1024;
+
+/// The content of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blob {
+    Whole(Vec<u8>),
+    /// So many bytes, which nobody wants to read.
+    TooLarge(u64),
+}
+
+/// A repository that has commits, or a folder that stands for one. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Repository(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
     Disk(Checkout),
+    Files(Folder),
     Memory(History),
 }
 
@@ -40,12 +56,33 @@ impl From<History> for Repository {
 }
 
 impl Repository {
-    /// Opens the repository that holds `path`.
+    /// Opens the repository that holds `path`; a folder that is in no repository is read as it lies there.
     ///
     /// # Errors
-    /// The path is missing or no git repository, it has no commits, or git is not installed.
+    /// The path is missing or no folder, the repository has no commits, or git is not installed.
     pub async fn open(path: &Path) -> Result<Self, Failure> {
-        Checkout::open(path).await.map(|checkout| Repository(Kind::Disk(checkout)))
+        let opened = Checkout::open(path).await?;
+        Ok(Repository(opened.map_or_else(|| Kind::Files(Folder::of(path)), Kind::Disk)))
+    }
+
+    /// The work tree, as a repository of one revision: files tracked or not, without ignored ones. Of a folder: itself.
+    ///
+    /// # Errors
+    /// There is none, or git fails.
+    pub async fn worktree(&self) -> Result<Self, Failure> {
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.worktree().await.map(|folder| Repository(Kind::Files(folder))),
+            Kind::Files(_) => Ok(self.clone()),
+            Kind::Memory(_) => Err(no_worktree(&self.shown())),
+        }
+    }
+
+    /// `org/repo`, as the address of the remote `origin` ends; `None` where there is none.
+    pub async fn origin(&self) -> Option<String> {
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.origin().await,
+            Kind::Files(_) | Kind::Memory(_) => None,
+        }
     }
 
     /// The upstream's name and head; `HEAD` where the branch has no upstream.
@@ -55,6 +92,7 @@ impl Repository {
     pub async fn upstream(&self) -> Result<(String, Revision), Failure> {
         match &self.0 {
             Kind::Disk(checkout) => checkout.upstream().await,
+            Kind::Files(folder) => Ok(("folder".to_owned(), folder.revision().await?)),
             Kind::Memory(history) => history.upstream(),
         }
     }
@@ -66,6 +104,12 @@ impl Repository {
     pub async fn resolve(&self, revision: &str) -> Result<Revision, Failure> {
         match &self.0 {
             Kind::Disk(checkout) => checkout.resolve(revision).await,
+            Kind::Files(folder) if folder.is_name(revision) => folder.revision().await,
+            Kind::Files(_) => Err(Failure::new(
+                FailureKind::Usage,
+                format!("no revision `{}`: {} is no git repository", sanitize_line(revision), self.shown()),
+            )
+            .hint("leave --revision out, or give a repository with --repo PATH")),
             Kind::Memory(history) => history.resolve(revision),
         }
     }
@@ -77,6 +121,7 @@ impl Repository {
     pub async fn tree(&self, revision: &Revision) -> Result<Tree, Failure> {
         match &self.0 {
             Kind::Disk(checkout) => checkout.tree(revision).await,
+            Kind::Files(folder) => folder.tree().await,
             Kind::Memory(history) => history.tree(revision),
         }
     }
@@ -86,9 +131,35 @@ impl Repository {
     /// # Errors
     /// A blob is missing (a partial clone) or too large, or git fails.
     pub async fn blobs(&self, ids: &[String]) -> Result<Vec<Vec<u8>>, Failure> {
+        let mut blobs = Vec::with_capacity(ids.len());
+        let mut too_large = None;
+        self.each_blob(ids, &mut |n, blob| match blob {
+            Blob::Whole(content) => blobs.push(content),
+            Blob::TooLarge(bytes) => too_large = Some((n, bytes)),
+        })
+        .await?;
+        match too_large {
+            None => Ok(blobs),
+            Some((n, bytes)) => Err(Failure::new(
+                FailureKind::Tool,
+                format!("file {} of the repository has {bytes} bytes, which is no configuration", ids[n]),
+            )),
+        }
+    }
+
+    /// Gives the contents of blobs one after the other, in the order asked, so that they need not all be held.
+    ///
+    /// # Errors
+    /// A blob is missing (a partial clone), or git fails.
+    pub async fn each_blob(&self, ids: &[String], take: &mut (dyn FnMut(usize, Blob) + Send)) -> Result<(), Failure> {
         match &self.0 {
-            Kind::Disk(checkout) => checkout.blobs(ids).await,
-            Kind::Memory(history) => history.blobs(ids),
+            Kind::Disk(checkout) => checkout.blobs(ids, LARGEST_BLOB, take).await,
+            Kind::Files(folder) => folder.blobs(ids, LARGEST_BLOB, take).await,
+            Kind::Memory(history) => {
+                let blobs = history.blobs(ids)?;
+                blobs.into_iter().enumerate().for_each(|(n, content)| take(n, Blob::Whole(content)));
+                Ok(())
+            }
         }
     }
 
@@ -100,6 +171,7 @@ impl Repository {
     pub async fn log(&self, from: &Revision, paths: &[String], limit: usize) -> Result<Vec<Commit>, Failure> {
         match &self.0 {
             Kind::Disk(checkout) => checkout.log(from, paths, limit).await,
+            Kind::Files(_) => Ok(Vec::new()),
             Kind::Memory(history) => history.log(from, paths, limit),
         }
     }
@@ -111,6 +183,7 @@ impl Repository {
     pub async fn parent(&self, revision: &Revision) -> Result<Option<Revision>, Failure> {
         match &self.0 {
             Kind::Disk(checkout) => checkout.parent(revision).await,
+            Kind::Files(_) => Ok(None),
             Kind::Memory(history) => history.parent(revision),
         }
     }
@@ -119,29 +192,8 @@ impl Repository {
     pub async fn fetched(&self) -> Option<Timestamp> {
         match &self.0 {
             Kind::Disk(checkout) => checkout.fetched().await,
+            Kind::Files(_) => None,
             Kind::Memory(history) => history.fetched(),
-        }
-    }
-
-    /// Files of the work tree, tracked or not, without ignored ones.
-    ///
-    /// # Errors
-    /// The repository has no work tree, or git fails.
-    pub async fn worktree_files(&self) -> Result<Vec<String>, Failure> {
-        match &self.0 {
-            Kind::Disk(checkout) => checkout.worktree_files().await,
-            Kind::Memory(_) => Err(no_worktree(&self.shown())),
-        }
-    }
-
-    /// A file of the work tree, symlinks followed as long as they stay inside. `None` where it is not there.
-    ///
-    /// # Errors
-    /// There is no work tree; the file lies outside, is not a plain file, is too large or cannot be read.
-    pub async fn worktree_file(&self, path: &str) -> Result<Option<Vec<u8>>, Failure> {
-        match &self.0 {
-            Kind::Disk(checkout) => checkout.worktree_file(path).await,
-            Kind::Memory(_) => Err(no_worktree(&self.shown())),
         }
     }
 
@@ -149,6 +201,7 @@ impl Repository {
     pub fn shown(&self) -> String {
         match &self.0 {
             Kind::Disk(checkout) => checkout.shown(),
+            Kind::Files(folder) => folder.shown(),
             Kind::Memory(history) => history.shown().to_owned(),
         }
     }

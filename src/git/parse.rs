@@ -11,7 +11,7 @@ pub(super) const LOG_FORMAT: &str = "--format=%x01%H%x00%an%x00%ct%x00%s";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     pub entries: Vec<TreeEntry>,
-    /// Names that are not UTF-8, made readable.
+    /// Names that are not UTF-8, with a stand-in for what is wrong; not sanitised.
     pub skipped: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ pub(super) fn tree(out: &[u8]) -> Tree {
                 let kind = EntryKind::of_mode(mode);
                 tree.entries.push(TreeEntry { path: path.to_owned(), kind, id: id.to_owned() });
             }
-            Err(_) => tree.skipped.push(sanitize_line(&String::from_utf8_lossy(&record[tab + 1..]))),
+            Err(_) => tree.skipped.push(String::from_utf8_lossy(&record[tab + 1..]).into_owned()),
         }
     }
     tree
@@ -124,6 +124,20 @@ fn change(modes: &str, path: &str) -> Option<Change> {
     let (old_mode, new_mode, old, new) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let side = |mode: &str, id: &str| (mode != "000000").then(|| (EntryKind::of_mode(mode), id.to_owned()));
     Some(Change { path: path.to_owned(), before: side(old_mode, old), after: side(new_mode, new) })
+}
+
+/// The last two parts of a remote's address: `org/repo` of `git@github.com:org/repo.git`.
+pub(super) fn organisation_and_repository(address: &str) -> Option<String> {
+    let address = address.trim_end_matches('/');
+    let address = address.strip_suffix(".git").unwrap_or(address);
+    let (host, path) = match address.split_once("://") {
+        Some((_, rest)) => rest.split_once('/')?,
+        None => address.split_once(':')?,
+    };
+    let mut parts = path.trim_matches('/').rsplit('/');
+    let (repository, organisation) = (parts.next()?, parts.next()?);
+    (!host.is_empty() && !repository.is_empty() && !organisation.is_empty())
+        .then(|| format!("{organisation}/{repository}"))
 }
 
 fn lossy(bytes: &[u8]) -> String {

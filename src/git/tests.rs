@@ -10,12 +10,13 @@ async fn what_cannot_be_opened_says_why_and_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let missing = Repository::open(&folder.path().join("none")).await.unwrap_err();
     assert!(missing.summary.contains("no configuration repository at"), "{missing:?}");
-    let plain = Repository::open(folder.path()).await.unwrap_err();
-    assert!(plain.summary.contains("is not a git repository"), "{plain:?}");
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let file = Repository::open(&folder.path().join("file")).await.unwrap_err();
+    assert!(file.summary.contains("is not a folder"), "{file:?}");
     let empty = TestRepository::new();
     let empty = Repository::open(empty.path()).await.unwrap_err();
     assert!(empty.summary.contains("has no commits"), "{empty:?}");
-    for failure in [missing, plain, empty] {
+    for failure in [missing, file, empty] {
         assert_eq!(failure.kind.exit_code(), 2);
         assert!(failure.hint.unwrap().contains("--repo"));
     }
@@ -145,27 +146,94 @@ async fn bare_shallow_and_extra_work_trees() {
         assert_eq!(git.tree(&head).await.unwrap().entries[0].path, "sub/a", "{name}");
     }
     let bare = Repository::open(&at("bare")).await.unwrap();
-    assert!(bare.worktree_files().await.unwrap_err().summary.contains("is bare"));
+    assert!(bare.worktree().await.unwrap_err().summary.contains("is bare"));
 }
 
 #[tokio::test]
 async fn the_work_tree_is_read_but_not_left() {
     let mut repository = TestRepository::new();
-    repository.commit("one", &[("a", Some("1")), (".gitignore", Some("ignored\n"))]);
+    repository.commit("one", &[("a", Some("1")), ("gone", Some("")), (".gitignore", Some("ignored\n"))]);
     for (name, text) in [("a", "2"), ("new", "n"), ("ignored", "i")] {
         std::fs::write(repository.path().join(name), text).unwrap();
     }
     std::os::unix::fs::symlink("/etc/hostname", repository.path().join("out")).unwrap();
     std::os::unix::fs::symlink("a", repository.path().join("in")).unwrap();
     let git = open(&repository).await;
-    let mut files = git.worktree_files().await.unwrap();
-    files.sort();
-    assert_eq!(files, [".gitignore", "a", "in", "new", "out"]);
-    assert_eq!(git.worktree_file("a").await.unwrap().unwrap(), b"2");
-    assert_eq!(git.worktree_file("in").await.unwrap().unwrap(), b"2");
-    assert_eq!(git.worktree_file("none").await.unwrap(), None);
-    assert!(git.worktree_file("out").await.is_err());
-    assert!(git.worktree_file(".git").await.is_err());
+    std::fs::remove_file(repository.path().join("gone")).unwrap();
+    let work = git.worktree().await.unwrap();
+    assert_eq!(told_of_files(&work).await, [".gitignore=ignored\n", "a=2", "in -> a", "new=n", "out -> /etc/hostname"]);
+    let (_, revision) = work.upstream().await.unwrap();
+    assert_eq!((revision.id.as_str(), revision.short()), ("worktree", "worktree"));
+    assert!(revision.subject.ends_with(" one"), "{revision:?}");
+}
+
+async fn told_of_files(git: &Repository) -> Vec<String> {
+    let (_, revision) = git.upstream().await.unwrap();
+    let mut entries = git.tree(&revision).await.unwrap().entries;
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
+    let told = entries.iter().zip(git.blobs(&ids).await.unwrap()).map(|(entry, blob)| {
+        let sign = if entry.kind == EntryKind::Symlink { " -> " } else { "=" };
+        format!("{}{sign}{}", entry.path, String::from_utf8_lossy(&blob))
+    });
+    told.collect()
+}
+
+#[tokio::test]
+async fn a_folder_that_is_no_repository_is_read_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("a/.git")).unwrap();
+    for (name, text) in [("a/b.yaml", "1"), ("a/.git/config", "x"), (".hidden", "2")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    std::os::unix::fs::symlink("a", folder.path().join("link")).unwrap();
+    let git = Repository::open(folder.path()).await.unwrap();
+    assert_eq!(told_of_files(&git).await, [".hidden=2", "a/b.yaml=1", "link -> a"]);
+    let revision = git.resolve("HEAD").await.unwrap();
+    assert_eq!(
+        (git.upstream().await.unwrap(), git.parent(&revision).await.unwrap()),
+        (("folder".to_owned(), revision.clone()), None)
+    );
+    assert!(revision.committed.as_second() > 1_700_000_000);
+    let failure = git.resolve("main").await.unwrap_err();
+    assert!(failure.summary.contains("is no git repository"), "{failure:?}");
+    std::fs::remove_dir_all(folder.path().join("a")).unwrap();
+    let ids = ["file:a/b.yaml".to_owned()];
+    assert!(git.blobs(&ids).await.unwrap_err().summary.contains("cannot be read"));
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_left_where_it_is() {
+    let mut repository = TestRepository::new();
+    let large = std::fs::File::create(repository.path().join("large")).unwrap();
+    large.set_len(LARGEST_BLOB + 1).unwrap();
+    repository.commit("large", &[("small", Some("s"))]);
+    let git = open(&repository).await;
+    for git in [git.clone(), git.worktree().await.unwrap()] {
+        let (_, head) = git.upstream().await.unwrap();
+        let ids: Vec<String> = git.tree(&head).await.unwrap().entries.into_iter().map(|entry| entry.id).collect();
+        let mut blobs = Vec::new();
+        git.each_blob(&ids, &mut |n, blob| blobs.push((n, blob))).await.unwrap();
+        assert_eq!(blobs, [(0, Blob::TooLarge(LARGEST_BLOB + 1)), (1, Blob::Whole(b"s".to_vec()))]);
+        assert!(git.blobs(&ids).await.unwrap_err().summary.contains("no configuration"));
+    }
+}
+
+#[tokio::test]
+async fn the_origin_tells_organisation_and_repository() {
+    let mut repository = TestRepository::new();
+    repository.commit_index("first");
+    for (address, name) in [
+        ("git@github.com:org/repo.git", Some("org/repo")),
+        ("https://github.com/org/repo", Some("org/repo")),
+        ("ssh://git@github.com:22/org/repo.git/", Some("org/repo")),
+        ("https://host/group/sub/repo.git", Some("sub/repo")),
+        ("/srv/git/repo.git", None),
+        ("https://host", None),
+    ] {
+        repository.git(&["config", "remote.origin.url", address]);
+        assert_eq!(open(&repository).await.origin().await.as_deref(), name, "{address}");
+    }
 }
 
 /// What each kind of repository tells of one history, without hashes.
@@ -221,7 +289,7 @@ async fn a_history_in_memory_tells_what_git_tells() {
     let (disk, memory) = (open(&disk).await, Repository::from(memory));
     assert_eq!(told(&memory).await, told(&disk).await);
     assert_eq!(memory.upstream().await.unwrap().0, "origin/main");
-    for failure in [memory.worktree_files().await.unwrap_err(), memory.resolve("--help").await.unwrap_err()] {
+    for failure in [memory.worktree().await.unwrap_err(), memory.resolve("--help").await.unwrap_err()] {
         assert_eq!(failure.kind, FailureKind::Usage);
     }
 }

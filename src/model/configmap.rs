@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alias, Key, Timestamp};
+use super::{Alias, Key, Mapping, Timestamp};
 
 /// Values of a ConfigMap by key: the bytes, whichever of `data` and `binaryData` they lie in.
 pub type Values = BTreeMap<String, Vec<u8>>;
+
+/// What the API server takes at most: bytes of all values, in `data` and decoded `binaryData`; keys do not count.
+pub const CONFIG_MAP_LIMIT: usize = 1_048_576;
 
 /// A live ConfigMap.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +89,8 @@ pub struct Desired {
     pub upstream: String,
     /// When the checkout last fetched, from FETCH_HEAD; `None` where it never did.
     pub fetched: Option<Timestamp>,
+    /// What there is to know of the mapping: of what was asked for, else of the head.
+    pub mapping: Mapping,
     /// What of the repository the program does not understand and so did not judge. Said, never guessed.
     pub not_understood: Vec<String>,
 }

@@ -4,6 +4,7 @@
 //! - [`object`]: names of things in clusters
 //! - [`component`]: Prow's workloads and their pods
 //! - [`configmap`]: ConfigMaps, live and as git asks for them
+//! - [`mapping`]: what there is to know of how files become ConfigMaps
 //! - [`prowjob`]: ProwJobs, without their specs
 //! - [`prow_pod`]: the pods of jobs, and the warnings about them
 //! - [`rollout`]: what ran when, and what runs by itself
@@ -20,6 +21,7 @@ pub mod configmap;
 pub mod event;
 pub mod failure;
 pub mod load;
+pub mod mapping;
 pub mod object;
 pub mod prow_pod;
 pub mod prowjob;
@@ -34,6 +36,7 @@ pub use configmap::*;
 pub use event::*;
 pub use failure::*;
 pub use load::*;
+pub use mapping::*;
 pub use object::*;
 pub use prow_pod::*;
 pub use prowjob::*;

@@ -6,15 +6,19 @@
 //!
 //! - [`line`]: the same history further back, a revision at a time, for whoever searches it
 //! - `state`: the files of one revision, as far as maps want them
+//! - `links`: where a path of a state leads
+//! - `store`: contents, by hash
 //! - `render`: a state to ConfigMaps and objections, with everything remembered between revisions
 
 pub mod line;
+mod links;
 mod render;
 mod state;
+mod store;
 
 use crate::git::Repository;
-use crate::model::{Candidate, Desired, DesiredConfigMap, Failure, FailureKind, Revision};
-use crate::prow::{ConfigFiles, PresetRule};
+use crate::model::{Candidate, Desired, DesiredConfigMap, Failure, Mapping, Revision};
+use crate::prow::{ConfigFiles, PresetRule, RepoAcl};
 use render::Renderer;
 use state::State;
 
@@ -35,6 +39,8 @@ pub struct DesiredOptions {
     pub history: usize,
     /// The rule of the Prow that is deployed.
     pub rule: PresetRule,
+    /// What it makes of maps that are bound to repositories.
+    pub acl: RepoAcl,
     /// Which ConfigMaps the components read.
     pub files: ConfigFiles,
 }
@@ -49,6 +55,7 @@ impl Default for DesiredOptions {
             worktree: false,
             history: 50,
             rule: PresetRule::Unknown,
+            acl: RepoAcl::Unknown,
             files: ConfigFiles::by_name(),
         }
     }
@@ -58,6 +65,7 @@ impl Default for DesiredOptions {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     pub candidate: Candidate,
+    pub mapping: Mapping,
     /// What was not understood, and so not judged.
     pub not_understood: Vec<String>,
 }
@@ -76,10 +84,11 @@ impl DesiredOptions {
 /// parse at some revision is said by that revision's candidate.
 pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<Desired, Failure> {
     let (upstream, head) = repository.upstream().await?;
-    let mut renderer = Renderer::new(repository, options);
+    let mut renderer = Renderer::new(repository, options).await;
     let mut state = State::find(repository, &head, options.plugin_config.as_deref()).await?;
     let plugins = state.plugins.clone();
-    let mut not_understood = state.notes();
+    let mut not_understood = Vec::new();
+    let mut mapping = Mapping::default();
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut from = head.clone();
     let history = options.history.max(1);
@@ -91,6 +100,7 @@ pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<D
             let reading = renderer.render(revision, state);
             if candidates.is_empty() {
                 not_understood.extend(reading.not_understood);
+                mapping = reading.mapping;
             }
             candidates.push(reading.candidate);
         }
@@ -101,11 +111,12 @@ pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<D
         state = State::at(repository, &revision, &plugins).await?;
         from = revision;
     }
-    let asked = asked(&mut renderer, repository, options, &plugins, &candidates).await?;
+    let asked = asked(&mut renderer, repository, options, &plugins).await?;
     let asked = asked.map(|reading| {
         let fresh: Vec<String> =
             reading.not_understood.into_iter().filter(|note| !not_understood.contains(note)).collect();
         not_understood.extend(fresh);
+        mapping = reading.mapping;
         reading.candidate
     });
     let head = candidates.first().cloned().ok_or_else(|| no_history(repository))?;
@@ -116,42 +127,37 @@ pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<D
         candidates,
         upstream,
         fetched: repository.fetched().await,
+        mapping,
         not_understood,
     })
 }
 
 /// Reads one revision: `revision`, else the work tree where options say so, else the one that options ask for, else
-/// the upstream's head.
+/// the upstream's head. That it cannot be rendered is said by the candidate.
 ///
 /// # Errors
-/// As [`read`]; and plugins.yaml does not parse.
+/// As [`read`].
 pub async fn candidate(
     repository: &Repository,
     revision: Option<&str>,
     options: &DesiredOptions,
 ) -> Result<Reading, Failure> {
-    let mut renderer = Renderer::new(repository, options);
-    let revision = match revision.or(options.revision.as_deref()) {
-        Some(revision) => Some(repository.resolve(revision).await?),
-        None if options.worktree => None,
-        None => Some(repository.upstream().await?.1),
-    };
-    let reading = match revision {
-        None => read_worktree(&mut renderer, repository).await?,
-        Some(revision) => {
-            let state = State::find(repository, &revision, options.plugin_config.as_deref()).await?;
-            read_state(&mut renderer, &revision, &state).await?
-        }
-    };
-    match &reading.candidate.config_maps {
-        Ok(_) => Ok(reading),
-        Err(why) => Err(Failure::new(
-            FailureKind::Usage,
-            format!("revision {} asks for no ConfigMaps", reading.candidate.revision.short()),
-        )
-        .cause(why.clone())
-        .hint("take an older revision with --revision, or another file with --plugin-config")),
+    match revision.or(options.revision.as_deref()) {
+        Some(revision) => read_one(repository, &repository.resolve(revision).await?, options).await,
+        None if options.worktree => read_worktree(repository, options).await,
+        None => read_one(repository, &repository.upstream().await?.1, options).await,
     }
+}
+
+async fn read_one(repository: &Repository, revision: &Revision, options: &DesiredOptions) -> Result<Reading, Failure> {
+    let mut renderer = Renderer::new(repository, options).await;
+    let state = State::find(repository, revision, options.plugin_config.as_deref()).await?;
+    read_state(&mut renderer, revision, &state).await
+}
+
+async fn read_worktree(repository: &Repository, options: &DesiredOptions) -> Result<Reading, Failure> {
+    let files = repository.worktree().await?;
+    read_one(&files, &files.upstream().await?.1, options).await
 }
 
 async fn asked(
@@ -159,15 +165,11 @@ async fn asked(
     repository: &Repository,
     options: &DesiredOptions,
     plugins: &str,
-    candidates: &[Candidate],
 ) -> Result<Option<Reading>, Failure> {
     let Some(revision) = &options.revision else {
-        return if options.worktree { Ok(Some(read_worktree(renderer, repository).await?)) } else { Ok(None) };
+        return if options.worktree { Ok(Some(read_worktree(repository, options).await?)) } else { Ok(None) };
     };
     let revision = repository.resolve(revision).await?;
-    if let Some(known) = candidates.iter().find(|candidate| candidate.revision == revision) {
-        return Ok(Some(Reading { candidate: known.clone(), not_understood: Vec::new() }));
-    }
     let state = State::at(repository, &revision, plugins).await?;
     Ok(Some(read_state(renderer, &revision, &state).await?))
 }
@@ -175,21 +177,7 @@ async fn asked(
 async fn read_state(renderer: &mut Renderer<'_>, revision: &Revision, state: &State) -> Result<Reading, Failure> {
     renderer.load_plugins(state, &[]).await?;
     renderer.load_files(&[state]).await?;
-    let mut reading = renderer.render(revision, state);
-    reading.not_understood.extend(state.notes());
-    Ok(reading)
-}
-
-async fn read_worktree(renderer: &mut Renderer<'_>, repository: &Repository) -> Result<Reading, Failure> {
-    let head = repository.resolve("HEAD").await?;
-    let state = renderer.worktree().await?;
-    let revision = Revision {
-        subject: format!("the work tree, on top of {} {}", head.short(), head.subject),
-        id: "worktree".to_owned(),
-        author: String::new(),
-        committed: head.committed,
-    };
-    Ok(renderer.render(&revision, &state))
+    Ok(renderer.render(revision, state))
 }
 
 /// States along a stretch of history, newest first: the head, and what changed mapped files.
@@ -233,7 +221,7 @@ async fn stretch(
 }
 
 fn no_history(repository: &Repository) -> Failure {
-    Failure::new(FailureKind::Tool, format!("{} has no history", repository.shown()))
+    Failure::new(crate::model::FailureKind::Tool, format!("{} has no history", repository.shown()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The task that owns what came in. All others only send: a task a list, a heartbeat, one a log, one for the repository.
 //! After each change the owner works out what is wanted now and starts it, and makes a snapshot, at most one each
-//! [`PACE`].
+//! [`PACE`]. Until everything was answered once it looks without that pause, as each answer tells what to ask for next; what
+//! it shows keeps its pace but for the first complete picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use crate::model::{
 };
 use crate::prow::log;
 
-/// Snapshots follow each other no faster.
+/// Snapshots that are shown follow each other no faster.
 const PACE: Duration = Duration::from_millis(100);
 /// Logs read at the same time.
 const LOGS_AT_ONCE: usize = 4;
@@ -151,12 +152,11 @@ impl Owner {
     }
 
     pub async fn run(mut self, mut receive: mpsc::UnboundedReceiver<Message>) {
-        let mut publish_at = Some(Instant::now());
-        let mut last = Instant::now();
+        let mut pacing = Pacing::new(Instant::now());
         loop {
             let log_at = self.service.raw.logs.next_due().map(|at| {
                 let wait = Duration::try_from(at.duration_since(self.clock.now())).unwrap_or_default();
-                (Instant::now() + wait).max(last + PACE)
+                pacing.no_sooner(Instant::now() + wait)
             });
             // Only reaped: a task's outcome is what it sent.
             while self.tasks.try_join_next().is_some() {}
@@ -167,14 +167,17 @@ impl Owner {
                     while let Ok(message) = receive.try_recv() {
                         self.take(message);
                     }
-                    publish_at = publish_at.or(Some(last + PACE));
+                    pacing.look_at(Instant::now());
                 }
-                () = sleep_until(publish_at) => {
-                    self.publish();
-                    last = Instant::now();
-                    publish_at = None;
+                () = sleep_until(pacing.next) => {
+                    let begun = Instant::now();
+                    let (snapshot, quiet) = self.look();
+                    if pacing.looked(begun, Instant::now(), quiet) {
+                        self.out.snapshots.send_replace(Arc::new(snapshot));
+                        self.out.quiet.send_if_modified(|held| std::mem::replace(held, quiet) != quiet);
+                    }
                 }
-                () = sleep_until(log_at) => publish_at = publish_at.or(Some(last + PACE)),
+                () = sleep_until(log_at) => pacing.look_at(Instant::now()),
             }
         }
     }
@@ -236,9 +239,11 @@ impl Owner {
         }
     }
 
-    fn publish(&mut self) {
+    /// Joins what came in, starts what it asks for; what is seen now, and whether everything was answered for.
+    fn look(&mut self) -> (Snapshot, bool) {
         let now = self.clock.now();
-        let assembled = assemble(&self.service.names, &self.service.raw, self.builds.aliases());
+        let aliases = self.builds.aliases().clone();
+        let mut assembled = assemble(&self.service.names, &self.service.raw, &aliases);
         if let Source::Known { value, at } = &assembled.prow {
             self.service.raw.settings = Some((value.clone(), *at));
         }
@@ -246,6 +251,11 @@ impl Owner {
         let jobs = &assembled.jobs;
         let needed: BTreeSet<Alias> = jobs.values().filter(|job| has_pod(job)).map(|job| job.alias()).collect();
         self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &mut self.tasks);
+        if *self.builds.aliases() != aliases {
+            // Which pods are strays hangs on them.
+            assembled = assemble(&self.service.names, &self.service.raw, self.builds.aliases());
+        }
+        let jobs = &assembled.jobs;
         self.want_lists(settings.as_ref(), jobs);
         self.want_logs(&assembled, now);
         let deployed = Deployed::of(&assembled);
@@ -278,8 +288,7 @@ impl Owner {
             *held = clusters;
             new
         });
-        self.out.snapshots.send_replace(Arc::new(self.beside.snapshot(assembled, others, now)));
-        self.out.quiet.send_if_modified(|held| std::mem::replace(held, quiet) != quiet);
+        (self.beside.snapshot(assembled, others, now), quiet)
     }
 
     fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex) {
@@ -353,10 +362,78 @@ impl Beside {
     }
 }
 
+/// When to look at what came in, and which looks are shown.
+struct Pacing {
+    /// `None`: nothing new came in.
+    next: Option<Instant>,
+    /// When the last look was over.
+    last: Instant,
+    /// No sooner after it is there another one.
+    pause: Duration,
+    shown: Option<Instant>,
+    /// Not everything was answered once.
+    opening: bool,
+}
+
+impl Pacing {
+    fn new(now: Instant) -> Self {
+        Pacing { next: Some(now), last: now, pause: Duration::ZERO, shown: None, opening: true }
+    }
+
+    /// Not before the pause is over.
+    fn no_sooner(&self, at: Instant) -> Instant {
+        at.max(self.last + self.pause)
+    }
+
+    fn look_at(&mut self, at: Instant) {
+        let at = self.no_sooner(at);
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// Takes note of a look; whether it is to be shown.
+    fn looked(&mut self, begun: Instant, ended: Instant, quiet: bool) -> bool {
+        self.opening &= !quiet;
+        self.last = ended;
+        // As each answer tells what to ask for next, half of the time may go into looking.
+        self.pause = if self.opening { (ended - begun).min(PACE) } else { PACE };
+        let show_at = self.shown.filter(|_| self.opening).map(|shown| shown + PACE).filter(|at| *at > ended);
+        self.next = show_at;
+        if show_at.is_none() {
+            self.shown = Some(ended);
+        }
+        show_at.is_none()
+    }
+}
+
 /// Never, where there is no time.
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn until_all_is_answered_looks_follow_answers_and_what_is_shown_keeps_its_pace() {
+        let ms = Duration::from_millis;
+        let begun = Instant::now();
+        let at = |passed| begun + ms(passed);
+        let mut pacing = Pacing::new(begun);
+        assert!(pacing.looked(at(0), at(4), false), "the first look is shown");
+        pacing.look_at(at(5));
+        assert_eq!(pacing.next, Some(at(8)), "a pause as long as the look took");
+        assert!(!pacing.looked(at(8), at(10), false), "too soon to be shown");
+        assert_eq!(pacing.next, Some(at(104)), "shown later, if nothing comes");
+        pacing.look_at(at(30));
+        assert_eq!(pacing.next, Some(at(30)));
+        assert!(pacing.looked(at(30), at(31), true), "the first complete picture waits for nothing");
+        pacing.look_at(at(32));
+        assert_eq!(pacing.next, Some(at(131)), "from now on at its pace");
+        assert!(pacing.looked(at(131), at(133), false), "and each look is shown");
+        assert_eq!(pacing.next, None);
     }
 }

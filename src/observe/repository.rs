@@ -12,7 +12,7 @@ use super::desired::{self, DesiredOptions};
 use crate::clock::Clock;
 use crate::git::Repository;
 use crate::model::{Desired, Failure, Source, Timestamp};
-use crate::prow::{Catalogue, ConfigFiles, PresetRule, image, preset_rule};
+use crate::prow::{Catalogue, ConfigFiles, PresetRule, RepoAcl, image, preset_rule, repo_acl};
 
 /// How often to look whether the upstream moved: three short calls of git.
 const LOOK: Duration = Duration::from_secs(5);
@@ -21,6 +21,7 @@ const LOOK: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployed {
     pub rule: PresetRule,
+    pub acl: RepoAcl,
     pub files: ConfigFiles,
 }
 
@@ -32,7 +33,7 @@ impl Deployed {
             return None;
         }
         let Some(components) = components.seen().filter(|components| !components.is_empty()) else {
-            return Some(Deployed { rule: PresetRule::Unknown, files: ConfigFiles::by_name() });
+            return Some(Deployed { rule: PresetRule::Unknown, acl: RepoAcl::Unknown, files: ConfigFiles::by_name() });
         };
         // What a Prow says that it refuses is better evidence than its tag.
         let refusals = components
@@ -57,7 +58,8 @@ impl Deployed {
         } else {
             preset_rule(tags.iter().map(String::as_str))
         };
-        Some(Deployed { rule, files: ConfigFiles::of_components(components.iter()) })
+        let acl = repo_acl(tags.iter().map(String::as_str));
+        Some(Deployed { rule, acl, files: ConfigFiles::of_components(components.iter()) })
     }
 }
 
@@ -77,7 +79,12 @@ pub async fn follow(
         let source = match &repository {
             Err(failure) => Source::Lost { error: failure.clone(), last: None },
             Ok(repository) => {
-                let options = DesiredOptions { rule: current.rule, files: current.files.clone(), ..options.clone() };
+                let options = DesiredOptions {
+                    rule: current.rule,
+                    acl: current.acl,
+                    files: current.files.clone(),
+                    ..options.clone()
+                };
                 match desired::read(repository, &options).await {
                     Ok(value) => {
                         let at = clock.now();

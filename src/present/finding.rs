@@ -148,6 +148,21 @@ pub fn finding(finding: &Finding) -> String {
             [] => format!("will undo a manual repair unless stopped: {}", actors.join(", ")),
             _ => format!("about to undo a manual repair, stop it first: {}", actors.join(", ")),
         },
+        FindingKind::Mapping { plugins, note, more } => {
+            let more = if *more == 0 { String::new() } else { format!(" (and {more} more like it)") };
+            format!("{}{more}", super::map_note(note, plugins))
+        }
+        FindingKind::ConfigMapNearLimit { config_map, stored, raw } => {
+            super::mapping::near_limit(&format!("ConfigMap {config_map}"), *stored, *raw)
+        }
+        FindingKind::LiveMapsDiffer { config_map, only_git, only_live, differing } => {
+            let counts: Vec<String> = [(only_git, "only in git"), (only_live, "only live"), (differing, "otherwise")]
+                .into_iter()
+                .filter(|(globs, _)| !globs.is_empty())
+                .map(|(globs, how)| format!("{} {how} ({})", globs.len(), globs.join(", ")))
+                .collect();
+            format!("hook goes by the maps of ConfigMap {config_map}, which are not git's: {}", counts.join("; "))
+        }
         FindingKind::PodNamespaceDisagrees { live, git } => format!(
             "pod_namespace is {live} in the live configuration and {git} in git: where pods belong, a person must say"
         ),

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::diagnose::{Diagnosis, KeyChange};
-use crate::model::{Candidate, Failure, ObjectRef, RunEvent, Snapshot, Source, Write, sha256_hex};
+use crate::diagnose::{Diagnosis, Finding, KeyChange};
+use crate::model::{Candidate, Failure, ObjectRef, RunEvent, Snapshot, Source, Write};
 use crate::prow;
 use crate::repair::{Plan, Preview, Undo};
 
@@ -16,6 +16,15 @@ fn object(object: &ObjectRef) -> Value {
     json!({
         "cluster": object.cluster, "namespace": object.namespace, "kind": object.kind, "name": object.name,
         "uid": object.uid,
+    })
+}
+
+fn finding_value(item: &Finding) -> Value {
+    json!({
+        "id": item.id, "kind": item.kind.name(), "severity": item.severity, "basis": item.basis,
+        "summary": finding(item), "since": item.since, "evidence": item.evidence,
+        "subjects": item.subjects.iter().map(object).collect::<Vec<_>>(),
+        "repairs": item.repairs,
     })
 }
 
@@ -37,18 +46,7 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
             })
         })
         .collect();
-    let findings: Vec<Value> = diagnosis
-        .findings
-        .iter()
-        .map(|item| {
-            json!({
-                "id": item.id, "kind": item.kind.name(), "severity": item.severity, "basis": item.basis,
-                "summary": finding(item), "since": item.since, "evidence": item.evidence,
-                "subjects": item.subjects.iter().map(object).collect::<Vec<_>>(),
-                "repairs": item.repairs,
-            })
-        })
-        .collect();
+    let findings: Vec<Value> = diagnosis.findings.iter().map(finding_value).collect();
     let components: Vec<Value> = snapshot
         .service
         .components
@@ -91,7 +89,8 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
         "apiVersion": API_VERSION, "kind": "Status",
         "verdict": {
             "state": verdict.state, "since": verdict.since, "summary": verdict_summary(diagnosis),
-            "cause": verdict.cause, "next": super::next(diagnosis).trim_start_matches("NEXT  "), "loss": verdict.loss,
+            "cause": verdict.cause, "next": super::next(diagnosis).trim_start_matches("NEXT  "),
+            "repair": verdict.next.repair(), "loss": verdict.loss,
         },
         "flow": diagnosis.flow,
         "context": snapshot.service.context, "server": snapshot.service.server, "user": snapshot.user,
@@ -140,8 +139,9 @@ pub fn plan_document(plan: &Plan, preview: Option<&Preview>) -> Value {
     document
 }
 
-/// `kind: ConfigRender`: the ConfigMaps that a revision asks for. `sha256` is of the value after gunzip.
-pub fn render_document(candidate: &Candidate, not_understood: &[String]) -> Value {
+/// `kind: ConfigRender`: the ConfigMaps that a revision asks for. `sha256` is of the value after gunzip, `section` where Prow
+/// would store it.
+pub fn render_document(candidate: &Candidate, findings: &[Finding], not_understood: &[String]) -> Value {
     let maps: Vec<Value> = candidate
         .config_maps
         .as_ref()
@@ -152,11 +152,10 @@ pub fn render_document(candidate: &Candidate, not_understood: &[String]) -> Valu
                 .entries
                 .iter()
                 .map(|(key, entry)| {
-                    let inflated = prow::gzip::inflate(&entry.bytes);
-                    let plain = inflated.as_deref().unwrap_or(&entry.bytes);
+                    let section = if std::str::from_utf8(&entry.bytes).is_ok() { "data" } else { "binaryData" };
                     json!({
-                        "key": key, "path": entry.path, "bytes": entry.bytes.len(), "sha256": sha256_hex(plain),
-                        "gzip": entry.gzip,
+                        "key": key, "path": entry.path, "bytes": entry.bytes.len(),
+                        "sha256": prow::gzip::inflated_sha256(&entry.bytes), "gzip": entry.gzip, "section": section,
                     })
                 })
                 .collect();
@@ -165,7 +164,8 @@ pub fn render_document(candidate: &Candidate, not_understood: &[String]) -> Valu
         .collect();
     json!({
         "apiVersion": API_VERSION, "kind": "ConfigRender", "revision": candidate.revision,
-        "objections": candidate.objections, "notUnderstood": not_understood, "configMaps": maps,
+        "objections": candidate.objections, "findings": findings.iter().map(finding_value).collect::<Vec<_>>(),
+        "notUnderstood": not_understood, "configMaps": maps,
     })
 }
 

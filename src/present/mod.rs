@@ -9,6 +9,7 @@ mod diff;
 mod finding;
 mod history;
 mod json;
+mod mapping;
 mod plan;
 mod runs;
 mod status;
@@ -22,6 +23,7 @@ pub use diff::{DiffLine, DiffTag, diff};
 pub use finding::finding;
 pub use history::{automation_document, automation_text, history_document, history_text};
 pub use json::{API_VERSION, plan_document, refusal_document, render_document, run_event, status_document};
+pub use mapping::map_note;
 pub use plan::{StepWords, answer, by_hand, confirmation, plan_notes, plan_text, promise, step, undo_word};
 pub use runs::{first_refusal, run_document, run_line, run_list, run_text};
 pub use status::{

@@ -3,7 +3,9 @@
 //! - a pattern without any `*` is compared as a string: braces are then literal;
 //! - `**/` matches zero or more directories, even in the middle of a segment; every other `*` stays in its segment;
 //! - `{a,b}` are alternatives of literals; `[`, `]`, `?` and `\` are literal;
-//! - a name must be longer, in bytes, than the path before the first segment with a `*`.
+//! - a name must be longer, in bytes, than the path before the first segment with a `*`;
+//! - a first segment `~` and segments `$NAME` and `$(NAME)` are replaced from hook's environment, which is not known: they
+//!   are taken to be unset, and [`Glob::environment`] names the first.
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,10 +14,20 @@ pub struct Glob {
     compiled: Option<Compiled>,
 }
 
+/// What a pattern says of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    Yes,
+    No,
+    /// It would match, were it longer than the path before the first `*`.
+    TooShort,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Compiled {
     /// Length in bytes of the path before the first segment with a `*` (1 for none).
     root_length: usize,
+    environment: Option<String>,
     tokens: Vec<Token>,
     /// Literals at both ends, to refuse most names at once.
     prefix: String,
@@ -44,13 +56,61 @@ impl Glob {
 
     /// True where a file of this path, relative to the repository's root, is one that the map is about.
     pub fn matches(&self, name: &str) -> bool {
+        self.judge(name) == Match::Yes
+    }
+
+    /// As [`Glob::matches`], telling apart names that are only too short.
+    pub fn judge(&self, name: &str) -> Match {
         let Some(compiled) = &self.compiled else {
-            return self.pattern == name;
+            return if self.pattern == name { Match::Yes } else { Match::No };
         };
-        if name == "." || name.len() <= compiled.root_length {
-            return false;
+        let alike =
+            name.starts_with(&compiled.prefix) && name.ends_with(&compiled.suffix) && run(&compiled.tokens, name);
+        if !alike || name == "." {
+            Match::No
+        } else if name.len() <= compiled.root_length {
+            Match::TooShort
+        } else {
+            Match::Yes
         }
-        name.starts_with(&compiled.prefix) && name.ends_with(&compiled.suffix) && run(&compiled.tokens, name)
+    }
+
+    /// A name must be longer than so many bytes; 0 where there is no such rule.
+    pub fn shortest(&self) -> usize {
+        self.compiled.as_ref().map_or(0, |compiled| compiled.root_length)
+    }
+
+    /// True where something in this folder may match.
+    pub fn reaches_below(&self, folder: &str) -> bool {
+        let folder = format!("{folder}/");
+        match &self.compiled {
+            None => self.pattern.starts_with(&folder),
+            Some(compiled) => {
+                let chars: Vec<char> = folder.chars().collect();
+                // What is left to match after the folder may be longer than anything, so it need not be looked at.
+                (0..=compiled.tokens.len()).any(|end| reached(&compiled.tokens[..end], &chars)[chars.len()])
+                    || compiled.tokens.iter().enumerate().any(|(at, token)| match token {
+                        Token::Either(alternatives) => {
+                            let before = reached(&compiled.tokens[..at], &chars);
+                            (0..chars.len()).filter(|from| before[*from]).any(|from| {
+                                let rest = &chars[from..];
+                                alternatives.iter().any(|alternative| alternative.starts_with(rest))
+                            })
+                        }
+                        Token::Char(_) | Token::Star | Token::Directories => false,
+                    })
+            }
+        }
+    }
+
+    /// True where it has braces as if for alternatives and no `*`, so that they are compared as they stand.
+    pub fn has_literal_braces(&self) -> bool {
+        self.compiled.is_none() && self.pattern.contains('{') && self.pattern.contains('}')
+    }
+
+    /// The first segment that Prow replaces from the environment of the process.
+    pub fn environment(&self) -> Option<&str> {
+        self.compiled.as_ref()?.environment.as_deref()
     }
 
     /// The folder (or file) below which all that it matches lies; empty for the whole repository.
@@ -65,11 +125,16 @@ impl Glob {
 fn compile(pattern: &str) -> Option<Compiled> {
     let mut root: Option<String> = None;
     let mut mask = String::new();
+    let mut environment = None;
     for (n, segment) in pattern.split('/').enumerate() {
         if root.is_none() && segment.contains('*') {
             root = Some(if mask.is_empty() { ".".to_owned() } else { mask.clone() });
         }
-        mask = join(&mask, segment);
+        let replaced = n == 0 && segment == "~" || is_variable(segment);
+        if replaced && environment.is_none() {
+            environment = Some(segment.to_owned());
+        }
+        mask = join(&mask, if replaced { "" } else { segment });
         if n == 0 && mask.is_empty() {
             mask = "/".to_owned();
         }
@@ -88,7 +153,17 @@ fn compile(pattern: &str) -> Option<Compiled> {
     let prefix = tokens.iter().map_while(literal).collect();
     let mut suffix: Vec<char> = tokens.iter().rev().map_while(literal).collect();
     suffix.reverse();
-    Some(Compiled { root_length: root.len(), tokens, prefix, suffix: suffix.into_iter().collect() })
+    Some(Compiled { root_length: root.len(), environment, tokens, prefix, suffix: suffix.into_iter().collect() })
+}
+
+/// `$NAME` or `$(NAME)`, of at least two characters.
+fn is_variable(segment: &str) -> bool {
+    let Some(name) = segment.strip_prefix('$') else { return false };
+    let name = name.strip_prefix('(').and_then(|name| name.strip_suffix(')')).unwrap_or(name);
+    let mut chars = name.chars();
+    chars.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && name.len() > 1
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Joins two paths and cleans the result lexically: no `.`, no doubled slashes, `..` taken back.
@@ -155,9 +230,13 @@ fn tokens(chars: &[char]) -> Vec<Token> {
     tokens
 }
 
-/// Follows all ways through the tokens at once, so that no pattern is slow.
 fn run(tokens: &[Token], name: &str) -> bool {
     let name: Vec<char> = name.chars().collect();
+    reached(tokens, &name)[name.len()]
+}
+
+/// Where in the name one can be after these tokens. Follows all ways at once, so that no pattern is slow.
+fn reached(tokens: &[Token], name: &[char]) -> Vec<bool> {
     let end = name.len();
     let mut at = vec![false; end + 1];
     at[0] = true;
@@ -203,7 +282,7 @@ fn run(tokens: &[Token], name: &str) -> bool {
         }
         at = next;
     }
-    at[end]
+    at
 }
 
 #[cfg(test)]
@@ -277,6 +356,46 @@ mod tests {
         check("x/../jobs/*", &["jobs/ab"], &[]);
         check("/jobs/*.yaml", &[], &["jobs/a.yaml"]);
         check("Jobs/*", &["Jobs/ab"], &["jobs/ab"]);
+    }
+
+    #[test]
+    fn the_environment_is_taken_to_be_empty_and_named() {
+        for (pattern, name) in [("~/*.yaml", "~"), ("a/$FOO/*.yaml", "$FOO"), ("$(FOO)/*.yaml", "$(FOO)")] {
+            assert_eq!(Glob::new(pattern).environment(), Some(name));
+        }
+        check("a/$FOO/*.yaml", &["a/x.yaml"], &["a/$FOO/x.yaml"]);
+        check("~/*.yaml", &[], &["~/x.yaml", "x.yaml"]);
+        for literal in ["a/~/*x", "$A/*x", "$F-O/*x", "$(F/*x", "~", "$FOO/x"] {
+            assert_eq!(Glob::new(literal).environment(), None, "{literal}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_only_too_short_are_told_apart() {
+        let glob = Glob::new("{config,prow}/*.yaml");
+        assert_eq!(
+            [glob.judge("prow/a.yaml"), glob.judge("prow/a.yml"), glob.judge("config/long.yaml")],
+            [Match::TooShort, Match::No, Match::Yes]
+        );
+        assert_eq!(glob.shortest(), 13);
+    }
+
+    #[test]
+    fn whether_a_folder_can_be_reached() {
+        for (pattern, folder, reaches) in [
+            ("a/**/*.yaml", "a", true),
+            ("a/**/*.yaml", "a/b/c", true),
+            ("a/**/*.yaml", "b", false),
+            ("a/*.yaml", "a/b", false),
+            ("a/*/x", "a/b", true),
+            ("a/b/x", "a", true),
+            ("a/b/x", "a/x", false),
+            ("{a/b,c}/*", "a", true),
+            ("{a/b,c}/*", "d", false),
+            ("a*/x", "ab", true),
+        ] {
+            assert_eq!(Glob::new(pattern).reaches_below(folder), reaches, "{pattern} {folder}");
+        }
     }
 
     #[test]

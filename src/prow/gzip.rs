@@ -5,9 +5,10 @@ use std::io::{Read, Write};
 
 use flate2::read::MultiGzDecoder;
 use flate2::{Compression, GzBuilder};
+use sha2::{Digest as _, Sha256};
 
 /// More than any ConfigMap can mean: a value of 1 MiB that inflates beyond this is a bomb, not a configuration.
-pub const INFLATE_CAP: u64 = 64 * 1024 * 1024;
+pub const INFLATE_CAP: u64 = 32 * 1024 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GzipError {
@@ -41,6 +42,47 @@ pub fn inflate(bytes: &[u8]) -> Result<Cow<'_, [u8]>, GzipError> {
     Ok(Cow::Owned(inflated))
 }
 
+/// How many bytes there are after gunzip; nothing is kept of them.
+///
+/// # Errors
+/// As [`inflate`].
+pub fn inflated_len(bytes: &[u8]) -> Result<usize, GzipError> {
+    let mut len = 0;
+    each_part(bytes, |part| len += part.len())?;
+    Ok(len)
+}
+
+/// sha256 (hex) of the bytes after gunzip; of what is stored where they do not inflate. Nothing is kept of them.
+pub fn inflated_sha256(bytes: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    if each_part(bytes, |part| hash.update(part)).is_err() {
+        hash = Sha256::new_with_prefix(bytes);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Gives what [`inflate`] would, in parts.
+fn each_part(bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), GzipError> {
+    if !is_gzip(bytes) {
+        take(bytes);
+        return Ok(());
+    }
+    let mut decoder = MultiGzDecoder::new(bytes).take(INFLATE_CAP + 1);
+    let mut buffer = vec![0; 64 * 1024];
+    let mut total = 0;
+    loop {
+        let read = decoder.read(&mut buffer).map_err(|error| GzipError::Broken(error.to_string()))?;
+        if read == 0 {
+            return Ok(());
+        }
+        total += read as u64;
+        if total > INFLATE_CAP {
+            return Err(GzipError::TooLarge);
+        }
+        take(&buffer[..read]);
+    }
+}
+
 /// Gzip with the header that Go writes (mtime 0, OS 255). The compressed bytes still differ from Go's: compare values
 /// after [`inflate`].
 pub fn deflate(bytes: &[u8]) -> Vec<u8> {
@@ -62,6 +104,16 @@ mod tests {
         assert_eq!(compressed[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
         assert_eq!(*inflate(&compressed).unwrap(), *b"presets: []\n");
         assert_eq!(*inflate(b"plain").unwrap(), *b"plain");
+    }
+
+    #[test]
+    fn length_and_digest_are_of_what_inflates() {
+        let compressed = deflate(b"presets: []\n");
+        assert_eq!((inflated_len(&compressed), inflated_len(b"plain")), (Ok(12), Ok(5)));
+        assert_eq!(inflated_sha256(&compressed), crate::model::sha256_hex(b"presets: []\n"));
+        let bomb = deflate(&vec![0; (INFLATE_CAP + 1) as usize]);
+        assert_eq!(inflated_len(&bomb), Err(GzipError::TooLarge));
+        assert_eq!(inflated_sha256(&bomb), crate::model::sha256_hex(&bomb), "what it holds is not looked at");
     }
 
     #[test]

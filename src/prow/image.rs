@@ -108,9 +108,45 @@ pub fn preset_rule<'a>(tags: impl Iterator<Item = &'a str>) -> PresetRule {
     }
 }
 
+/// What a Prow makes of `allowed_repos` and `denied_repos` in `config_updater`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RepoAcl {
+    /// Before December 2025: fields that it does not know.
+    Ignored,
+    /// Since then: hook writes only from repositories that they admit.
+    Heeded,
+    /// The deployed tags do not tell, or were built in that month.
+    #[default]
+    Unknown,
+}
+
+const ACL_SINCE: Date = jiff::civil::date(2025, 12, 1);
+const ACL_FOR_SURE: Date = jiff::civil::date(2026, 1, 1);
+
+/// What all tags that run agree in.
+pub fn repo_acl<'a>(tags: impl Iterator<Item = &'a str>) -> RepoAcl {
+    let mut all = tags.map(|tag| match Tag::parse(tag) {
+        Some(tag) if tag.date < ACL_SINCE => RepoAcl::Ignored,
+        Some(tag) if tag.date >= ACL_FOR_SURE => RepoAcl::Heeded,
+        Some(_) | None => RepoAcl::Unknown,
+    });
+    let Some(first) = all.next() else { return RepoAcl::Unknown };
+    if all.all(|other| other == first) { first } else { RepoAcl::Unknown }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repositories_are_heeded_where_all_tags_are_of_2026() {
+        let of = |tags: &[&str]| repo_acl(tags.iter().copied());
+        assert_eq!(of(&["v20240619-cfb8754e0", "v20251130-1234567"]), RepoAcl::Ignored);
+        assert_eq!(of(&["v20260101-1234567"]), RepoAcl::Heeded);
+        for unknown in [&[][..], &["latest"], &["v20251210-1234567"], &["v20240619-cfb8754e0", "v20260101-1234567"]] {
+            assert_eq!(of(unknown), RepoAcl::Unknown, "{unknown:?}");
+        }
+    }
 
     #[test]
     fn names_and_tags() {

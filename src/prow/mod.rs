@@ -17,7 +17,7 @@
 //! | [`gzip`], [`yaml`] | the two encodings, with Prow's tolerance |
 //!
 //! To extend: a rule belongs here when a Prow binary decides it. What is not known of a rule is said
-//! ([`updater::Rendered::not_understood`]), never guessed.
+//! ([`updater::Rendered::notes`]), never guessed.
 
 pub mod catalogue;
 pub mod config;
@@ -37,7 +37,7 @@ pub mod yaml;
 pub use catalogue::Catalogue;
 pub use culprit::name_culprit;
 pub use flags::config_flags;
-pub use image::{PresetRule, preset_rule};
+pub use image::{PresetRule, RepoAcl, preset_rule, repo_acl};
 pub use layout::Layout;
 pub use load::{ConfigFile, ConfigFiles, Judge, objections, objections_live};
 pub use yaml::YamlError;

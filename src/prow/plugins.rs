@@ -1,13 +1,17 @@
 //! `plugins.yaml`: the part that `config_updater` is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_saphyr::Spanned;
 
-use super::glob::Glob;
+use super::glob::{Glob, Match};
 use super::updater::{key_of, name_of};
 use super::yaml::{self, Text, YamlError, nullable};
-use crate::model::Alias;
+use crate::model::text::sanitize_line;
+use crate::model::{Alias, MapAt};
 
 /// `config_updater` with Prow's defaults applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +27,8 @@ pub struct Updater {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map {
     pub glob: Glob,
+    /// Line of the glob, from 1; `None` for Prow's own defaults.
+    pub line: Option<u64>,
     /// Empty where `partitioned_names` are used.
     pub name: String,
     pub partitioned_names: Vec<String>,
@@ -38,10 +44,43 @@ pub struct Map {
     pub denied_repos: Vec<String>,
 }
 
+impl Map {
+    /// What it is called when it is talked about.
+    pub fn at(&self) -> MapAt {
+        MapAt { line: self.line, glob: sanitize_line(self.glob.pattern()) }
+    }
+
+    /// The ConfigMaps' names.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.name).filter(|name| !name.is_empty()).chain(&self.partitioned_names)
+    }
+
+    /// True where it is only for some repositories. Prow forgets that when it resolves cluster groups.
+    pub fn is_bound(&self) -> bool {
+        self.cluster_groups.is_empty() && !(self.allowed_repos.is_empty() && self.denied_repos.is_empty())
+    }
+
+    /// True where a Prow that heeds the lists writes it from this repository (`org/repo`).
+    pub fn admits(&self, repository: &str) -> bool {
+        let org = repository.split('/').next().unwrap_or(repository);
+        let names = |list: &[String]| list.iter().any(|name| name == repository || name == org);
+        !names(&self.denied_repos) && (self.allowed_repos.is_empty() || names(&self.allowed_repos))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ClusterGroup {
     clusters: Vec<String>,
     namespaces: Vec<String>,
+}
+
+/// Why hook does not start on a `config_updater`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// In its words.
+    pub message: String,
+    /// The maps at fault.
+    pub maps: Vec<MapAt>,
 }
 
 impl Updater {
@@ -50,8 +89,34 @@ impl Updater {
         self.maps.iter().any(|map| map.glob.matches(path))
     }
 
+    /// The same, or some map would be if the path were longer.
+    pub fn nearly_wants(&self, path: &str) -> bool {
+        self.maps.iter().any(|map| map.glob.judge(path) != Match::No)
+    }
+
+    /// True where some map is about something in this folder, if there is such.
+    pub fn looks_into(&self, folder: &str) -> bool {
+        self.maps.iter().any(|map| map.glob.reaches_below(folder))
+    }
+
+    /// In which forms maps store a file of this path.
+    pub fn stores(&self, path: &str) -> Stored {
+        let mut stored = Stored::default();
+        for map in self.maps.iter().filter(|map| map.glob.matches(path)) {
+            let gzip = self.gzips(map);
+            stored.gzip |= gzip;
+            stored.plain |= !gzip;
+        }
+        stored
+    }
+
+    /// True where a map's values are compressed.
+    pub fn gzips(&self, map: &Map) -> bool {
+        map.gzip.unwrap_or(self.gzip)
+    }
+
     /// Where a map's ConfigMaps go, cluster groups resolved.
-    pub(super) fn targets(&self, map: &Map) -> Vec<(Alias, String)> {
+    pub fn targets(&self, map: &Map) -> Vec<(Alias, String)> {
         let spelled = map
             .clusters
             .iter()
@@ -62,7 +127,14 @@ impl Updater {
                 group.namespaces.iter().map(|namespace| (Alias(cluster.clone()), namespace.clone()))
             })
         });
-        spelled.chain(grouped).collect()
+        let mut targets: Vec<(Alias, String)> = Vec::new();
+        for target in spelled.chain(grouped) {
+            // Named by two groups, it is written once.
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        targets
     }
 
     /// True where a file of this path becomes that key of a ConfigMap of that name.
@@ -72,62 +144,91 @@ impl Updater {
 
     /// What hook refuses this `config_updater` for when it starts, in its words.
     pub fn refusals(&self) -> Vec<String> {
-        let mut refusals = Vec::new();
-        let mut seen: BTreeSet<(String, &Alias, &str, String)> = BTreeSet::new();
+        self.faults().into_iter().map(|fault| fault.message).collect()
+    }
+
+    /// The same, with the maps at fault. hook tells one of them, at random.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |message: String, maps: Vec<MapAt>| faults.push(Fault { message, maps });
+        let mut seen: BTreeMap<(String, &Alias, &str, String), &Map> = BTreeMap::new();
         for map in &self.maps {
             if !map.name.is_empty() && !map.partitioned_names.is_empty() {
-                refusals.push(
-                    "'name' and 'partitioned_names' are mutually exclusive in the config_updater plugin configuration"
-                        .to_owned(),
-                );
+                let message =
+                    "'name' and 'partitioned_names' are mutually exclusive in the config_updater plugin configuration";
+                fault(message.to_owned(), vec![map.at()]);
                 continue;
             }
             if map.partitioned_names.len() > MAX_PARTITIONS {
-                refusals.push(format!(
+                let message = format!(
                     "the PartitionedNames field in config_updater plugin config currently supports a maximum of \
                      {MAX_PARTITIONS} partitions, but you have {} defined",
                     map.partitioned_names.len()
-                ));
+                );
+                fault(message, vec![map.at()]);
             }
-            refusals.extend(repeated_key(map, &mut seen));
+            if let Some((message, other)) = repeated_key(map, &mut seen) {
+                let mut maps = vec![other.at(), map.at()];
+                maps.sort();
+                maps.dedup();
+                fault(message, maps);
+            }
         }
         for map in &self.maps {
             let pattern = map.glob.pattern();
             if !map.clusters.is_empty() && !map.cluster_groups.is_empty() {
-                refusals.push(format!("item maps.{pattern} contains both clusters and cluster_groups"));
+                fault(format!("item maps.{pattern} contains both clusters and cluster_groups"), vec![map.at()]);
                 continue;
             }
             for (n, group) in map.cluster_groups.iter().enumerate() {
                 if !self.cluster_groups.contains_key(group) {
-                    refusals.push(format!(
+                    let message = format!(
                         "item maps.{pattern}.cluster_groups.{n} references inexistent cluster group named {group}"
-                    ));
+                    );
+                    fault(message, vec![map.at()]);
                 }
             }
         }
-        refusals
+        faults
     }
+}
+
+/// In which forms a file is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stored {
+    pub plain: bool,
+    pub gzip: bool,
 }
 
 /// Prow picks the partition by one byte.
 const MAX_PARTITIONS: usize = 256;
 
-/// Two maps that write the same key of the same ConfigMap, where "key" is the basename of the *glob*.
-fn repeated_key<'a>(map: &'a Map, seen: &mut BTreeSet<(String, &'a Alias, &'a str, String)>) -> Option<String> {
+/// Two maps that write the same key of the same ConfigMap, where "key" is the basename of the *glob*; or one that does so
+/// twice.
+fn repeated_key<'a>(
+    map: &'a Map,
+    seen: &mut BTreeMap<(String, &'a Alias, &'a str, String), &'a Map>,
+) -> Option<(String, &'a Map)> {
     let name = if map.name.is_empty() { map.partitioned_names.join(",") } else { map.name.clone() };
     let key = if map.key.is_empty() { base_of_glob(map.glob.pattern()) } else { map.key.clone() };
     for (cluster, namespaces) in &map.clusters {
         for namespace in namespaces {
-            if !seen.insert((name.clone(), cluster, namespace, key.clone())) {
-                return Some(format!("key {key} in configmap {name} updated with more than one file"));
+            if let Some(other) = seen.insert((name.clone(), cluster, namespace, key.clone()), map) {
+                return Some((format!("key {key} in configmap {name} updated with more than one file"), other));
             }
         }
     }
     None
 }
 
+/// Go's `path.Base`.
 fn base_of_glob(pattern: &str) -> String {
-    pattern.trim_end_matches('/').rsplit('/').next().unwrap_or(pattern).to_owned()
+    let trimmed = pattern.trim_end_matches('/');
+    match (pattern.is_empty(), trimmed.is_empty()) {
+        (true, _) => ".".to_owned(),
+        (false, true) => "/".to_owned(),
+        (false, false) => trimmed.rsplit('/').next().unwrap_or(trimmed).to_owned(),
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,10 +240,35 @@ struct RawPlugins {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct RawUpdater {
-    maps: Option<BTreeMap<String, Option<RawMap>>>,
+    maps: Option<RawMaps>,
     #[serde(deserialize_with = "nullable")]
     gzip: bool,
     cluster_groups: Option<BTreeMap<String, Option<RawGroup>>>,
+}
+
+/// Globs with their lines.
+#[derive(Debug, Default)]
+struct RawMaps(BTreeMap<String, (u64, Option<RawMap>)>);
+
+impl<'de> Deserialize<'de> for RawMaps {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MapsVisitor;
+        impl<'de> Visitor<'de> for MapsVisitor {
+            type Value = RawMaps;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("maps of a glob each")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawMaps, A::Error> {
+                let mut maps = BTreeMap::new();
+                while let Some(glob) = access.next_key::<Spanned<String>>()? {
+                    let line = glob.referenced.line();
+                    maps.insert(glob.value, (line, access.next_value()?));
+                }
+                Ok(RawMaps(maps))
+            }
+        }
+        deserializer.deserialize_map(MapsVisitor)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,12 +324,13 @@ fn updater(raw: RawUpdater) -> Updater {
     let mut maps: Vec<Map> = raw
         .maps
         .unwrap_or_default()
+        .0
         .into_iter()
-        .map(|(pattern, spec)| map(&pattern, spec.unwrap_or_default()))
+        .map(|(pattern, (line, spec))| map(&pattern, Some(line), spec.unwrap_or_default()))
         .collect();
     if maps.is_empty() {
         for (pattern, name) in [("config/prow/config.yaml", "config"), ("config/prow/plugins.yaml", "plugins")] {
-            maps.push(map(pattern, RawMap { name: Text(name.to_owned()), ..RawMap::default() }));
+            maps.push(map(pattern, None, RawMap { name: Text(name.to_owned()), ..RawMap::default() }));
         }
     }
     let cluster_groups = raw.cluster_groups.unwrap_or_default().into_iter().map(|(name, group)| {
@@ -213,7 +340,7 @@ fn updater(raw: RawUpdater) -> Updater {
     Updater { maps, gzip: raw.gzip, cluster_groups: cluster_groups.collect() }
 }
 
-fn map(pattern: &str, raw: RawMap) -> Map {
+fn map(pattern: &str, line: Option<u64>, raw: RawMap) -> Map {
     let cluster_groups = texts(raw.cluster_groups);
     let mut clusters: BTreeMap<Alias, Vec<String>> = raw
         .clusters
@@ -226,6 +353,7 @@ fn map(pattern: &str, raw: RawMap) -> Map {
     }
     Map {
         glob: Glob::new(pattern),
+        line,
         name: raw.name.0,
         partitioned_names: texts(raw.partitioned_names),
         key: raw.key.0,
@@ -312,6 +440,45 @@ mod tests {
             refusals("  maps:\n    a: {name: m, cluster_groups: [g]}\n"),
             ["item maps.a.cluster_groups.0 references inexistent cluster group named g"]
         );
+    }
+
+    #[test]
+    fn maps_and_faults_know_their_lines() {
+        let text = "plugins: {}\nconfig_updater:\n  maps:\n    a/*.yaml: {name: m}\n    # between\n\n    \
+                    \"b/*.yaml\":\n      name: m\n    c: {name: x, partitioned_names: [y]}\n";
+        let updater = parse_plugins(text.as_bytes()).unwrap();
+        let lines: Vec<_> = updater.maps.iter().map(|map| map.line).collect();
+        assert_eq!(lines, [Some(4), Some(7), Some(9)]);
+        let faults = updater.faults();
+        let at: Vec<Vec<Option<u64>>> =
+            faults.iter().map(|fault| fault.maps.iter().map(|map| map.line).collect()).collect();
+        assert_eq!(at, [vec![Some(4), Some(7)], vec![Some(9)]]);
+        assert_eq!(parse_plugins(b"").unwrap().maps[0].line, None);
+    }
+
+    #[test]
+    fn one_map_may_not_name_a_namespace_twice() {
+        assert_eq!(refusals("  maps:\n    a: {name: m, clusters: {default: [x, x]}}\n").len(), 1);
+        let groups = "  cluster_groups: {g: {clusters: [c], namespaces: [x, x]}}\n  maps:\n    a: {name: m, \
+                      cluster_groups: [g, g]}\n";
+        assert_eq!(refusals(groups), Vec::<String>::new(), "of groups it is not asked");
+        let updater = parse_plugins(format!("config_updater:\n{groups}").as_bytes()).unwrap();
+        assert_eq!(updater.targets(&updater.maps[0]).len(), 1);
+    }
+
+    #[test]
+    fn repositories_are_admitted_by_name_and_by_org() {
+        let lists = |lists: &str| {
+            let text = format!("config_updater:\n  maps:\n    a: {{name: m, {lists}}}\n");
+            parse_plugins(text.as_bytes()).unwrap().maps.remove(0)
+        };
+        assert!(!lists("key: k").is_bound() && !lists("allowed_repos: [o], cluster_groups: [g]").is_bound());
+        let map = lists("allowed_repos: [o/r, other], denied_repos: [other/x]");
+        assert!(map.is_bound());
+        let admitted: Vec<bool> =
+            ["o/r", "o/s", "other/y", "other/x", ""].iter().map(|repo| map.admits(repo)).collect();
+        assert_eq!(admitted, [true, false, true, false, false]);
+        assert!(lists("denied_repos: [o]").admits("p/q") && !lists("denied_repos: [o]").admits("o/r"));
     }
 
     #[test]

@@ -1,64 +1,102 @@
 //! From the files of a revision to the ConfigMaps that Prow would make of all of them, as its bootstrapper does.
 //!
-//! What is random or unknown in Prow is not chosen here: the ConfigMaps concerned are left out, and a sentence in
-//! [`Rendered::not_understood`] says so.
+//! What is random or unknown in Prow is not chosen here: the ConfigMaps concerned are left out, and a note in
+//! [`Rendered::notes`] says so. `maps` holds what is to be said of the maps themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use super::RepoAcl;
+use super::glob::Match;
 use super::gzip::deflate;
 use super::plugins::{Map, Updater};
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, DesiredConfigMap, DesiredEntry, Key};
+use crate::model::{
+    Alias, CONFIG_MAP_LIMIT, DesiredConfigMap, DesiredEntry, Key, LeftOut, MapFact, MapNote, Quirk, Trouble,
+};
+
+mod maps;
 
 /// The key in which Prow writes the commit. It differs between ConfigMaps without drift, so git never asks for it.
 pub const VERSION_KEY: &str = "VERSION";
+
+/// From this percentage of the limit on, a ConfigMap is near it.
+pub const NEAR_PERCENT: usize = 90;
 
 /// What a revision asks for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rendered {
     /// Ordered by cluster, namespace, name.
     pub config_maps: Vec<DesiredConfigMap>,
-    /// Sentences: what was left out and why, and what to be careful of.
-    pub not_understood: Vec<String>,
+    /// What was left out and why, and what to be careful of.
+    pub notes: Vec<MapNote>,
 }
+
+/// What decides beside the files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Circumstances<'a> {
+    /// Maps that name no namespace go there.
+    pub prowjob_namespace: &'a str,
+    /// What the deployed Prow makes of `allowed_repos` and `denied_repos`.
+    pub acl: RepoAcl,
+    /// `org/repo` of these files, where that is known.
+    pub repository: Option<&'a str>,
+    /// Path of plugins.yaml.
+    pub plugins: &'a str,
+}
+
+/// The bytes to store for a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bytes {
+    pub stored: Vec<u8>,
+    /// How many they are before gzip.
+    pub raw: usize,
+}
+
+/// Gives what to store for a path, compressed where asked, or the reason why there is nothing.
+pub type Content<'a> = dyn FnMut(&str, bool) -> Result<Bytes, Trouble> + 'a;
 
 /// Renders files held in memory. Maps that name no namespace go to `prowjob_namespace`.
 pub fn render(updater: &Updater, files: &BTreeMap<String, Vec<u8>>, prowjob_namespace: &str) -> Rendered {
-    render_with(updater, files.keys().map(String::as_str), prowjob_namespace, &mut |path, gzip| match files.get(path) {
-        Some(bytes) if gzip => Ok(deflate(bytes)),
-        Some(bytes) => Ok(bytes.clone()),
-        None => Err(format!("{path} is not there")),
+    let circumstances = Circumstances { prowjob_namespace, ..Circumstances::default() };
+    render_with(updater, files.keys().map(String::as_str), circumstances, &mut |path, gzip| match files.get(path) {
+        Some(bytes) if gzip => Ok(Bytes { stored: deflate(bytes), raw: bytes.len() }),
+        Some(bytes) => Ok(Bytes { stored: bytes.clone(), raw: bytes.len() }),
+        None => Err(Trouble::Unread),
     })
 }
-
-/// Gives the bytes to store for a path, compressed where asked, or the reason why there are none.
-pub type Content<'a> = dyn FnMut(&str, bool) -> Result<Vec<u8>, String> + 'a;
 
 /// Renders files whose content is fetched on demand, so that a caller can keep compressed bytes over many revisions.
 pub fn render_with<'a>(
     updater: &Updater,
     paths: impl Iterator<Item = &'a str>,
-    prowjob_namespace: &str,
+    circumstances: Circumstances<'_>,
     content: &mut Content<'_>,
 ) -> Rendered {
-    let mut rendering = Rendering { updater, prowjob_namespace, left_out: BTreeSet::new(), said: Vec::new() };
-    let mut used = vec![false; updater.maps.len()];
+    let mut rendering = Rendering {
+        updater,
+        circumstances,
+        seen: updater.maps.iter().map(|_| Seen::default()).collect(),
+        overlaps: BTreeMap::new(),
+        partitions: BTreeSet::new(),
+        left_out: BTreeSet::new(),
+        dropped: Vec::new(),
+        notes: Vec::new(),
+    };
     let mut placements = Vec::new();
     for path in paths {
-        placements.extend(rendering.place(path, &mut used));
+        placements.extend(rendering.place(path));
     }
-    rendering.judge_maps(&used);
+    rendering.judge_maps();
     // As the bootstrapper walks; what spells its namespace comes before what leaves it empty.
     placements.sort_by(|a, b| b.spelled.cmp(&a.spelled).then_with(|| a.path.split('/').cmp(b.path.split('/'))));
-    let empty = rendering.partitions_beside(&placements);
     let mut chosen = rendering.choose(placements);
-    for target in empty {
+    for target in std::mem::take(&mut rendering.partitions) {
         chosen.entry(target).or_default();
     }
     let config_maps = rendering.fill(chosen, content);
-    Rendered { config_maps, not_understood: rendering.said }
+    Rendered { config_maps, notes: rendering.notes }
 }
 
 /// A ConfigMap of a cluster.
@@ -73,148 +111,168 @@ struct Placement {
     key: String,
     path: String,
     gzip: bool,
+    /// Number of the map.
+    map: usize,
+}
+
+impl Placement {
+    /// The same value in the same place, whichever map it came by.
+    fn is_like(&self, other: &Placement) -> bool {
+        (&self.target, self.spelled, &self.key, self.gzip) == (&other.target, other.spelled, &other.key, other.gzip)
+    }
+}
+
+/// What the files were to a map.
+#[derive(Debug, Default)]
+struct Seen {
+    used: bool,
+    too_short: usize,
+    example: Option<String>,
+}
+
+/// Whether a map is for this repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Written,
+    /// Its files are taken, and nothing is written.
+    Swallowed,
+    Unknown,
 }
 
 struct Rendering<'a> {
     updater: &'a Updater,
-    prowjob_namespace: &'a str,
+    circumstances: Circumstances<'a>,
+    /// By map.
+    seen: Vec<Seen>,
+    /// By the numbers of two maps: how many files both want, the first of them, and the ConfigMaps concerned.
+    overlaps: BTreeMap<(usize, usize), (usize, String, BTreeSet<Target>)>,
+    /// All partitions of the maps that have a file: the bootstrapper also writes those that none falls into.
+    partitions: BTreeSet<Target>,
     left_out: BTreeSet<Target>,
-    said: Vec<String>,
+    /// Files whose key another one takes. They are read all the same.
+    dropped: Vec<Placement>,
+    notes: Vec<MapNote>,
 }
 
 impl Rendering<'_> {
     /// Where a file goes. A file that several maps want goes where Go's map order sends it, that is, anywhere.
-    fn place(&mut self, path: &str, used: &mut [bool]) -> Vec<Placement> {
-        let mut wanted: Vec<(&Map, Vec<Placement>)> = Vec::new();
+    fn place(&mut self, path: &str) -> Vec<Placement> {
+        let mut wanted: Vec<(usize, Vec<Placement>)> = Vec::new();
         for (n, map) in self.updater.maps.iter().enumerate() {
-            if map.glob.matches(path) {
-                used[n] = true;
-                wanted.push((map, self.placements(map, path)));
+            let seen = &mut self.seen[n];
+            match map.glob.judge(path) {
+                Match::Yes => {
+                    seen.used = true;
+                    wanted.push((n, self.placements(n, path)));
+                }
+                Match::TooShort => {
+                    seen.too_short += 1;
+                    seen.example.get_or_insert_with(|| sanitize_line(path));
+                }
+                Match::No => {}
             }
         }
+        let alike = |one: &[Placement], other: &[Placement]| {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.is_like(b))
+        };
         let Some((first, placements)) = wanted.first() else {
             return Vec::new();
         };
-        if let Some((other, others)) = wanted.iter().find(|(_, others)| others != placements) {
-            self.said.push(format!(
-                "{} is wanted by two maps, `{}` and `{}`, and Prow takes either at random: {} not judged",
-                sanitize_line(path),
-                sanitize_line(first.glob.pattern()),
-                sanitize_line(other.glob.pattern()),
-                names(placements.iter().chain(others).map(|placement| &placement.target)),
-            ));
-            let targets = wanted.iter().flat_map(|(_, placements)| placements).map(|p| p.target.clone());
-            self.left_out.extend(targets);
+        if let Some((other, _)) = wanted.iter().find(|(_, others)| !alike(others, placements)) {
+            let (count, _, targets) =
+                self.overlaps.entry((*first, *other)).or_insert_with(|| (0, sanitize_line(path), BTreeSet::new()));
+            *count += 1;
+            for target in wanted.iter().flat_map(|(_, placements)| placements).map(|placement| &placement.target) {
+                targets.insert(target.clone());
+                self.left_out.insert(target.clone());
+            }
             return Vec::new();
         }
-        wanted.swap_remove(0).1
+        let (map, placements) = wanted.swap_remove(0);
+        let map = &self.updater.maps[map];
+        for placement in placements.iter().filter(|_| !map.partitioned_names.is_empty()) {
+            let (cluster, key) = &placement.target;
+            let partitions = map.partitioned_names.iter();
+            self.partitions.extend(partitions.map(|name| (cluster.clone(), Key::new(&key.namespace, name))));
+        }
+        placements
     }
 
-    fn placements(&self, map: &Map, path: &str) -> Vec<Placement> {
-        let key = key_of(map, path);
-        if key == VERSION_KEY {
+    fn placements(&self, map: usize, path: &str) -> Vec<Placement> {
+        let (number, map) = (map, &self.updater.maps[map]);
+        if self.admission(map) == Admission::Swallowed {
             return Vec::new();
         }
+        let key = key_of(map, path);
         let name = name_of(map, &key);
-        let gzip = map.gzip.unwrap_or(self.updater.gzip);
+        let gzip = self.updater.gzips(map);
         self.updater
             .targets(map)
             .into_iter()
-            .map(|(cluster, namespace)| {
-                let spelled = !namespace.is_empty();
-                let namespace = if spelled { namespace } else { self.prowjob_namespace.to_owned() };
-                Placement {
-                    target: (cluster, Key::new(namespace, name.clone())),
-                    spelled,
-                    key: key.clone(),
-                    path: path.to_owned(),
-                    gzip,
-                }
+            .map(|(cluster, namespace)| Placement {
+                spelled: !namespace.is_empty(),
+                target: (cluster, Key::new(self.namespace(namespace), name.clone())),
+                key: key.clone(),
+                path: path.to_owned(),
+                gzip,
+                map: number,
             })
             .collect()
     }
 
-    /// All partitions of the maps that have a file: the bootstrapper also writes those that none falls into.
-    fn partitions_beside(&self, placements: &[Placement]) -> BTreeSet<Target> {
-        let mut targets = BTreeSet::new();
-        for map in self.updater.maps.iter().filter(|map| !map.partitioned_names.is_empty()) {
-            for (cluster, key) in placements.iter().map(|placement| &placement.target) {
-                if self.goes_to(map, cluster, &key.namespace) && map.partitioned_names.contains(&key.name) {
-                    let names = map.partitioned_names.iter();
-                    targets.extend(names.map(|name| (cluster.clone(), Key::new(&key.namespace, name))));
-                }
-            }
-        }
-        targets
+    fn namespace(&self, spelled: String) -> String {
+        if spelled.is_empty() { self.circumstances.prowjob_namespace.to_owned() } else { spelled }
     }
 
-    fn goes_to(&self, map: &Map, cluster: &Alias, namespace: &str) -> bool {
-        let spelled =
-            |wanted: &str| if wanted.is_empty() { self.prowjob_namespace == namespace } else { wanted == namespace };
-        self.updater.targets(map).iter().any(|(alias, wanted)| alias == cluster && spelled(wanted))
-    }
-
-    /// Maps that are not followed at all, and maps that are about nothing.
-    fn judge_maps(&mut self, used: &[bool]) {
-        for (map, used) in self.updater.maps.iter().zip(used) {
-            let pattern = sanitize_line(map.glob.pattern());
-            if !map.allowed_repos.is_empty() || !map.denied_repos.is_empty() {
-                self.leave_out(
-                    map,
-                    format!("the map `{pattern}` is bound to repositories (allowed_repos, denied_repos)"),
-                );
-            } else if map.name.is_empty() && map.partitioned_names.is_empty() {
-                self.leave_out(map, format!("the map `{pattern}` names no ConfigMap"));
-            } else if !used {
-                self.said.push(format!(
-                    "no file matches the map `{pattern}`: its ConfigMap {} keeps what it has",
-                    sanitize_line(&map_name(map))
-                ));
-            }
+    fn admission(&self, map: &Map) -> Admission {
+        if !map.is_bound() {
+            return Admission::Written;
         }
-    }
-
-    fn leave_out(&mut self, map: &Map, why: String) {
-        let mut targets = Vec::new();
-        for (cluster, namespace) in self.updater.targets(map) {
-            let namespace = if namespace.is_empty() { self.prowjob_namespace.to_owned() } else { namespace };
-            for name in std::iter::once(&map.name).chain(&map.partitioned_names) {
-                targets.push((cluster.clone(), Key::new(namespace.clone(), name.clone())));
-            }
+        let admitted = self.circumstances.repository.map(|repository| map.admits(repository));
+        match (self.circumstances.acl, admitted) {
+            (RepoAcl::Ignored, _) | (RepoAcl::Heeded | RepoAcl::Unknown, Some(true)) => Admission::Written,
+            (RepoAcl::Heeded, Some(false)) => Admission::Swallowed,
+            (RepoAcl::Heeded | RepoAcl::Unknown, None) | (RepoAcl::Unknown, Some(false)) => Admission::Unknown,
         }
-        let named = targets.iter().filter(|(_, key)| !key.name.is_empty());
-        self.said.push(format!("{why}: {} not judged", names(named)));
-        self.left_out.extend(targets);
     }
 
     /// One file a key: the last one wins.
     fn choose(&mut self, placements: Vec<Placement>) -> BTreeMap<Target, BTreeMap<String, Placement>> {
         let mut chosen: BTreeMap<Target, BTreeMap<String, Placement>> = BTreeMap::new();
+        let mut versions = BTreeSet::new();
+        // By map, key and the two paths: said once for all namespaces.
+        let mut collisions: BTreeMap<(usize, String, String, String), Vec<Target>> = BTreeMap::new();
         for placement in placements {
-            if let Some(why) = bad_key(&placement.key) {
+            let keys = chosen.entry(placement.target.clone()).or_default();
+            if placement.key == VERSION_KEY {
+                if versions.insert(placement.path.clone()) {
+                    let path = sanitize_line(&placement.path);
+                    let target = placement.target.clone();
+                    let note = self.note(&[placement.map], vec![target], Quirk::VersionKey { path });
+                    self.notes.push(note);
+                }
+                self.dropped.push(placement);
+                continue;
+            }
+            if bad_key(&placement.key) {
                 if self.left_out.insert(placement.target.clone()) {
-                    self.said.push(format!(
-                        "{} would be key {} of ConfigMap {}, which the API server refuses ({why}): the ConfigMap is \
-                         not judged",
-                        sanitize_line(&placement.path),
-                        sanitize_line(&placement.key),
-                        sanitize_line(&placement.target.1.name),
-                    ));
+                    let (key, path) = (sanitize_line(&placement.key), sanitize_line(&placement.path));
+                    let note = self.note(&[placement.map], vec![placement.target], LeftOut::BadKey { key, path });
+                    self.notes.push(note);
                 }
                 continue;
             }
-            let keys = chosen.entry(placement.target.clone()).or_default();
-            let (key, path) = (placement.key.clone(), placement.path.clone());
-            if let Some(before) = keys.insert(key.clone(), placement) {
-                self.said.push(format!(
-                    "{} and {} are both key {} of ConfigMap {}: the last in the bootstrapper's order is taken, {}",
-                    sanitize_line(&before.path),
-                    sanitize_line(&path),
-                    sanitize_line(&key),
-                    sanitize_line(&before.target.1.name),
-                    sanitize_line(&path),
-                ));
+            let (key, path, map, target) =
+                (placement.key.clone(), placement.path.clone(), placement.map, placement.target.clone());
+            if let Some(before) = keys.insert(key.clone(), placement).filter(|before| before.path != path) {
+                collisions.entry((map, key, before.path.clone(), path)).or_default().push(target);
+                self.dropped.push(before);
             }
+        }
+        for ((map, key, dropped, taken), targets) in collisions {
+            let [key, dropped, taken] = [key, dropped, taken].map(|text| sanitize_line(&text));
+            let note = self.note(&[map], targets, MapFact::KeysCollide { key, dropped, taken });
+            self.notes.push(note);
         }
         chosen
     }
@@ -225,27 +283,67 @@ impl Rendering<'_> {
         content: &mut Content<'_>,
     ) -> Vec<DesiredConfigMap> {
         let mut config_maps = Vec::new();
+        self.read_dropped(content);
         for (target, keys) in chosen {
             if self.left_out.contains(&target) {
                 continue;
             }
+            let maps: BTreeSet<usize> = keys.values().map(|placement| placement.map).collect();
+            let maps: Vec<usize> = maps.into_iter().collect();
+            if !is_config_map_name(&target.1.name) {
+                let note = self.note(&maps, vec![target], LeftOut::BadName);
+                self.notes.push(note);
+                continue;
+            }
             let mut entries = BTreeMap::new();
+            let (mut stored, mut raw) = (0, 0);
             let mut broken = None;
-            for (key, Placement { path, gzip, .. }) in keys {
+            for (key, Placement { path, gzip, map, .. }) in keys {
                 match content(&path, gzip) {
                     Ok(bytes) => {
-                        entries.insert(key, DesiredEntry { path: sanitize_line(&path), bytes, gzip });
+                        stored += bytes.stored.len();
+                        raw += bytes.raw;
+                        entries.insert(key, DesiredEntry { path: sanitize_line(&path), bytes: bytes.stored, gzip });
                     }
-                    Err(why) => broken = Some(why),
+                    Err(trouble) => {
+                        broken = Some((map, LeftOut::Unreadable { path: sanitize_line(&path), trouble }));
+                        break;
+                    }
                 }
             }
-            let (cluster, key) = target;
-            match broken {
-                Some(why) => self.said.push(format!("{why}: ConfigMap {} not judged", sanitize_line(&key.name))),
-                None => config_maps.push(DesiredConfigMap { cluster, key, entries }),
-            }
+            let fits = stored <= CONFIG_MAP_LIMIT;
+            let near = stored >= CONFIG_MAP_LIMIT / 100 * NEAR_PERCENT;
+            let note = match broken {
+                Some((map, why)) => Some(self.note(&[map], vec![target.clone()], why)),
+                None if !fits => Some(self.note(&maps, vec![target.clone()], LeftOut::TooLarge { stored, raw })),
+                None => {
+                    let (cluster, key) = target.clone();
+                    config_maps.push(DesiredConfigMap { cluster, key, entries });
+                    near.then(|| self.note(&maps, vec![target], MapFact::NearLimit { stored, raw }))
+                }
+            };
+            self.notes.extend(note);
         }
         config_maps
+    }
+
+    /// What Prow cannot read spoils the ConfigMap, also where another file would take its key.
+    fn read_dropped(&mut self, content: &mut Content<'_>) {
+        for Placement { target, path, gzip, map, .. } in std::mem::take(&mut self.dropped) {
+            if let Err(trouble @ (Trouble::Folder | Trouble::NoWay)) = content(&path, gzip)
+                && self.left_out.insert(target.clone())
+            {
+                let why = LeftOut::Unreadable { path: sanitize_line(&path), trouble };
+                let note = self.note(&[map], vec![target], why);
+                self.notes.push(note);
+            }
+        }
+    }
+
+    fn note(&self, maps: &[usize], targets: Vec<Target>, fact: impl Into<MapFact>) -> MapNote {
+        let mut maps: Vec<_> = maps.iter().map(|n| self.updater.maps[*n].at()).collect();
+        maps.sort();
+        MapNote { maps, config_maps: targets, fact: fact.into() }
     }
 }
 
@@ -268,30 +366,21 @@ pub(super) fn name_of(map: &Map, key: &str) -> String {
     map.partitioned_names[usize::from(byte) % map.partitioned_names.len()].clone()
 }
 
-fn map_name(map: &Map) -> String {
-    if map.partitioned_names.is_empty() { map.name.clone() } else { map.partitioned_names.join(", ") }
+/// True where the API server refuses a key; it then refuses the whole ConfigMap.
+fn bad_key(key: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !(1..=253).contains(&key.len()) || !key.chars().all(allowed) || key == "." || key.starts_with("..")
 }
 
-/// Why the API server refuses a key; it then refuses the whole ConfigMap.
-fn bad_key(key: &str) -> Option<&'static str> {
-    if key.is_empty() || key.len() > 253 {
-        Some("1 to 253 characters")
-    } else if !key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-        Some("only letters, digits, `-`, `_` and `.`")
-    } else if key == "." || key.starts_with("..") {
-        Some("dots alone, or two in front")
-    } else {
-        None
-    }
-}
-
-fn names<'a>(targets: impl Iterator<Item = &'a Target>) -> String {
-    let names: BTreeSet<String> = targets.map(|(_, key)| sanitize_line(&key.to_string())).collect();
-    match names.len() {
-        0 => "its ConfigMaps are".to_owned(),
-        1 => format!("ConfigMap {} is", names.into_iter().collect::<String>()),
-        _ => format!("ConfigMaps {} are", names.into_iter().collect::<Vec<_>>().join(", ")),
-    }
+/// A DNS subdomain.
+fn is_config_map_name(name: &str) -> bool {
+    let edge = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let part = |part: &str| {
+        let bytes = part.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.iter().all(|end| end.is_some_and(|c| edge(*c))) && bytes.iter().all(|c| edge(*c) || *c == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(part)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use super::object::ObjectKey;
 pub enum Item {
     /// An object of a cluster (by its context).
     Object(String, ObjectKey),
+    /// A pod of a cluster, by its node alone: nobody else's time has come.
+    Pod(String, ObjectKey),
     /// A pod's files are brought up to date with a ConfigMap: cluster, uid of the pod, name of the map.
     Refresh(String, String, String),
     /// Somebody may take the lead of prow-controller-manager.

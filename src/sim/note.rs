@@ -15,6 +15,8 @@ pub enum Happened {
     Write(Written),
     /// A ProwJob came to its end.
     ProwJobEnded { name: String, job: String, state: String, description: String },
+    /// Somebody aborted it in Deck.
+    Aborted { name: String, job: String },
     /// prow-controller-manager made a pod. `again`: the job had one before.
     PodCreated { cluster: String, namespace: String, name: String, uid: String, again: bool },
     /// prow-controller-manager changed hands, to this pod.

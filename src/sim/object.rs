@@ -140,17 +140,26 @@ impl ObjectKey {
     }
 }
 
-/// Text at a JSON pointer; empty where there is none.
+/// The value at a JSON pointer without escapes. (`Value::pointer` undoes escapes, which takes two allocations a step.)
+fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
+    pointer.split('/').skip(1).try_fold(object, |value, step| match value {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(values) => values.get(step.parse::<usize>().ok()?),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    })
+}
+
+/// Text at a JSON pointer without escapes; empty where there is none.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 pub fn number(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    at(object, pointer).and_then(Value::as_i64)
 }
 
 pub fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(object, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 pub fn name(object: &Value) -> &str {
@@ -178,7 +187,7 @@ pub fn annotation<'a>(object: &'a Value, annotation: &str) -> Option<&'a str> {
 }
 
 pub fn is_deleting(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string)
+    at(object, "/metadata/deletionTimestamp").is_some_and(Value::is_string)
 }
 
 /// uid of the controller that owns it.

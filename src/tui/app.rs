@@ -333,6 +333,12 @@ impl App {
         self.picture.newest().map(|seen| short_context(&seen.snapshot.service.context).to_owned())
     }
 
+    /// Jobs that would undo the repair: somebody should abort them in Deck.
+    pub fn to_abort(&self) -> Vec<String> {
+        let Some(seen) = self.picture.newest() else { return Vec::new() };
+        seen.diagnosis.about_to_revert().map(|actor| actor.name.clone()).collect()
+    }
+
     pub fn findings(&self) -> Vec<&Finding> {
         let Some(seen) = self.picture.shown() else { return Vec::new() };
         let filter = self.overview.filter.to_lowercase();

@@ -13,7 +13,7 @@ use super::app::{
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
-use crate::diagnose::{DriftState, NextStep};
+use crate::diagnose::DriftState;
 use crate::repair::{RepairId, Request};
 
 pub use copying::copy_text;
@@ -211,6 +211,15 @@ pub static KEYS: &[Binding] = &[
         "hold the drill's time, or let it go on",
         Shown
     ),
+    key!(
+        "D",
+        [Char('D')],
+        Places::Screens,
+        Command::Abort,
+        "abort in Deck",
+        "go to the drill's Deck, and abort what NEXT names",
+        Shown
+    ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
     key!("A", [Char('A')], Places::Screens, Command::Arm, "arm", "arm by typing the context's name, or disarm", Shown),
     key!("1", [Char('1')], Places::Screens, Command::Show(Screen::Overview), "Overview", "Overview", HelpOnly),
@@ -278,13 +287,18 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
     }
 }
 
-/// Of a plan that only deletes: there the key is not even offered.
-pub const NO_DIFF: &str = "it changes nothing, it deletes";
+/// Of a plan that only deletes.
+const NO_DIFF: &str = "it changes nothing, it deletes";
+/// Most of a drill's time.
+const NOTHING_TO_ABORT: &str = "NEXT names nothing to abort";
+/// Why a key is not even offered.
+pub const NOT_OFFERED: [&str; 2] = [NO_DIFF, NOTHING_TO_ABORT];
 
 /// The lines of the table that mean something at this place.
 pub fn at(app: &App, place: Place) -> impl Iterator<Item = &'static Binding> {
     let in_drill = app.drill.is_some();
-    KEYS.iter().filter(move |binding| binding.places.contain(place) && (in_drill || binding.command != Command::Hold))
+    let of_drill = |command: Command| matches!(command, Command::Hold | Command::Abort);
+    KEYS.iter().filter(move |binding| binding.places.contain(place) && (in_drill || !of_drill(binding.command)))
 }
 
 /// Whether a command does something now.
@@ -319,6 +333,11 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
         },
         Command::Arm => seen,
         Command::Hold => app.drill.as_ref().map(|_| ()).ok_or("no drill"),
+        Command::Abort => match (&app.drill, app.to_abort().as_slice()) {
+            (None, _) => Err("no drill"),
+            (Some(_), []) => Err(NOTHING_TO_ABORT),
+            (Some(_), [_, ..]) => Ok(()),
+        },
         // Where words are typed, a frozen picture would hide what they come to.
         Command::Freeze => match app.screen {
             Screen::Overview | Screen::Config | Screen::Strays | Screen::Rollback => seen,
@@ -401,18 +420,7 @@ pub fn request(app: &App) -> Result<Request, &'static str> {
         return Err("a run goes on");
     }
     let seen = app.picture.newest().ok_or("nothing seen yet")?;
-    let next = match &seen.diagnosis.verdict.next {
-        NextStep::Repair { repair, .. } => Some(*repair),
-        NextStep::Nothing
-        | NextStep::Fetch { .. }
-        | NextStep::Resume { .. }
-        | NextStep::Stop { .. }
-        | NextStep::FinishRollback { .. }
-        | NextStep::Wait { .. }
-        | NextStep::MendRevision { .. }
-        | NextStep::Look { .. }
-        | NextStep::RegainSight { .. } => None,
-    };
+    let next = seen.diagnosis.verdict.next.repair();
     match app.screen {
         Screen::Overview => {
             // The next step, where it repairs the selected finding too; else the finding's own first repair.

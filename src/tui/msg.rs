@@ -45,6 +45,8 @@ pub enum Msg {
     Signal(Signal),
     /// How the drill stands now.
     Drill(Drill),
+    /// What the drill's Deck answered.
+    Deck(String),
 }
 
 /// What a key means.
@@ -75,6 +77,8 @@ pub enum Command {
     Freeze,
     /// The time of a drill: held, or let go on.
     Hold,
+    /// What a person would abort in Deck; in a drill, Deck is this key.
+    Abort,
     Refresh,
     Copy,
     Suspend,
@@ -163,6 +167,8 @@ pub enum Effect {
     Refresh,
     /// Hold the time of the drill, or let it go on.
     Hold,
+    /// Abort these jobs in the drill's Deck: an act of the person's, and none of the program's.
+    Abort(Vec<String>),
     /// Put text on the terminal's clipboard (OSC 52).
     Copy(String),
     /// Give the terminal back to the shell until `fg`.
@@ -182,6 +188,7 @@ impl Effect {
             | Effect::Verified { .. }
             | Effect::Refresh
             | Effect::Hold
+            | Effect::Abort(_)
             | Effect::Copy(_)
             | Effect::Suspend
             | Effect::Quit(_) => false,

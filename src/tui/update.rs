@@ -89,6 +89,10 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
             app.drill = Some(drill);
             Vec::new()
         }
+        Msg::Deck(answer) => {
+            app.notice = Some(answer);
+            Vec::new()
+        }
         Msg::Signal(signal) => leave(app, signal.into(), "a signal asked the program to end"),
     }
 }
@@ -196,6 +200,7 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         },
         Command::Freeze => freeze(app),
         Command::Hold => return vec![Effect::Hold],
+        Command::Abort => return vec![Effect::Abort(app.to_abort())],
         Command::Refresh => {
             app.notice = Some("reading everything again".to_owned());
             return vec![Effect::Refresh];

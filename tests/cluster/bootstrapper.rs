@@ -1,289 +1,408 @@
-//! `config render` against Prow's own config-bootstrapper: generated repositories, the same ConfigMaps.
+//! `config render` against Prow's own config-bootstrapper: generated repositories, the same ConfigMaps, keys and values, the
+//! same refusals; where the real one is random or wrong by accident, a finding of ours says so.
 //!
-//! To add a rule of Prow's to the comparison: a line in [`Repo::map`] or [`Repo::files`]. What Prow decides at random
-//! (a file that two maps want) is not generated; the unit tests hold that it is said.
+//! `generate` makes the repositories: to add a rule of Prow's to the comparison, a line there. What is excused, and by
+//! which finding, is in [`Comparison`].
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::Read as _;
+mod generate;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use kube::config::Kubeconfig;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+pub use self::generate::Random;
+use self::generate::{Kind, Repo};
 use crate::bed::Bed;
-use crate::support::{Admin, Content, Ran, block_on, program};
+use crate::support::{Content, block_on, client, program};
 
-const REPOSITORIES: u64 = 20;
+/// How many repositories; the environment may ask for more.
+const REPOSITORIES: u64 = 200;
+const HOW_MANY: &str = "PROW_BREAKGLASS_REPOSITORIES";
 /// Takes a seed from the environment, to see a failure again.
-const SEED: &str = "PROW_BREAKGLASS_SEED";
+pub const SEED: &str = "PROW_BREAKGLASS_SEED";
 
-/// Key to the sha256 of the value after gunzip.
-type Keys = BTreeMap<String, String>;
-/// By namespace and name.
-type Maps = BTreeMap<(String, String), Keys>;
+/// The bootstrapper waits most of its time, for its own limit of requests a second.
+const AT_ONCE: u64 = 6;
+
+/// Namespace and name.
+type Name = (String, String);
+/// Key to section and sha256 of the value after gunzip.
+type Keys = BTreeMap<String, (String, String)>;
 
 #[test]
 fn render_is_what_config_bootstrapper_writes() {
-    let Some(bed) = Bed::start("healthy") else { return };
-    let admin = Admin::of(&bed);
-    let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+    let Some(mut bed) = Bed::start("healthy") else { return };
+    // A bare API server is enough.
+    bed.pause_controllers();
+    let seed = seed();
+    let count = from_environment(HOW_MANY).unwrap_or(REPOSITORIES);
+    println!("{SEED}={seed} {HOW_MANY}={count}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let kubeconfig = two_contexts(&bed, folder.path());
+    let real = Real {
+        program: bed.checkconfig().with_file_name("config-bootstrapper"),
+        kubeconfig,
+        admin: bed.admin_kubeconfig(),
+    };
+    let next = AtomicU64::new(0);
+    let failures = Mutex::new(Vec::new());
+    let totals: Vec<Totals> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut totals = Totals::default();
+                    loop {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        if n >= count {
+                            return totals;
+                        }
+                        let failure = compare(&real, seed, n, &mut totals);
+                        failures.lock().expect("nobody panicked").extend(failure);
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().expect("a comparison without difference")).collect()
+    });
+    let failures = failures.into_inner().expect("nobody panicked");
+    let some = failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n=====\n");
+    assert!(failures.is_empty(), "{} of {count} repositories differ:\n{some}", failures.len());
+    let all = totals.into_iter().fold(Totals::default(), Totals::and);
+    println!("{all:?}");
+    assert!(all.config_maps > count as usize && all.keys > 2 * count as usize, "worth comparing: {all:?}");
+    let expected = [
+        "overlap",
+        "matches-nothing",
+        "refused",
+        "keys-collide",
+        "bad-key",
+        "bad-name",
+        "no-name",
+        "unreadable",
+        "too-large",
+        "bound-to-repositories",
+        "literal-braces",
+        "too-short",
+        "groups-forget-full-path",
+        "writes-nowhere",
+        "version-key",
+        "linked-folder",
+        "environment",
+    ];
+    let missing: Vec<&str> = expected.into_iter().filter(|code| !all.codes.contains_key(*code)).collect();
+    assert!(missing.is_empty() || count < REPOSITORIES, "nothing was generated that makes {missing:?}");
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+/// A new one each time, unless the environment asks for one again.
+pub fn seed() -> u64 {
+    from_environment(SEED).unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.expect("a clock after 1970").as_secs()
-    });
-    println!("{SEED}={seed}");
-    let (mut config_maps, mut keys) = (0, 0);
-    for n in 0..REPOSITORIES {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let repo = Repo::generate(folder.path(), seed, n);
-        repo.commit();
-        let written = repo.bootstrap(&bed, &admin);
-        let rendered = repo.render();
-        assert_eq!(rendered, written, "left: config render, right: config-bootstrapper, of\n{}", repo.describe());
-        config_maps += written.len();
-        keys += written.values().map(BTreeMap::len).sum::<usize>();
-    }
-    assert!(config_maps > 30 && keys > 60, "worth comparing: {config_maps} ConfigMaps, {keys} keys");
+    })
 }
 
-/// A small generator, so that a seed tells everything.
-struct Random(u64);
+/// The bootstrapper's kubeconfig with a second context for the same server: another alias.
+fn two_contexts(bed: &Bed, folder: &Path) -> PathBuf {
+    let own = Path::new(bed.fact("dir")).join("accounts/config-bootstrapper.kubeconfig");
+    let mut kubeconfig = Kubeconfig::read_from(own).expect("the account's kubeconfig");
+    let mut other = kubeconfig.contexts[0].clone();
+    other.name = generate::OTHER_CLUSTER.to_owned();
+    kubeconfig.contexts.push(other);
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, json!(kubeconfig).to_string()).expect("write a kubeconfig");
+    path
+}
 
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (x ^ (x >> 31)) % n
-    }
+#[derive(Debug, Default)]
+struct Totals {
+    config_maps: usize,
+    keys: usize,
+    /// ConfigMaps that the two differ in, and a finding says so.
+    excused: usize,
+    refused: usize,
+    codes: BTreeMap<String, usize>,
+}
 
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        let n = self.below(choices.len() as u64);
-        choices[usize::try_from(n).expect("small")]
+impl Totals {
+    fn and(mut self, other: Totals) -> Self {
+        self.config_maps += other.config_maps;
+        self.keys += other.keys;
+        self.excused += other.excused;
+        self.refused += other.refused;
+        for (code, count) in other.codes {
+            *self.codes.entry(code).or_default() += count;
+        }
+        self
     }
 }
 
-struct Repo<'a> {
-    dir: &'a Path,
-    /// `prowjob_namespace`; two more begin with it.
-    namespace: String,
-    random: Random,
-    plugins: String,
-    files: Vec<PathBuf>,
-    /// A file name that no ConfigMap key can be: the API server refuses that ConfigMap.
-    has_bad_name: bool,
+/// What is wrong with one repository.
+fn compare(real: &Real, seed: u64, n: u64, totals: &mut Totals) -> Option<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let repo = Repo::generate(&folder.path().join("files"), seed, n);
+    let written = real.bootstrap(&repo);
+    let at = match repo.kind {
+        Kind::Folder => repo.dir.clone(),
+        Kind::Checkout => {
+            repo.commit(&repo.dir.join(".git"));
+            repo.dir.clone()
+        }
+        Kind::Bare => {
+            let bare = folder.path().join("bare.git");
+            repo.commit(&bare);
+            bare
+        }
+    };
+    let rendered = Rendered::of(&at);
+    let comparison = Comparison { repo: &repo, written: &written, rendered: &rendered };
+    let differences = comparison.differences(totals);
+    (!differences.is_empty()).then(|| {
+        format!(
+            "{SEED}={seed}, repository {n} ({:?}):\n{}\n\n{}\nfindings: {:#?}\nconfig-bootstrapper ended {:?}: {}",
+            repo.kind,
+            differences.join("\n"),
+            repo.describe(),
+            rendered.findings.iter().map(|finding| &finding.summary).collect::<Vec<_>>(),
+            written.code,
+            written.words,
+        )
+    })
 }
 
-impl<'a> Repo<'a> {
-    fn generate(dir: &'a Path, seed: u64, n: u64) -> Self {
-        let random = Random(seed.wrapping_mul(1000).wrapping_add(n));
-        let namespace = format!("generated-{n}");
-        let mut repo = Self { dir, namespace, random, plugins: String::new(), files: Vec::new(), has_bad_name: false };
-        repo.write("config/prow/config.yaml", format!("prowjob_namespace: {}\n", repo.namespace).as_bytes());
-        repo.plugins = "config_updater:\n".to_owned();
-        let gzip_all = repo.random.one_in(4);
-        if gzip_all {
-            repo.plugins += "  gzip: true\n";
-        }
-        let groups = repo.random.one_in(3);
-        if groups {
-            let namespace = &repo.namespace;
-            let _ = write!(
-                repo.plugins,
-                "  cluster_groups:\n    all:\n      clusters: [default]\n      namespaces: [{namespace}-a, {namespace}-b]\n"
-            );
-        }
-        repo.plugins += "  maps:\n    config/prow/config.yaml:\n      name: config\n";
-        let maps = 1 + repo.random.below(4);
-        for map in 0..maps {
-            repo.map(map, groups);
-            repo.files(map);
-        }
-        repo.write("config/prow/plugins.yaml", repo.plugins.clone().as_bytes());
-        repo
-    }
+/// Prow's own program.
+struct Real {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    admin: PathBuf,
+}
 
-    /// A map with a folder of its own, so that no file is wanted twice. Maps 0 and 1 may share a ConfigMap.
-    fn map(&mut self, n: u64, groups: bool) {
-        let glob = self.random.of(&[
-            "**/*.yaml",
-            "**/*.yaml",
-            "**/*",
-            "*.yaml",
-            "*",
-            "**",
-            "a/**/b*.yaml",
-            "{a,b}/*.yaml",
-            "**/{a,bin}.yaml",
-            "a*/**/*.txt",
-            "b.yaml",
-            "x**/b.yaml",
-        ]);
-        let _ = writeln!(self.plugins, "    config/m{n}/{glob}:");
-        // Two maps may feed one ConfigMap where their globs end differently.
-        let shared = n < 2 && self.random.one_in(3);
-        if !shared && self.random.one_in(4) {
-            let _ = writeln!(self.plugins, "      partitioned_names: [map-{n}-p0, map-{n}-p1, map-{n}-p2]");
-        } else {
-            let name = if shared && n == 1 { "map-0".to_owned() } else { format!("map-{n}") };
-            let _ = writeln!(self.plugins, "      name: {name}");
-        }
-        if shared {
-            // The load check goes by key or by the glob's last part: this makes them differ.
-            let _ = writeln!(self.plugins, "      key: shared-{n}.yaml");
-        } else if self.random.one_in(8) {
-            self.plugins += "      key: single.yaml\n";
-        } else if self.random.one_in(3) {
-            self.plugins += "      use_full_path_as_key: true\n";
-        }
-        match self.random.below(4) {
-            0 => self.plugins += "      gzip: true\n",
-            1 => self.plugins += "      gzip: false\n",
-            _ => {}
-        }
-        let namespace = &self.namespace;
-        let clusters = match self.random.below(4) {
-            0 => format!("      clusters: {{default: [{namespace}-a, {namespace}-b]}}\n"),
-            1 => format!("      clusters: {{default: [\"\", {namespace}-b]}}\n"),
-            2 if groups => "      cluster_groups: [all]\n".to_owned(),
-            _ => String::new(),
-        };
-        self.plugins += &clusters;
-    }
+/// What it did.
+struct Written {
+    code: Option<i32>,
+    words: String,
+    config_maps: BTreeMap<Name, (Keys, Content)>,
+}
 
-    fn files(&mut self, map: u64) {
-        for _ in 0..self.random.below(12) + 6 {
-            let folder = self.random.of(&["", "", "a/", "b/", "a/b/", "a-b/", "ab/c/", "x/", "a/b/c/", ".hidden/"]);
-            let name = self.random.of(&[
-                "a.yaml",
-                "b.yaml",
-                "b-2.yaml",
-                "bin.yaml",
-                "c.yml",
-                "d.txt",
-                ".e.yaml",
-                "UP_1.yaml",
-                "no-extension",
-                "a",
-                "c.yaml",
-                "d.yaml",
-            ]);
-            // Rare: a key of which the API server will hear nothing.
-            let odd = self.random.one_in(60);
-            let name = if odd { "not a key.yaml" } else { name };
-            self.has_bad_name |= odd;
-            let content: Vec<u8> = match self.random.below(8) {
-                0 => Vec::new(),
-                1 => (0..self.random.below(300)).map(|_| self.random.below(256).to_le_bytes()[0]).collect(),
-                2 => "periodics:\n- name: zażółć 🦀\n".as_bytes().to_vec(),
-                // Compressed in git already.
-                3 => gzip(b"presets: []\n"),
-                4 => "presubmits: {}\n".repeat(2000).into_bytes(),
-                _ => format!("periodics:\n- name: job-{}\n", self.random.below(1 << 40)).into_bytes(),
-            };
-            self.write(&format!("config/m{map}/{folder}{name}"), &content);
-        }
-        if self.random.one_in(4) {
-            self.link(&format!("config/m{map}/link.yaml"), "../prow/config.yaml");
-        }
-    }
-
-    fn write(&mut self, path: &str, content: &[u8]) {
-        let file = self.dir.join(path);
-        // A file may stand where another wants its folder: the first one stays.
-        if file.exists() || std::fs::create_dir_all(file.parent().expect("a folder")).is_err() {
-            return;
-        }
-        std::fs::write(&file, content).expect("write a file");
-        self.files.push(path.into());
-    }
-
-    fn link(&mut self, path: &str, target: &str) {
-        std::os::unix::fs::symlink(target, self.dir.join(path)).expect("make a link");
-        self.files.push(path.into());
-    }
-
-    fn commit(&self) {
-        for args in [
-            &["init", "--quiet", "--initial-branch=main"][..],
-            &["add", "--all", "--force"],
-            &["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message=generated"],
-        ] {
-            let mut git = Command::new("git");
-            git.args(args).current_dir(self.dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-            for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-                git.env_remove(name);
+impl Real {
+    /// What it writes into namespaces that are new.
+    fn bootstrap(&self, repo: &Repo) -> Written {
+        block_on(async {
+            let client = client(&self.admin).await;
+            for name in repo.namespaces() {
+                let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+                let request = http::Request::post("/api/v1/namespaces").header("content-type", "application/json");
+                let request = request.body(namespace.to_string().into_bytes()).expect("a request");
+                client.request::<Value>(request).await.expect("a new namespace");
             }
-            let output = git.output().expect("start git");
-            assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-    }
-
-    fn namespaces(&self) -> [String; 3] {
-        ["", "-a", "-b"].map(|suffix| format!("{}{suffix}", self.namespace))
-    }
-
-    /// What the real program writes into namespaces that are new.
-    fn bootstrap(&self, bed: &Bed, admin: &Admin) -> Maps {
-        for name in self.namespaces() {
-            let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-            block_on(admin.post("/api/v1/namespaces", &namespace));
-        }
-        let dir = self.dir.display();
-        let accounts = Path::new(bed.fact("dir")).join("accounts");
-        let output = Command::new(bed.checkconfig().with_file_name("config-bootstrapper"))
-            .arg(format!("--source-path={dir}"))
-            .arg(format!("--config-path={dir}/config/prow/config.yaml"))
-            .arg(format!("--plugin-config={dir}/config/prow/plugins.yaml"))
-            .arg(format!("--kubeconfig={}", accounts.join("config-bootstrapper.kubeconfig").display()))
-            .arg("--dry-run=false")
-            .env_clear()
-            .output()
-            .expect("start config-bootstrapper");
-        let words = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() || self.has_bad_name, "config-bootstrapper: {words}\n{}", self.describe());
-        let mut maps = Maps::new();
-        for namespace in self.namespaces() {
-            for map in block_on(admin.list(&format!("/api/v1/namespaces/{namespace}/configmaps"))) {
-                let name = map["metadata"]["name"].as_str().expect("a name").to_owned();
-                // The controller manager's own, in every namespace.
-                if name == "kube-root-ca.crt" {
-                    continue;
+            let dir = repo.dir.display();
+            let output = Command::new(&self.program)
+                .arg(format!("--source-path={dir}"))
+                .arg(format!("--config-path={dir}/config/prow/config.yaml"))
+                .arg(format!("--plugin-config={dir}/config/prow/plugins.yaml"))
+                .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
+                .arg("--dry-run=false")
+                .env_clear()
+                .output()
+                .expect("start config-bootstrapper");
+            let mut config_maps = BTreeMap::new();
+            for namespace in repo.namespaces() {
+                let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+                let request = http::Request::get(path).body(Vec::new()).expect("a request");
+                let list: Value = client.request(request).await.expect("a list of ConfigMaps");
+                for map in list["items"].as_array().expect("items") {
+                    let content = Content::of(map);
+                    let keys = content.values.iter().filter(|(key, _)| *key != "VERSION").map(|(key, value)| {
+                        let section = if content.binary.contains(key) { "binaryData" } else { "data" };
+                        (key.clone(), (section.to_owned(), sha256(&gunzip(value))))
+                    });
+                    let name = map["metadata"]["name"].as_str().expect("a name").to_owned();
+                    config_maps.insert((namespace.clone(), name), (keys.collect(), content.clone()));
                 }
-                let values = Content::of(&map).values.into_iter().filter(|(key, _)| key != "VERSION");
-                let keys = values.map(|(key, value)| (key, sha256(&gunzip(&value)))).collect();
-                maps.insert((namespace.clone(), name), keys);
+            }
+            let words = String::from_utf8_lossy(&output.stderr);
+            let words: Vec<&str> = words
+                .lines()
+                .filter(|line| line.contains("\"level\":\"error\"") || line.contains("\"level\":\"fatal\""))
+                .collect();
+            Written { code: output.status.code(), words: words.join("\n"), config_maps }
+        })
+    }
+}
+
+/// What `config render` says.
+struct Rendered {
+    /// By cluster.
+    config_maps: BTreeMap<(String, Name), Keys>,
+    findings: Vec<Finding>,
+    /// The words of a failure.
+    failed: Option<String>,
+}
+
+struct Finding {
+    code: String,
+    summary: String,
+    /// Cluster, namespace and name.
+    subjects: Vec<(String, Name)>,
+}
+
+impl Rendered {
+    fn of(repository: &Path) -> Self {
+        let output = program()
+            .args(["config", "render", "-o", "json", "--plugin-config", "config/prow/plugins.yaml"])
+            .args(["--config-path", "config/prow/config.yaml", "--repo"])
+            .arg(repository)
+            .output()
+            .expect("start the program");
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(2) {
+            return Rendered { config_maps: BTreeMap::new(), findings: Vec::new(), failed: Some(words) };
+        }
+        assert_eq!(output.status.code(), Some(0), "{words}");
+        let document: Value = serde_json::from_slice(&output.stdout).expect("a document");
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let list = |value: &Value| value.as_array().expect("a list").clone();
+        let name = |value: &Value| (text(&value["cluster"]), (text(&value["namespace"]), text(&value["name"])));
+        let config_maps = list(&document["configMaps"]).into_iter().map(|map| {
+            let keys = list(&map["keys"]);
+            let keys = keys.iter().map(|key| (text(&key["key"]), (text(&key["section"]), text(&key["sha256"]))));
+            (name(&map), keys.collect())
+        });
+        let findings = list(&document["findings"]).into_iter().map(|finding| {
+            let id = text(&finding["id"]);
+            let (_, about) = id.split_once(':').expect("kind and subject");
+            let code = about.split('/').next().unwrap_or_default().to_owned();
+            let subjects = list(&finding["subjects"]).iter().map(name).collect();
+            Finding { code, summary: text(&finding["summary"]), subjects }
+        });
+        Rendered { config_maps: config_maps.collect(), findings: findings.collect(), failed: None }
+    }
+}
+
+/// The two side by side.
+struct Comparison<'a> {
+    repo: &'a Repo,
+    written: &'a Written,
+    rendered: &'a Rendered,
+}
+
+/// Our codes for what the API server or the bootstrapper refuses: such a ConfigMap is not written.
+const REFUSED: [&str; 4] = ["bad-key", "bad-name", "too-large", "no-name"];
+/// Our codes for what we do not render though Prow may write something, by chance or by accident.
+const NOT_JUDGED: [&str; 3] = ["overlap", "unreadable", "bound-to-repositories"];
+
+impl Comparison<'_> {
+    fn differences(&self, totals: &mut Totals) -> Vec<String> {
+        for finding in &self.rendered.findings {
+            *totals.codes.entry(finding.code.clone()).or_default() += 1;
+        }
+        let refused = self.written.words.contains("Error starting plugin configuration agent");
+        let said = match &self.rendered.failed {
+            Some(words) => words.contains("hook would not start on"),
+            None => self.with(&["refused"]).next().is_some(),
+        };
+        if refused || said {
+            totals.refused += 1;
+            return if refused == said { self.same_words() } else { vec![format!("refused: {refused}, said: {said}")] };
+        }
+        if let Some(words) = &self.rendered.failed {
+            let why = format!("not rendered: {words}");
+            return if self.written.config_maps.is_empty() || words.contains("not judged") {
+                Vec::new()
+            } else {
+                vec![why]
+            };
+        }
+        let mut differences = Vec::new();
+        let (not_written, not_judged) = (self.names(&REFUSED), self.names(&NOT_JUDGED));
+        for (name, (keys, content)) in &self.written.config_maps {
+            let (cluster, ours) = self.ours(name);
+            if not_judged.contains(name) {
+                totals.excused += 1;
+                differences.extend(self.accident(name, content));
+            } else if not_written.contains(name) {
+                differences.push(format!("{name:?} was written, and we say that it is refused"));
+            } else if ours != Some(keys) {
+                differences.push(format!("{name:?} in {cluster:?}:\n  written  {keys:?}\n  rendered {ours:?}"));
+            } else {
+                totals.config_maps += 1;
+                totals.keys += keys.len();
             }
         }
-        maps
+        for (cluster, name) in self.rendered.config_maps.keys() {
+            if cluster != generate::NO_CLUSTER && !self.written.config_maps.contains_key(name) {
+                differences.push(format!("{name:?} was rendered and not written"));
+            }
+        }
+        differences.extend(self.exit_code(&not_written, &not_judged));
+        differences
     }
 
-    fn render(&self) -> Maps {
-        let args = ["config", "render", "-o", "json", "--repo"];
-        let output = program().args(args).arg(self.dir).output().expect("start the program");
-        let document = Ran::of(&args, output).ended(0).json();
-        let text = |value: &Value| value.as_str().expect("text").to_owned();
-        let maps = document["configMaps"].as_array().expect("a list");
-        maps.iter()
-            .map(|map| {
-                assert_eq!(map["cluster"], "default");
-                let keys = map["keys"].as_array().expect("a list").iter();
-                let keys = keys.map(|key| (text(&key["key"]), text(&key["sha256"]))).collect();
-                ((text(&map["namespace"]), text(&map["name"])), keys)
-            })
-            .collect()
+    /// The program tells one of the faults, or a list of some.
+    fn same_words(&self) -> Vec<String> {
+        let told: Vec<&str> = match &self.rendered.failed {
+            Some(words) => words.lines().filter_map(|line| line.split_once("): ")).map(|(_, fault)| fault).collect(),
+            None => self
+                .with(&["refused"])
+                .filter_map(|finding| finding.summary.split_once("): "))
+                .map(|(_, f)| f)
+                .collect(),
+        };
+        let words = self.written.words.replace("\\\"", "\"");
+        let is_told = told.iter().any(|fault| words.contains(fault.split(" (and ").next().unwrap_or(fault)));
+        let nothing = self.written.config_maps.is_empty();
+        if is_told && nothing { Vec::new() } else { vec![format!("refused in other words: {told:?}")] }
     }
 
-    fn describe(&self) -> String {
-        let files: Vec<String> = self.files.iter().map(|path| path.display().to_string()).collect();
-        format!("{}\n{}", self.plugins, files.join("\n"))
+    fn ours(&self, name: &Name) -> (Option<&str>, Option<&Keys>) {
+        let found = self
+            .rendered
+            .config_maps
+            .iter()
+            .find(|((cluster, known), _)| known == name && cluster.as_str() == self.repo.cluster_of(&name.0));
+        found.map_or((None, None), |((cluster, _), keys)| (Some(cluster), Some(keys)))
+    }
+
+    /// An unreadable file spoils a ConfigMap; where the bootstrapper wrote it nevertheless, by accident, some value must be
+    /// the accident's.
+    fn accident(&self, name: &Name, content: &Content) -> Option<String> {
+        let only_unreadable = self.names(&["unreadable"]).contains(name)
+            && !self.names(&["overlap", "bound-to-repositories"]).contains(name);
+        let accidents = [b"".as_slice(), generate::LFS_POINTER];
+        let has_one = content.values.values().any(|value| accidents.contains(&gunzip(value).as_slice()));
+        (only_unreadable && !has_one).then(|| format!("{name:?} was written well, and we call it unreadable"))
+    }
+
+    /// It ends with 1 where a ConfigMap could not be written, else with 0.
+    fn exit_code(&self, not_written: &BTreeSet<Name>, not_judged: &BTreeSet<Name>) -> Option<String> {
+        let somewhere = |name: &Name| self.repo.namespaces().contains(&name.0);
+        let must_fail = not_written.iter().any(|name| !not_judged.contains(name) && somewhere(name))
+            || self.rendered.config_maps.keys().any(|(cluster, _)| cluster == generate::NO_CLUSTER);
+        let may_fail = !not_written.is_empty() || !not_judged.is_empty() || self.with(&["no-name"]).next().is_some();
+        match self.written.code {
+            Some(0) if must_fail => Some("it succeeded, and we say that something is refused".to_owned()),
+            Some(1) if !must_fail && !may_fail => Some("it failed, and we say nothing of it".to_owned()),
+            Some(0 | 1) => None,
+            other => Some(format!("it ended with {other:?}")),
+        }
+    }
+
+    fn with<'s>(&'s self, codes: &'s [&str]) -> impl Iterator<Item = &'s Finding> {
+        self.rendered.findings.iter().filter(|finding| codes.contains(&finding.code.as_str()))
+    }
+
+    /// The ConfigMaps that findings of these codes are about.
+    fn names(&self, codes: &[&str]) -> BTreeSet<Name> {
+        self.with(codes).flat_map(|finding| &finding.subjects).map(|(_, name)| name.clone()).collect()
     }
 }
 
@@ -291,19 +410,11 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut compressed = Vec::new();
-    let mut encoder = flate2::bufread::GzEncoder::new(bytes, flate2::Compression::default());
-    encoder.read_to_end(&mut compressed).expect("gzip");
-    compressed
-}
-
-/// As Prow's readers do it: by the first two bytes.
+/// As Prow's readers do it: by the first two bytes. What does not inflate is as it is.
 fn gunzip(bytes: &[u8]) -> Vec<u8> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return bytes.to_vec();
-    }
+    use std::io::Read as _;
     let mut plain = Vec::new();
-    flate2::bufread::MultiGzDecoder::new(bytes).read_to_end(&mut plain).expect("gunzip");
-    plain
+    let inflates =
+        bytes.starts_with(&[0x1f, 0x8b]) && flate2::bufread::MultiGzDecoder::new(bytes).read_to_end(&mut plain).is_ok();
+    if inflates { plain } else { bytes.to_vec() }
 }

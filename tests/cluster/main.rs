@@ -20,6 +20,7 @@ mod check;
 #[cfg(debug_assertions)]
 mod crash;
 mod failures;
+mod limits;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
@@ -35,4 +36,6 @@ mod strays_faults;
 mod strays_screens;
 mod strays_support;
 mod support;
+mod surprise;
 mod terminal;
+mod zglob;

@@ -53,9 +53,14 @@ pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// The outage of 2019-01-23 with hook in a back-off that outlasts the test, so that it is the kick that ends it.
+/// The outage of 2019-01-23, see [`in_long_back_off`].
 pub fn outage_in_long_back_off() -> Option<Bed> {
-    let bed = Bed::start_with(&Options { incident: "2019-01-23", back_off_factor: 100.0 })?;
+    in_long_back_off("2019-01-23")
+}
+
+/// An incident with hook in a back-off that outlasts the test, so that it is the kick that ends it.
+pub fn in_long_back_off(incident: &str) -> Option<Bed> {
+    let bed = Bed::start_with(&Options { incident, back_off_factor: 100.0 })?;
     let admin = Admin::of(&bed);
     // The bed hurries the first back-offs; who has waited longer than those last is in the long one.
     block_on(eventually("hook in its long back-off", async || {
@@ -282,13 +287,6 @@ impl Admin {
 
     pub async fn list(&self, path: &str) -> Vec<Value> {
         self.get(path).await["items"].as_array().cloned().unwrap_or_default()
-    }
-
-    pub async fn post(&self, path: &str, object: &Value) {
-        let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
-        let request = request.body(object.to_string().into_bytes()).expect("a request");
-        let answer = client(&self.kubeconfig).await.request::<Value>(request).await;
-        answer.unwrap_or_else(|error| panic!("post {path}: {error}"));
     }
 
     pub async fn patch(&self, path: &str, patch: &Value) {

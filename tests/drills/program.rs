@@ -33,7 +33,7 @@ impl Played {
     /// ProwJobs lost that need not have been.
     pub fn lost_needlessly(&self) -> usize {
         let lost = self.score["prowJobsLost"].as_array().expect("losses");
-        lost.iter().filter(|lost| lost["unavoidable"] != true).count()
+        lost.iter().filter(|lost| lost["unavoidable"].is_null()).count()
     }
 }
 

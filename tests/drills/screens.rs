@@ -1,116 +1,18 @@
 //! Each drill in a terminal, by a person who knows nothing and does what the screen says.
 
-use std::io::{Read as _, Write};
-use std::num::NonZero;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use prow_breakglass::drill::catalogue;
 
-use portable_pty::{CommandBuilder, NativePtySystem, PtySize, PtySystem as _};
+use crate::program::Stage;
+use crate::terminal::Terminal;
 
-use crate::program::{PROGRAM, Stage};
-
-const ROWS: u16 = 36;
-const COLUMNS: u16 = 120;
-/// Of a whole drill, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// So many keys must do.
 const MOST_KEYS: usize = 40;
-
-/// The program in a terminal, and how many keys it got.
-struct Terminal {
-    keys: Box<dyn Write + Send>,
-    pressed: usize,
-    screen: vt100::Parser,
-    bytes: mpsc::Receiver<Vec<u8>>,
-    all: String,
-    child: Box<dyn portable_pty::Child + Send + Sync>,
-    deadline: Instant,
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // Only where a test failed: it is gone otherwise.
-        let _ = self.child.kill();
-    }
-}
-
-impl Terminal {
-    fn start(stage: &Stage, args: &[&str]) -> Terminal {
-        let size = PtySize { rows: ROWS, cols: COLUMNS, pixel_width: 0, pixel_height: 0 };
-        let pair = NativePtySystem::default().openpty(size).expect("a pseudo-terminal");
-        let mut command = CommandBuilder::new(PROGRAM);
-        command.args(args);
-        command.env_clear();
-        for (name, value) in [("TERM", "xterm-256color"), ("LANG", "C.UTF-8")] {
-            command.env(name, value);
-        }
-        command.env("TMPDIR", stage.path());
-        command.cwd(stage.path());
-        let child = pair.slave.spawn_command(command).expect("the program");
-        drop(pair.slave);
-        let mut reader = pair.master.try_clone_reader().expect("its output");
-        let (sender, bytes) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 65_536];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..n].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        let keys = pair.master.take_writer().expect("its input");
-        let (rows, columns) = (NonZero::new(ROWS).expect("not 0"), NonZero::new(COLUMNS).expect("not 0"));
-        let deadline = Instant::now() + PATIENCE;
-        Terminal {
-            keys,
-            pressed: 0,
-            screen: vt100::Parser::new(rows, columns, 0),
-            bytes,
-            all: String::new(),
-            child,
-            deadline,
-        }
-    }
-
-    fn text(&self) -> String {
-        self.screen.screen().contents()
-    }
-
-    /// Reads on until something holds.
-    fn until<T>(&mut self, what: &str, holds: impl Fn(&str) -> Option<T>) -> T {
-        loop {
-            if let Some(found) = holds(&self.text()) {
-                return found;
-            }
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            match self.bytes.recv_timeout(left) {
-                Ok(bytes) => {
-                    self.screen.process(&bytes);
-                    self.all.push_str(&String::from_utf8_lossy(&bytes));
-                }
-                Err(_) => panic!("{what} did not come after {} keys:\n{}", self.pressed, self.text()),
-            }
-        }
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.pressed += keys.chars().count();
-        self.keys.write_all(keys.as_bytes()).expect("keys");
-    }
-
-    /// The program's exit code, once it has ended by itself.
-    fn ended(&mut self) -> u32 {
-        while let Ok(bytes) = self.bytes.recv_timeout(self.deadline.saturating_duration_since(Instant::now())) {
-            self.screen.process(&bytes);
-            self.all.push_str(&String::from_utf8_lossy(&bytes));
-        }
-        self.child.wait().expect("its exit code").exit_code()
-    }
-}
 
 /// What the screen says to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
+    /// `NEXT … (D) …`: this should be aborted in Deck, which is a key here.
+    Deck(String),
     /// `NEXT plan …`: a repair by its name, after a run whose promise holds or not yet.
     Plan { repair: String, verified: bool },
     /// The plan's words.
@@ -130,19 +32,25 @@ fn told(screen: &str) -> Option<Told> {
         let field = lines.get(at + 2)?;
         return (*field == "> _").then(|| Told::Words(lines[at + 1].to_owned()));
     }
-    let next = lines.iter().find_map(|line| line.strip_prefix("NEXT plan "))?;
+    let next = lines.iter().find_map(|line| line.strip_prefix("NEXT "))?;
+    if next.contains("(D)") {
+        return Some(Told::Deck(next.to_owned()));
+    }
+    let next = next.strip_prefix("plan ")?;
     let repair = next.split([' ', ':']).next()?.to_owned();
     Some(Told::Plan { repair, verified: lines.iter().any(|line| line.starts_with("verified ")) })
 }
 
 fn proposed(screen: &str) -> Option<()> {
-    matches!(told(screen)?, Told::Plan { .. }).then_some(())
+    matches!(told(screen)?, Told::Plan { .. } | Told::Deck(_)).then_some(())
 }
 
-/// Plays a drill to its end as the screen says; gives what is printed then, and the number of keys.
-fn follow(args: &[&str]) -> (String, usize) {
+/// Plays a drill to its end as the screen says; gives what is printed then, and the number of keys. What is `hidden` must not be
+/// on any screen before.
+fn follow(args: &[&str], hidden: &[String]) -> (String, usize) {
     let stage = Stage::new();
     let mut terminal = Terminal::start(&stage, args);
+    terminal.hidden = hidden.to_vec();
     terminal.until("the first proposal", proposed);
     terminal.press("A");
     let word = terminal.until("what arms", |screen| {
@@ -151,10 +59,11 @@ fn follow(args: &[&str]) -> (String, usize) {
     });
     terminal.press(&format!("{word}\r"));
     terminal.until("being armed", |screen| screen.contains("| ARMED").then_some(()));
-    let mut last = String::new();
+    let (mut last, mut aborted) = (String::new(), None);
     loop {
         // The same again only where it worked the first time: else the picture is older than the run.
         let new = |told: &Told| match told {
+            Told::Deck(next) => aborted.as_ref() != Some(next),
             Told::Plan { repair, verified } => *repair != last || *verified,
             Told::Words(_) | Told::Over => true,
         };
@@ -165,6 +74,11 @@ fn follow(args: &[&str]) -> (String, usize) {
                 // The plan's words, or an end meanwhile; where it is refused, time may help.
                 terminal.until("the plan", |screen| screen.contains("[5 Plan]").then_some(()));
             }
+            Told::Deck(next) => {
+                terminal.press("D");
+                terminal.until("Deck's answer", |screen| screen.contains("Deck: ").then_some(()));
+                aborted = Some(next);
+            }
             Told::Words(words) => {
                 terminal.press(&format!("{words}\r"));
                 terminal.until("the run", |screen| screen.contains("[6 Run]").then_some(()));
@@ -172,6 +86,7 @@ fn follow(args: &[&str]) -> (String, usize) {
             Told::Over => break,
         }
     }
+    terminal.hidden.clear();
     terminal.press("q");
     let code = terminal.ended();
     assert_eq!(code, 0, "{}", terminal.all);
@@ -180,41 +95,73 @@ fn follow(args: &[&str]) -> (String, usize) {
     (terminal.text(), terminal.pressed)
 }
 
-fn plays_in_few_keys(args: &[&str]) {
-    let (text, keys) = follow(args);
+/// Gives the scorecard.
+fn plays_in_few_keys(args: &[&str], hidden: &[String]) -> String {
+    let (text, keys) = follow(args, hidden);
     assert!(keys < MOST_KEYS, "{keys} keys");
     assert!(text.contains("SCORECARD"), "{text}");
     assert!(text.contains("Prow is healthy, and nothing is left behind."), "{text}");
     assert!(text.contains("ProwJobs lost 0") && text.contains("mistakes 0"), "{text}");
+    text
 }
 
 #[test]
 fn the_january_outage() {
-    plays_in_few_keys(&["drill", "2019-01-23", "--speed", "10"]);
+    plays_in_few_keys(&["drill", "2019-01-23", "--speed", "10"], &[]);
 }
 
 /// The default.
 #[test]
 fn the_february_outage() {
-    plays_in_few_keys(&["drill", "--speed", "10"]);
+    plays_in_few_keys(&["drill", "--speed", "10"], &[]);
 }
 
 #[test]
 fn the_compressed_plugins() {
-    plays_in_few_keys(&["drill", "bad-plugins", "--speed", "10"]);
+    plays_in_few_keys(&["drill", "bad-plugins", "--speed", "10"], &[]);
+}
+
+/// What would tell which drill a surprise is: names and titles.
+fn names_of_drills() -> Vec<String> {
+    let drills = catalogue::all().expect("drills").into_iter().filter(|drill| drill.file.surprise.is_some());
+    drills
+        .flat_map(|drill| [format!("drill {}", drill.name), format!("DRILL {}", drill.name), drill.file.title])
+        .collect()
+}
+
+/// Three seeds, three drills.
+#[test]
+fn a_surprise_is_played_to_its_end_and_keeps_its_name_until_then() {
+    let hidden = names_of_drills();
+    let play = |seed: &str| plays_in_few_keys(&["drill", "surprise", "--seed", seed, "--speed", "10"], &hidden);
+    let mut told: Vec<String> = std::thread::scope(|scope| {
+        let plays: Vec<_> = ["1", "2", "3"].map(|seed| scope.spawn(move || play(seed))).into_iter().collect();
+        let scorecards = plays.into_iter().map(|played| played.join().expect("a thread"));
+        scorecards
+            .map(|text| text.lines().find(|line| line.starts_with("SCORECARD")).expect("a name").to_owned())
+            .collect()
+    });
+    told.sort();
+    let expected: Vec<bool> = ["2019-01-23 (surprise 3)", "2019-02-05 (surprise 2)", "bad-plugins (surprise 1)"]
+        .iter()
+        .zip(&told)
+        .map(|(name, told)| told.contains(&format!("drill {name}: ")))
+        .collect();
+    assert_eq!(expected, [true; 3], "{told:?}");
 }
 
 #[test]
-fn a_surprise_keeps_its_name_until_the_end() {
+fn a_surprise_that_is_left_early_tells_its_name_then() {
     let stage = Stage::new();
     let mut terminal = Terminal::start(&stage, &["drill", "surprise", "--seed", "3"]);
+    terminal.hidden = names_of_drills();
     terminal.until("the first proposal", proposed);
     assert!(terminal.text().contains("DRILL surprise"), "{}", terminal.text());
-    let names = ["drill 2019-01-23", "drill 2019-02-05", "drill bad-plugins"];
-    assert!(!names.iter().any(|name| terminal.all.contains(name)), "{}", terminal.all);
+    assert!(!terminal.hidden.iter().any(|name| terminal.all.contains(name)), "{}", terminal.all);
+    terminal.hidden.clear();
     terminal.press("q");
     assert_eq!(terminal.ended(), 1, "it was left early");
-    assert!(names.iter().any(|name| terminal.all.contains(name)), "{}", terminal.text());
+    assert!(terminal.all.contains("drill 2019-01-23 (surprise 3)"), "{}", terminal.text());
     assert!(terminal.text().contains("Prow is still broken."), "{}", terminal.text());
 }
 

@@ -6,7 +6,7 @@ const REPAIR: &str = "repair\nwait healthy\n";
 
 #[test]
 fn the_programs_own_repairs_bring_each_drill_back_and_lose_nothing() {
-    for (drill, writes) in [("2019-01-23", 3), ("bad-plugins", 3), ("2019-02-05", 424)] {
+    for (drill, writes) in [("2019-01-23", 3), ("bad-plugins", 3), ("2019-02-05", 422)] {
         let stage = Stage::new();
         let played = stage.play(&[drill], REPAIR);
         assert_eq!((played.text("state"), played.code), ("healthy", 0), "{drill}\n{}", played.words);
@@ -51,49 +51,50 @@ fn nothing_is_wrong_in_healthy_and_it_stays_so() {
     assert_eq!((played.count("prowJobsLost"), played.count("mistakes")), (0, 0), "{}", played.score);
 }
 
+/// A job for a cluster that is gone is lost whoever comes; its drill says so, and the scorecard does not blame anybody.
 #[test]
-fn strays_deleted_before_the_rollback_are_a_mistake_that_has_its_consequence() {
-    let script = "
-        plan delete-strays --include-running -f first.json      # refused
-        plan delete-strays --include-running -f forced.json --override gate --reason 'in a hurry'
-        apply forced.json --execute --context prow --expect 415
-        repair
-        wait healthy
-    ";
-    let played = Stage::new().play(&["2019-02-05"], script);
-    assert_eq!(played.text("state"), "healthy", "{}", played.words);
-    assert_eq!(played.mistakes(), ["strays-deleted-before-the-cause"], "{}", played.score["mistakes"]);
-    let mistake = &played.score["mistakes"][0];
-    assert_eq!(mistake["count"], 415);
-    assert!(mistake["reason"].as_str().is_some_and(|reason| reason.contains("roll back first")), "{mistake}");
-    // At the least the jobs that ran: their pods linger while they go, and that is an end.
-    assert!(played.lost_needlessly() > 0, "{}", played.score["prowJobsLost"]);
-    assert!(played.score["prowJobsLost"][0]["why"].as_str().is_some_and(|why| why.contains("deleted unexpectedly")));
-    let refused = &played.score["refusals"][0];
-    assert_eq!(refused["by"], "guard");
-    assert!(refused["what"].as_str().is_some_and(|what| what.contains("the cause is not gone")), "{refused}");
+fn what_nobody_could_have_kept_is_told_apart() {
+    let stage = Stage::new();
+    let script = "wait 2m\nrepair\nwait healthy\n";
+    let played = stage.play(&["bad-plugins"], script);
+    assert_eq!((played.text("state"), played.lost_needlessly()), ("healthy", 0), "{}", played.words);
+    let lost = &played.score["prowJobsLost"][0];
+    assert_eq!((played.count("prowJobsLost"), lost["job"].as_str()), (1, Some("ci-kubernetes-unit-arm")), "{lost}");
+    assert!(lost["why"].as_str().is_some_and(|why| why.contains("no build client found")), "{lost}");
+    assert!(lost["unavoidable"].as_str().is_some_and(|why| why.contains("build-arm")), "{lost}");
+    // The same loss counts where the file does not name it.
+    let file = include_str!("../../assets/drills/bad-plugins.toml");
+    let without =
+        file.replace("[[unavoidable]]\njob = \"ci-kubernetes-unit-arm\"", "[[unavoidable]]\njob = \"another\"");
+    assert_ne!(file, without);
+    stage.write("mine.toml", &without);
+    assert_eq!(stage.play(&["./mine.toml"], script).lost_needlessly(), 1);
 }
 
+/// NEXT says what would undo the repair; Deck ends it, and plank its pod.
 #[test]
-fn a_rollback_to_what_nobody_published_is_a_mistake() {
+fn what_would_undo_the_repair_is_aborted_in_the_drills_deck() {
     let script = "
-        plan rollback --to v20190204-nobody -f nobody.json --override unpublished --reason test
+        status
+        abort post-test-infra-deploy-prow
+        abort ci-test-infra-autobump-prow
+        wait 5s
+        status
+        abort post-test-infra-deploy-prow      # it is over
     ";
-    // There is no such guard, so the line is a typing mistake and nothing is played.
-    let stage = Stage::new();
-    stage.write("script", script);
-    let output = stage.command(&["drill", "2019-02-05", "--script", "script"]).output().expect("the program runs");
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(words.contains("line 2 of the script") && words.contains("unpublished"), "{words}");
-
-    let script = "
-        plan rollback --to v20190204-nobody -f nobody.json --override unknown-tag --reason 'a name from memory'
-        apply nobody.json --execute --context prow --expect 9
-    ";
-    let played = stage.play(&["2019-02-05"], script);
-    assert_eq!(played.mistakes(), ["unknown-image"], "{}\n{}", played.score, played.words);
-    assert_eq!(played.text("state"), "broken");
+    let played = Stage::new().play(&["2019-02-05"], script);
+    let words: Vec<&str> = played.words.split("$ ").collect();
+    let (before, after) = (words[1], words[5]);
+    assert!(before.contains("but first abort post-test-infra-deploy-prow (pending)"), "{before}");
+    assert!(before.contains("415 pods of jobs outside test-pods"), "{before}");
+    // Their pods were astray as well, where plank looked.
+    assert!(after.contains("NEXT  plan rollback: ") && after.contains("413 pods of jobs outside"), "{after}");
+    assert!(words[6].contains("nothing goes on of post-test-infra-deploy-prow"), "{}", words[6]);
+    assert_eq!((played.count("mistakes"), played.count("prowJobsLost")), (0, 0), "{}", played.score);
+    let colleagues = played.score["colleagues"].to_string();
+    assert!(colleagues.contains("aborted ci-test-infra-autobump-prow, as you asked"), "{colleagues}");
+    // It is no write of the program's.
+    assert_eq!(played.score["writes"], 0);
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Hands {
                 | Effect::Verified { .. }
                 | Effect::Refresh
                 | Effect::Hold
+                | Effect::Abort(_)
                 | Effect::Copy(_)
                 | Effect::Suspend
                 | Effect::Quit(_) => {}

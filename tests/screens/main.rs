@@ -1,4 +1,4 @@
-//! The front end without a terminal: keys to effects as tables, screens as pictures, the README's picture.
+//! The front end without a terminal: keys to effects as tables, screens as pictures, the README's pictures.
 //!
 //! Pictures are reviewed by eye: after a wanted change run with `INSTA_UPDATE=always` (and `UPDATE_PICTURES=1` for the
 //! SVG) and read the difference.
@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod drill;
 mod hands;
 mod keys;
 mod pictures;

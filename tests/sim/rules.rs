@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use prow_breakglass::sim::object::{ObjectKey, Resource, text};
+use prow_breakglass::sim::prow::deck::{self, NotAborted};
 use prow_breakglass::sim::store::write::{By, DeleteOptions};
 use prow_breakglass::sim::{Happened, World, build};
 use serde_json::Value;
@@ -53,6 +54,47 @@ fn a_job_runs_to_its_end() {
     world.advance_by(minutes(125));
     assert_eq!(text(&job(&world), "/status/state"), "success");
     assert!(!text(&job(&world), "/status/completionTime").is_empty());
+}
+
+/// Deck marks the job; who leads ends its pod, and the job with it.
+#[test]
+fn a_job_that_is_aborted_in_deck_loses_its_pod_and_gets_no_other() {
+    let mut world = with_job(false);
+    world.advance_by(minutes(1));
+    assert_eq!(deck::abort(&mut world, "pull-y"), Err(NotAborted::NothingGoesOn));
+    assert_eq!(deck::abort(&mut world, "pull-x"), Ok(vec![ID.to_owned()]));
+    world.advance_by(minutes(2));
+    assert_eq!(text(&job(&world), "/status/state"), "aborted");
+    assert_eq!(text(&job(&world), "/status/description"), format!("Successfully aborted {ID}."));
+    assert!(!text(&job(&world), "/status/completionTime").is_empty());
+    assert!(pod(&world).is_none(), "ended, and not made again");
+    assert_eq!(deck::abort(&mut world, ID), Err(NotAborted::NothingGoesOn), "it is over");
+}
+
+/// As somebody may do it with kubectl, or in Deck when nobody leads.
+#[test]
+fn a_job_that_is_aborted_while_nobody_leads_waits_for_the_next_leader() {
+    let mut world = with_job(false);
+    world.advance_by(minutes(1));
+    while_nobody_leads(&mut world, |world| {
+        deck::abort(world, ID).unwrap();
+        world.settle();
+        assert!(text(&job(world), "/status/completionTime").is_empty() && pod(world).is_some());
+    });
+    world.advance_by(minutes(1));
+    assert!(!text(&job(&world), "/status/completionTime").is_empty());
+    assert!(pod(&world).is_none());
+}
+
+#[test]
+fn without_a_deck_nobody_aborts() {
+    let mut world = with_job(false);
+    let key = ObjectKey::new(Resource::Deployment, "default", "deck");
+    let by = By::new("kubectl", world.now());
+    let store = &mut world.clusters.get_mut(SERVICE).unwrap().store;
+    store.edit(&key, &by, |deployment| deployment["spec"]["replicas"] = serde_json::json!(0));
+    world.advance_by(minutes(2));
+    assert_eq!(deck::abort(&mut world, ID), Err(NotAborted::NoDeck));
 }
 
 fn while_nobody_leads(world: &mut World, change: impl FnOnce(&mut World)) {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use prow_breakglass::model::{
     Alias, Candidate, ClusterIdentity, ClusterStanding, ClusterView, Component, ComponentPod, ConfigFlags,
     ConfigMapState, ConfigMount, ConfigPath, Container, ContainerState, Desired, DesiredConfigMap, DesiredEntry,
-    EndpointCount, Endpoints, Exit, FIELD_MANAGER, Key, Kind, LogLine, ObjectRef, Objection, PodCensus, ProwJob,
-    ProwSettings, Revision, Snapshot, Source, SourceStatus, Timestamp, Values, Writer,
+    EndpointCount, Endpoints, Exit, FIELD_MANAGER, Key, Kind, LogLine, Mapping, ObjectRef, Objection, PodCensus,
+    ProwJob, ProwSettings, Revision, Snapshot, Source, SourceStatus, Timestamp, Values, Writer,
 };
 
 pub const NOW: &str = "2019-01-23T16:10:02Z";
@@ -322,6 +322,7 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
             candidates,
             upstream: "origin/master".to_owned(),
             fetched: Some(at("2019-01-23T16:08:00Z")),
+            mapping: Mapping::default(),
             not_understood: Vec::new(),
         }),
         interrupted: Vec::new(),

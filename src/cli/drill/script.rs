@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::Parser as _;
 
 use crate::clock::Pace;
-use crate::diagnose::NextStep;
 use crate::drill::{Play, State};
 use crate::journal::Mode;
 use crate::model::{Failure, FailureKind};
@@ -108,6 +107,10 @@ async fn one(play: &Play, line: Line, pace: Pace) -> Exit {
             play.set_pace(Pace::Stopped);
             Ok(0)
         }
+        LineCommand::Abort { name } => {
+            output::words(&play.abort(&name)?);
+            Ok(0)
+        }
         LineCommand::Repair { steps } => {
             play.set_pace(pace);
             repair_all(&global, play, steps.unwrap_or(MOST_STEPS)).await
@@ -155,24 +158,27 @@ async fn repair_all(global: &Global, play: &Play, mut steps: usize) -> Exit {
             return Ok(0);
         }
         let seen = session::look(global).await?;
-        let next = seen.diagnosis.verdict.next.clone();
-        if let NextStep::Repair { repair, .. } = &next {
+        // As NEXT says: before the step, or as the step.
+        for actor in seen.diagnosis.about_to_revert() {
+            output::words(&play.abort(&actor.name)?);
+        }
+        if let Some(repair) = seen.diagnosis.verdict.next.repair() {
             if steps == 0 {
                 return Ok(0);
             }
-            match take_step(global, &seen, *repair).await {
+            match take_step(global, &seen, repair).await {
                 Ok(code) => {
                     steps -= 1;
                     refused = None;
                     output::words(&format!("took the proposed step, {repair}: exit code {code}"));
                 }
                 // It may be taken later; what is refused again is no news.
-                Err(failure) if refused == Some(*repair) && failure.kind == FailureKind::Refused => {}
+                Err(failure) if refused == Some(repair) && failure.kind == FailureKind::Refused => {}
                 Err(failure) => {
                     global.stage.refused(&failure);
                     output::words(&format!("the proposed step, {repair}, is refused"));
                     output::words(&present::failure(&failure).join("\n"));
-                    refused = Some(*repair);
+                    refused = Some(repair);
                 }
             }
         }

@@ -39,7 +39,7 @@ impl<'a> Line<'a> {
         from: &Revision,
         limit: usize,
     ) -> Result<Line<'a>, Failure> {
-        let mut renderer = Renderer::new(repository, options);
+        let mut renderer = Renderer::new(repository, options).await;
         let mut start = State::find(repository, from, options.plugin_config.as_deref()).await?;
         let plugins = start.plugins.clone();
         let mut from = from.clone();

@@ -3,27 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::state::{File, State, choose_plugins, is_below, no_such_file};
+use super::links::{Content, Followed, follow};
+use super::state::{State, is_below};
+use super::store::{Need, Store};
 use super::{DesiredOptions, Reading};
 use crate::git::{Commit, EntryKind, Repository};
 use crate::model::text::sanitize_line;
-use crate::model::{Candidate, DesiredConfigMap, Failure, Objection, Revision, sha256_hex};
+use crate::model::{
+    Candidate, DesiredConfigMap, Failure, MapNote, Mapping, Objection, Quirk, Revision, Trouble, sha256_hex,
+};
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
-use crate::prow::gzip::deflate;
 use crate::prow::layout::{LaidFile, ReadAs};
 use crate::prow::load::ConfigFile;
-use crate::prow::plugins::{Updater, has_config_updater, parse_plugins};
-use crate::prow::updater::render_with;
+use crate::prow::plugins::{Updater, parse_plugins};
+use crate::prow::updater::{Circumstances, render_with};
 use crate::prow::{ConfigFiles, Judge, Layout};
 
-/// Longer chains of symlinks lead nowhere.
-const LINKS: usize = 8;
+/// A symlink is read only when what leads to it is: so many may hang on each other.
+const ROUNDS: usize = 41;
 
 pub(super) struct Renderer<'a> {
     repository: &'a Repository,
     options: &'a DesiredOptions,
-    blobs: HashMap<Arc<str>, Vec<u8>>,
-    compressed: HashMap<Arc<str>, Vec<u8>>,
+    /// `org/repo` of the repository.
+    origin: Option<String>,
+    store: Store,
     /// sha256 of what Prow reads of a blob, through gzip or not.
     digests: HashMap<(Arc<str>, bool), String>,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
@@ -36,32 +40,27 @@ pub(super) struct Renderer<'a> {
 struct Signature {
     plugins: Option<Arc<str>>,
     namespace: String,
-    files: Vec<(Arc<str>, File)>,
+    /// Paths, and what lies at their end.
+    files: Vec<(Arc<str>, Content)>,
+    /// What is no file and yet in a map's way.
+    folders: Vec<(Arc<str>, Quirk)>,
 }
 
 #[derive(Debug, Clone)]
 struct Rendering {
     config_maps: Result<Arc<Vec<DesiredConfigMap>>, String>,
     objections: Vec<Objection>,
-    not_understood: Vec<String>,
+    notes: Vec<MapNote>,
     content: Option<String>,
 }
 
-/// Where a path of a state leads.
-enum Content {
-    Blob(Arc<str>),
-    /// A symlink whose content is not read yet.
-    Unread(Arc<str>),
-    Nowhere(String),
-}
-
 impl<'a> Renderer<'a> {
-    pub(super) fn new(repository: &'a Repository, options: &'a DesiredOptions) -> Self {
+    pub(super) async fn new(repository: &'a Repository, options: &'a DesiredOptions) -> Self {
         Renderer {
             repository,
             options,
-            blobs: HashMap::new(),
-            compressed: HashMap::new(),
+            origin: repository.origin().await,
+            store: Store::default(),
             digests: HashMap::new(),
             updaters: HashMap::new(),
             judge: None,
@@ -74,12 +73,12 @@ impl<'a> Renderer<'a> {
         let sides = commits.iter().flat_map(|commit| &commit.changes).filter(|change| change.path == state.plugins);
         let changed = sides.filter_map(|change| change.before.as_ref()).map(|(_, id)| Arc::from(id.as_str()));
         let ids: BTreeSet<Arc<str>> = changed.chain(state.plugins_id().cloned()).collect();
-        self.load(ids.clone()).await?;
+        let needs = ids.iter().map(|id| (id.clone(), Need::to_read())).collect();
+        self.store.load(self.repository, needs, 0).await?;
         for id in ids {
-            let parsed = self.blobs.get(&id).map(|bytes| parse_plugins(bytes));
-            if let Some(parsed) = parsed {
-                let parsed =
-                    parsed.map_err(|error| format!("error unmarshalling {}: {error}", sanitize_line(&state.plugins)));
+            if let Some(bytes) = self.store.plain(&id) {
+                let parsed = parse_plugins(bytes)
+                    .map_err(|error| format!("error unmarshalling {}: {error}", sanitize_line(&state.plugins)));
                 self.updaters.entry(id).or_insert_with(|| Arc::new(parsed));
             }
         }
@@ -88,95 +87,38 @@ impl<'a> Renderer<'a> {
 
     /// Reads all files that the maps of these states want, with one call for most.
     pub(super) async fn load_files(&mut self, states: &[&State]) -> Result<(), Failure> {
-        for _ in 0..=LINKS {
-            let mut missing = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let mut missing: BTreeMap<Arc<str>, Need> = BTreeMap::new();
+            let mut config_maps = BTreeSet::new();
             for state in states {
-                let wanted = self.wanted(state);
-                let config = self.config_path(state);
-                for path in wanted.iter().map(|(path, _)| &**path).chain(config.as_deref()) {
-                    match self.follow(state, path).1 {
-                        Content::Blob(id) | Content::Unread(id) if !self.blobs.contains_key(&id) => {
-                            missing.insert(id);
-                        }
-                        Content::Blob(_) | Content::Unread(_) | Content::Nowhere(_) => {}
-                    }
+                let Some(updater) = self.updater(state.plugins_id()) else { continue };
+                let mut miss = |path: &str, need: Need| match self.follow(state, path).content {
+                    Content::Blob(id) if !self.store.has(&id) => missing.entry(id).or_default().add(need),
+                    Content::Unread(id) => missing.entry(id).or_default().add(Need::to_read()),
+                    Content::Blob(_) | Content::Nothing(_) => {}
+                };
+                if let Some(path) = self.config_path(state) {
+                    miss(&path, Need::to_read());
                 }
+                let Ok(updater) = updater.as_ref() else { continue };
+                for path in wanted(updater, state).filter(|path| updater.wants(path)) {
+                    miss(path, Need { read: false, stored: updater.stores(path) });
+                }
+                for (link, _) in in_the_way(updater, state, EntryKind::Symlink) {
+                    miss(link, Need::to_read());
+                }
+                config_maps.extend(updater.maps.iter().flat_map(|map| map.names().cloned()));
             }
             if missing.is_empty() {
                 break;
             }
-            self.load(missing).await?;
-        }
-        Ok(())
-    }
-
-    async fn load(&mut self, ids: BTreeSet<Arc<str>>) -> Result<(), Failure> {
-        let ids: Vec<Arc<str>> = ids.into_iter().filter(|id| !self.blobs.contains_key(id)).collect();
-        let asked: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let contents = self.repository.blobs(&asked).await?;
-        self.blobs.extend(ids.into_iter().zip(contents));
-        Ok(())
-    }
-
-    /// The work tree as a state, its wanted files read.
-    pub(super) async fn worktree(&mut self) -> Result<State, Failure> {
-        let place = format!("the work tree of {}", self.repository.shown());
-        let mut state = State::of_paths(self.repository.worktree_files().await?);
-        if let Some(path) = &self.options.plugin_config {
-            state.plugins.clone_from(path);
-        } else {
-            let named: Vec<(Arc<str>, Arc<str>)> =
-                state.named_plugins().into_iter().map(|(path, file)| (Arc::from(path), file.id.clone())).collect();
-            self.load_worktree(&named).await?;
-            let found: Vec<(&str, bool)> = named
-                .iter()
-                .filter_map(|(path, id)| Some((&**path, has_config_updater(self.blobs.get(id)?))))
-                .collect();
-            state.plugins = choose_plugins(&found, &place)?;
-        }
-        let plugins = state.plugins_id().cloned().ok_or_else(|| no_such_file(&state.plugins, &place))?;
-        self.load_worktree(&[(Arc::from(state.plugins.as_str()), plugins)]).await?;
-        self.load_plugins(&state, &[]).await?;
-        let mut wanted: Vec<(Arc<str>, Arc<str>)> =
-            self.wanted(&state).into_iter().map(|(path, file)| (path, file.id)).collect();
-        if let Some(path) = self.config_path(&state)
-            && let Some(file) = state.files.get(path.as_str())
-        {
-            wanted.push((Arc::from(path), file.id.clone()));
-        }
-        self.load_worktree(&wanted).await?;
-        // What was deleted since is listed, and not there.
-        state
-            .files
-            .retain(|path, file| self.blobs.contains_key(&file.id) || !wanted.iter().any(|(known, _)| known == path));
-        Ok(state)
-    }
-
-    async fn load_worktree(&mut self, files: &[(Arc<str>, Arc<str>)]) -> Result<(), Failure> {
-        for (path, id) in files {
-            if !self.blobs.contains_key(id)
-                && let Some(bytes) = self.repository.worktree_file(path).await?
-            {
-                self.blobs.insert(id.clone(), bytes);
-            }
+            self.store.load(self.repository, missing, config_maps.len()).await?;
         }
         Ok(())
     }
 
     fn updater(&self, plugins: Option<&Arc<str>>) -> Option<Arc<Result<Updater, String>>> {
         self.updaters.get(plugins?).cloned()
-    }
-
-    /// The files that maps of the state want, by path.
-    fn wanted(&self, state: &State) -> Vec<(Arc<str>, File)> {
-        let Some(updater) = self.updater(state.plugins_id()) else {
-            return Vec::new();
-        };
-        let Ok(updater) = &*updater else {
-            return Vec::new();
-        };
-        let wanted = state.files.iter().filter(|(path, file)| file.kind != EntryKind::Submodule && updater.wants(path));
-        wanted.map(|(path, file)| (path.clone(), file.clone())).collect()
     }
 
     /// The file that tells `prowjob_namespace`: as given, else the one that becomes config.yaml's key, else the
@@ -197,33 +139,16 @@ impl<'a> Renderer<'a> {
         Some(format!("{folder}config.yaml")).filter(|path| state.files.contains_key(path.as_str()))
     }
 
-    /// Follows symlinks from a path; the paths on the way come along.
-    fn follow(&self, state: &State, path: &str) -> (Vec<String>, Content) {
-        let mut way = vec![path.to_owned()];
-        loop {
-            let at = &way[way.len() - 1];
-            let Some(file) = state.files.get(at.as_str()) else {
-                let why = format!("{} leads to {}, which is no file there", sanitize_line(path), sanitize_line(at));
-                return (way, Content::Nowhere(why));
-            };
-            match file.kind {
-                EntryKind::File => return (way, Content::Blob(file.id.clone())),
-                EntryKind::Submodule => {
-                    let why = format!("{} leads into another repository", sanitize_line(path));
-                    return (way, Content::Nowhere(why));
-                }
-                EntryKind::Symlink => {}
-            }
-            let Some(link) = self.blobs.get(&file.id) else {
-                return (way, Content::Unread(file.id.clone()));
-            };
-            let target = String::from_utf8(link.clone()).ok().and_then(|link| beside(at, &link));
-            let Some(target) = target.filter(|_| way.len() <= LINKS) else {
-                let why = format!("{} is a symlink that leads nowhere in the repository", sanitize_line(path));
-                return (way, Content::Nowhere(why));
-            };
-            way.push(target);
-        }
+    fn follow(&self, state: &State, path: &str) -> Followed {
+        follow(state, path, |id| self.store.plain(id))
+    }
+
+    /// Paths of the state that are links which a map wants, with all that they lead over.
+    fn links(&self, state: &State) -> BTreeSet<String> {
+        let Some(updater) = self.updater(state.plugins_id()) else { return BTreeSet::new() };
+        let Ok(updater) = updater.as_ref() else { return BTreeSet::new() };
+        let links = state.files.iter().filter(|(path, file)| file.kind == EntryKind::Symlink && updater.wants(path));
+        links.flat_map(|(path, _)| self.follow(state, path).way).collect()
     }
 
     /// The folders and files outside of which nothing matters to this state's maps; none for everything.
@@ -231,10 +156,8 @@ impl<'a> Renderer<'a> {
         let Some(roots) = self.map_roots(state.plugins_id()) else {
             return Vec::new();
         };
-        let links = self.wanted(state).into_iter().filter(|(_, file)| file.kind == EntryKind::Symlink);
-        let links = links.flat_map(|(path, _)| self.follow(state, &path).0);
         let settings = std::iter::once(state.plugins.clone()).chain(self.config_path(state));
-        let all: BTreeSet<String> = roots.into_iter().chain(links).chain(settings).collect();
+        let all: BTreeSet<String> = roots.into_iter().chain(self.links(state)).chain(settings).collect();
         if all.contains("") {
             return Vec::new();
         }
@@ -268,16 +191,23 @@ impl<'a> Renderer<'a> {
         let updater = self.updater(state.plugins_id());
         let wants =
             |path: &str| updater.as_ref().is_some_and(|updater| updater.as_ref().as_ref().is_ok_and(|u| u.wants(path)));
-        commit.changes.iter().any(|change| config.as_deref() == Some(&change.path) || wants(&change.path))
+        let links = self.links(state);
+        let concerned = |path: &str| config.as_deref() == Some(path) || wants(path) || links.contains(path);
+        commit.changes.iter().any(|change| concerned(&change.path))
     }
 
     /// Renders and judges a state whose files are loaded.
     pub(super) fn render(&mut self, revision: &Revision, state: &State) -> Reading {
         let (namespace, note) = self.namespace(state);
-        let signature = Signature { plugins: state.plugins_id().cloned(), namespace, files: self.wanted(state) };
+        let updater = self.updater(state.plugins_id());
+        let signature = self.signature(state, updater.as_deref(), namespace);
         let known = self.rendered.iter().find(|(known, _)| *known == signature).map(|(_, rendering)| rendering.clone());
         let rendering = known.unwrap_or_else(|| {
-            let rendering = self.rendering(state, &signature);
+            let rendering = match updater.as_deref() {
+                Some(Ok(updater)) => self.rendering(state, updater, &signature),
+                Some(Err(why)) => self.refused(why.clone()),
+                None => self.refused(format!("there is no {}", sanitize_line(&state.plugins))),
+            };
             self.rendered.push((signature, rendering.clone()));
             rendering
         });
@@ -287,41 +217,49 @@ impl<'a> Renderer<'a> {
             objections: rendering.objections,
             content: rendering.content,
         };
-        let mut not_understood = rendering.not_understood;
-        not_understood.extend(note);
-        Reading { candidate, not_understood }
+        let content = state.plugins_id().and_then(|id| self.store.plain(id)).unwrap_or_default().to_vec();
+        let mapping =
+            Mapping { plugins: sanitize_line(&state.plugins), content: Arc::new(content), notes: rendering.notes };
+        Reading { candidate, mapping, not_understood: note.into_iter().collect() }
     }
 
-    fn rendering(&mut self, state: &State, signature: &Signature) -> Rendering {
-        let updater = self.updater(signature.plugins.as_ref());
-        let updater = match updater.as_deref() {
-            Some(Ok(updater)) => updater,
-            Some(Err(why)) => return self.refused(why.clone()),
-            None => return self.refused(format!("there is no {}", sanitize_line(&state.plugins))),
+    fn signature(&self, state: &State, updater: Option<&Result<Updater, String>>, namespace: String) -> Signature {
+        let mut signature =
+            Signature { plugins: state.plugins_id().cloned(), namespace, files: Vec::new(), folders: Vec::new() };
+        let Some(Ok(updater)) = updater else { return signature };
+        signature.files =
+            wanted(updater, state).map(|path| (Arc::from(path), self.follow(state, path).content)).collect();
+        let links = in_the_way(updater, state, EntryKind::Symlink)
+            .filter(|(link, _)| self.follow(state, link).content == Content::Nothing(Trouble::Folder))
+            .map(|(link, path)| (link.clone(), Quirk::LinkedFolder { path }));
+        let modules = in_the_way(updater, state, EntryKind::Submodule)
+            .map(|(module, path)| (module.clone(), Quirk::Submodule { path }));
+        signature.folders = links.chain(modules).collect();
+        signature
+    }
+
+    fn rendering(&mut self, state: &State, updater: &Updater, signature: &Signature) -> Rendering {
+        let contents: BTreeMap<&str, &Content> =
+            signature.files.iter().map(|(path, content)| (&**path, content)).collect();
+        let store = &self.store;
+        let mut content = |path: &str, gzip: bool| match contents.get(path) {
+            Some(Content::Blob(id)) => store.bytes(id, gzip),
+            Some(Content::Nothing(trouble)) => Err(trouble.clone()),
+            Some(Content::Unread(_)) | None => Err(Trouble::Unread),
         };
-        let contents: BTreeMap<&str, Content> =
-            signature.files.iter().map(|(path, _)| (&**path, self.follow(state, path).1)).collect();
-        let (blobs, compressed) = (&self.blobs, &mut self.compressed);
-        let mut content = |path: &str, gzip: bool| {
-            let id = match contents.get(path) {
-                Some(Content::Blob(id)) => id,
-                Some(Content::Nowhere(why)) => return Err(why.clone()),
-                Some(Content::Unread(_)) | None => return Err(format!("{} was not read", sanitize_line(path))),
-            };
-            let bytes = blobs.get(id).ok_or_else(|| format!("{} was not read", sanitize_line(path)))?;
-            Ok(if gzip {
-                compressed.entry(id.clone()).or_insert_with(|| deflate(bytes)).clone()
-            } else {
-                bytes.clone()
-            })
+        let circumstances = Circumstances {
+            prowjob_namespace: &signature.namespace,
+            acl: self.options.acl,
+            repository: self.origin.as_deref(),
+            plugins: &state.plugins,
         };
-        let rendered = render_with(updater, contents.keys().copied(), &signature.namespace, &mut content);
+        let rendered = render_with(updater, contents.keys().copied(), circumstances, &mut content);
+        let mut notes = rendered.notes;
+        for (path, quirk) in &signature.folders {
+            notes.extend(updater.notes_on_folder(path, quirk));
+        }
         if rendered.config_maps.is_empty() {
-            let mut why = "no file makes a ConfigMap".to_owned();
-            for note in &rendered.not_understood {
-                why = format!("{why}; {note}");
-            }
-            return Rendering { not_understood: rendered.not_understood, ..self.refused(why) };
+            return Rendering { notes, ..self.refused("no file makes a ConfigMap".to_owned()) };
         }
         let judge = self
             .judge
@@ -332,7 +270,7 @@ impl<'a> Renderer<'a> {
             let path = map.and_then(|map| map.entries.get(file.key)).map(|entry| entry.path.as_str());
             let id = match path.and_then(|path| contents.get(path)) {
                 Some(Content::Blob(id)) => (id.clone(), file.read_as == ReadAs::Inflated),
-                Some(Content::Nowhere(_) | Content::Unread(_)) | None => return sha256_hex(&file.content()),
+                Some(Content::Nothing(_) | Content::Unread(_)) | None => return sha256_hex(&file.content()),
             };
             digests.entry(id).or_insert_with(|| sha256_hex(&file.content())).clone()
         };
@@ -341,7 +279,7 @@ impl<'a> Renderer<'a> {
                 .map(|layout| layout.digest_with(&mut content_of)),
             objections: judge.desired(&rendered.config_maps),
             config_maps: Ok(Arc::new(rendered.config_maps)),
-            not_understood: rendered.not_understood,
+            notes,
         }
     }
 
@@ -354,7 +292,7 @@ impl<'a> Renderer<'a> {
             config_key: plugins.key.clone(),
             repeats: None,
         };
-        Rendering { config_maps: Err(why), objections: vec![objection], not_understood: Vec::new(), content: None }
+        Rendering { config_maps: Err(why), objections: vec![objection], notes: Vec::new(), content: None }
     }
 
     /// `prowjob_namespace` of a state, with a sentence where it is not sure.
@@ -365,9 +303,10 @@ impl<'a> Renderer<'a> {
                         with --config-path PATH";
             return (default(), Some(note.to_owned()));
         };
-        let bytes = match self.follow(state, &path).1 {
-            Content::Blob(id) => self.blobs.get(&id),
-            Content::Unread(_) | Content::Nowhere(_) => None,
+        let content = self.follow(state, &path).content;
+        let bytes = match &content {
+            Content::Blob(id) => self.store.plain(id),
+            Content::Unread(_) | Content::Nothing(_) => None,
         };
         let Some(bytes) = bytes else {
             let note = format!("{} is not there: prowjob_namespace is taken to be `default`", sanitize_line(&path));
@@ -412,21 +351,18 @@ pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap
     files
 }
 
-/// What a symlink's text means, seen from the link's folder; `None` where it leaves the repository.
-fn beside(link: &str, target: &str) -> Option<String> {
-    if target.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = link.split('/').collect();
-    parts.pop();
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
+/// The paths of a state that maps want, names that are not UTF-8 among them.
+fn wanted<'s>(updater: &'s Updater, state: &'s State) -> impl Iterator<Item = &'s str> {
+    let files = state.files.iter().filter(|(_, file)| file.kind != EntryKind::Submodule).map(|(path, _)| &**path);
+    files.chain(state.skipped.iter().map(String::as_str)).filter(|path| updater.nearly_wants(path))
+}
+
+/// What is of this kind and lies where a map looks for files behind it; the path, also made readable.
+fn in_the_way<'s>(
+    updater: &'s Updater,
+    state: &'s State,
+    kind: EntryKind,
+) -> impl Iterator<Item = (&'s Arc<str>, String)> {
+    let all = state.files.iter().filter(move |(_, file)| file.kind == kind).map(|(path, _)| path);
+    all.filter(|path| updater.looks_into(path)).map(|path| (path, sanitize_line(path)))
 }

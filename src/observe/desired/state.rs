@@ -17,14 +17,14 @@ pub(super) struct State {
     /// Path of plugins.yaml.
     pub(super) plugins: String,
     pub(super) files: BTreeMap<Arc<str>, File>,
-    /// Names that are not UTF-8.
-    skipped: Vec<String>,
+    /// Names that are not UTF-8, with a stand-in for what is wrong.
+    pub(super) skipped: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
     pub(super) kind: EntryKind,
-    /// Hash of the content, or a name of our own for a file of the work tree.
+    /// What the repository knows the content by.
     pub(super) id: Arc<str>,
 }
 
@@ -62,16 +62,7 @@ impl State {
         Ok(State { plugins: plugins.to_owned(), files: files.collect(), skipped: tree.skipped })
     }
 
-    /// The files of the work tree; ids are made of paths.
-    pub(super) fn of_paths(paths: Vec<String>) -> Self {
-        let files = paths.into_iter().map(|path| {
-            let id = Arc::from(format!("work tree: {path}"));
-            (Arc::from(path), File { kind: EntryKind::File, id })
-        });
-        State { plugins: String::new(), files: files.collect(), skipped: Vec::new() }
-    }
-
-    pub(super) fn named_plugins(&self) -> Vec<(&str, &File)> {
+    fn named_plugins(&self) -> Vec<(&str, &File)> {
         let is_named = |path: &str| path.rsplit('/').next().is_some_and(|name| name == "plugins.yaml");
         let plain = |file: &File| file.kind == EntryKind::File;
         self.files
@@ -108,14 +99,11 @@ impl State {
         }
     }
 
-    /// What could not be looked at.
-    pub(super) fn notes(&self) -> Vec<String> {
-        if self.skipped.is_empty() {
-            return Vec::new();
-        }
-        let names = self.skipped.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        let more = if self.skipped.len() > 3 { ", …" } else { "" };
-        vec![format!("{} file name(s) are not UTF-8 and were left out: {names}{more}", self.skipped.len())]
+    /// True where something lies below that path.
+    pub(super) fn has_folder(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        let from = (std::ops::Bound::Included(below.as_str()), std::ops::Bound::Unbounded);
+        self.files.range::<str, _>(from).next().is_some_and(|(path, _)| path.starts_with(&below))
     }
 }
 
@@ -125,7 +113,7 @@ pub(super) fn is_below(path: &str, folder: &str) -> bool {
 }
 
 /// The plugins.yaml of this Prow among files of that name; the flag says whether it has a `config_updater`.
-pub(super) fn choose_plugins(found: &[(&str, bool)], place: &str) -> Result<String, Failure> {
+fn choose_plugins(found: &[(&str, bool)], place: &str) -> Result<String, Failure> {
     let with: Vec<&str> = found.iter().filter(|(_, updater)| *updater).map(|(path, _)| *path).collect();
     let all: Vec<&str> = found.iter().map(|(path, _)| *path).collect();
     for paths in [&with, &all] {
@@ -147,7 +135,7 @@ pub(super) fn choose_plugins(found: &[(&str, bool)], place: &str) -> Result<Stri
         .hint("is that the repository of Prow's configuration? Give it with --repo PATH, or the file with --plugin-config PATH"))
 }
 
-pub(super) fn no_such_file(path: &str, place: &str) -> Failure {
+fn no_such_file(path: &str, place: &str) -> Failure {
     Failure::new(FailureKind::Usage, format!("no {} in {place}", sanitize_line(path)))
         .hint("the path is meant from the repository's root: --plugin-config config/prow/plugins.yaml")
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::git::testing::TestRepository;
-use crate::model::{DesiredConfigMap, Key};
+use crate::model::{CONFIG_MAP_LIMIT, DesiredConfigMap, FailureKind, Key, LeftOut, MapFact, Quirk, Trouble};
 
 const PLUGINS: &str = "config_updater:\n  maps:\n    prow/config.yaml: {name: config}\n    prow/plugins.yaml: {name: \
                        plugins}\n    jobs/**/*.yaml: {name: job-config, gzip: true}\n";
@@ -122,8 +122,8 @@ async fn a_broken_plugins_yaml_is_said_and_the_others_go_on() {
     assert_eq!(desired.head.objections.len(), 1);
     assert_eq!(maps(&desired.candidates[1]).len(), 3);
     let git = Repository::open(repository.path()).await.unwrap();
-    let failure = candidate(&git, None, &DesiredOptions::default()).await.unwrap_err();
-    assert!(failure.summary.contains("asks for no ConfigMaps") && failure.causes[0].contains("line "), "{failure:?}");
+    let reading = candidate(&git, None, &DesiredOptions::default()).await.unwrap();
+    assert!(reading.candidate.config_maps.unwrap_err().contains("line "));
     let reading = candidate(&git, Some("HEAD~1"), &DesiredOptions::default()).await.unwrap();
     assert_eq!(maps(&reading.candidate).len(), 3);
 }
@@ -168,21 +168,129 @@ async fn the_namespace_is_that_of_the_revision() {
     assert!(desired.head.objections[0].message.starts_with("error unmarshalling config.yaml: line "));
 }
 
+/// The facts of a head's mapping.
+fn facts(desired: &Desired) -> Vec<&MapFact> {
+    desired.mapping.notes.iter().map(|note| &note.fact).collect()
+}
+
+fn unreadable(path: &str, trouble: Trouble) -> MapFact {
+    LeftOut::Unreadable { path: path.to_owned(), trouble }.into()
+}
+
 #[tokio::test]
 async fn symlinks_are_followed_inside_of_the_repository() {
-    let repository = healthy();
-    let mut repository = repository;
-    let link = |name: &str, target: &str| std::os::unix::fs::symlink(target, repository.path().join(name)).unwrap();
-    link("jobs/linked.yaml", "../shared/jobs.yaml");
-    repository.commit("link", &[("shared/jobs.yaml", Some("periodics: []\n"))]);
+    let mut repository = healthy();
+    let at = repository.path().to_owned();
+    let link = |name: &str, target: &str| {
+        let _ = std::fs::remove_file(at.join(name));
+        std::os::unix::fs::symlink(target, at.join(name)).unwrap();
+    };
+    link("jobs/linked.yaml", "../shared/sub/../jobs.yaml");
+    link("jobs/folder", "../shared");
+    link("via", "jobs/folder/sub");
+    link("jobs/through.yaml", "../via/../jobs.yaml");
+    repository.commit("link", &[("shared/jobs.yaml", Some("periodics: []\n")), ("shared/sub/x", Some(""))]);
+    repository.commit("change where it leads", &[("shared/jobs.yaml", Some("presets: []\n"))]);
+    repository.commit("elsewhere", &[("shared/sub/x", Some("x"))]);
     let desired = read_all(&repository, &DesiredOptions::default()).await;
-    let linked = &maps(&desired.head)[1].entries["linked.yaml"];
-    assert_eq!(&*crate::prow::gzip::inflate(&linked.bytes).unwrap(), b"periodics: []\n");
-    std::os::unix::fs::symlink("/etc/passwd", repository.path().join("jobs/out.yaml")).unwrap();
-    repository.commit("link out", &[]);
+    assert_eq!(subjects(&desired), ["elsewhere", "change where it leads", "link", "start"]);
+    for (n, text) in ["presets: []\n", "presets: []\n", "periodics: []\n"].into_iter().enumerate() {
+        for key in ["linked.yaml", "through.yaml"] {
+            let linked = &maps(&desired.candidates[n])[1].entries[key];
+            assert_eq!(&*crate::prow::gzip::inflate(&linked.bytes).unwrap(), text.as_bytes(), "{n} {key}");
+        }
+    }
+    assert_eq!(facts(&desired), [&MapFact::Quirk(Quirk::LinkedFolder { path: "jobs/folder".to_owned() })]);
+    let target = |target: &str| target.to_owned();
+    for (to, trouble) in [
+        ("/etc/passwd", Trouble::Outside { target: target("/etc/passwd") }),
+        ("../../x", Trouble::Outside { target: target("../../x") }),
+        ("none.yaml", Trouble::Dangling { target: target("none.yaml") }),
+        ("../shared", Trouble::Folder),
+        ("bad.yaml", Trouble::NoWay),
+        ("a.yaml/", Trouble::NoWay),
+        ("a.yaml/x", Trouble::NoWay),
+    ] {
+        link("jobs/bad.yaml", to);
+        repository.commit("a link", &[]);
+        let desired = read_all(&repository, &DesiredOptions { history: 1, ..DesiredOptions::default() }).await;
+        assert_eq!(keys(&desired.head), ["prow/config: config.yaml", "prow/plugins: plugins.yaml"], "{to}");
+        assert!(facts(&desired).contains(&&unreadable("jobs/bad.yaml", trouble)), "{to}: {:?}", facts(&desired));
+    }
+}
+
+#[tokio::test]
+async fn what_git_does_not_hold_is_said() {
+    let mut repository = healthy();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 12\n";
+    let id = repository.git(&["rev-parse", "HEAD"]);
+    repository.commit("pointer", &[("jobs/large.yaml", Some(pointer))]);
     let desired = read_all(&repository, &DesiredOptions::default()).await;
-    assert_eq!(keys(&desired.head), ["prow/config: config.yaml", "prow/plugins: plugins.yaml"]);
-    assert!(desired.not_understood[0].contains("jobs/out.yaml is a symlink that leads nowhere"), "{desired:?}");
+    assert_eq!(facts(&desired), [&unreadable("jobs/large.yaml", Trouble::LfsPointer)]);
+    repository.commit("no pointer", &[("jobs/large.yaml", None)]);
+    repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{id},jobs/module")]);
+    repository.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{id},unrelated")]);
+    repository.commit_index("module");
+    let desired = read_all(&repository, &DesiredOptions { history: 1, ..DesiredOptions::default() }).await;
+    assert_eq!(facts(&desired), [&MapFact::Quirk(Quirk::Submodule { path: "jobs/module".to_owned() })]);
+    assert_eq!(keys(&desired.head)[1], "prow/job-config: a.yaml");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn names_that_are_not_utf8_spoil_only_what_wants_them() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut repository = healthy();
+    let write = |name: &[u8]| std::fs::write(repository.path().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+    write(b"other\xff.yaml");
+    write(b"jobs/\xff.yaml");
+    repository.commit("names", &[]);
+    for options in [DesiredOptions::default(), DesiredOptions { worktree: true, ..DesiredOptions::default() }] {
+        let desired = read_all(&repository, &options).await;
+        let candidate = desired.asked.as_ref().unwrap_or(&desired.head);
+        assert_eq!(keys(candidate), ["prow/config: config.yaml", "prow/plugins: plugins.yaml"]);
+        let (key, path) = ("\u{fffd}.yaml".to_owned(), "jobs/\u{fffd}.yaml".to_owned());
+        assert_eq!(facts(&desired), [&LeftOut::BadKey { key, path }.into()]);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_no_repository_is_rendered_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in [("prow/plugins.yaml", PLUGINS), ("prow/config.yaml", CONFIG), ("jobs/a.yaml", AWS)] {
+        std::fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
+        std::fs::write(folder.path().join(path), text).unwrap();
+    }
+    let git = Repository::open(folder.path()).await.unwrap();
+    let desired = read(&git, &DesiredOptions::default()).await.unwrap();
+    assert_eq!(desired.head.revision.id, "folder");
+    assert_eq!(
+        keys(&desired.head),
+        ["prow/config: config.yaml", "prow/job-config: a.yaml", "prow/plugins: plugins.yaml"]
+    );
+    assert_eq!((desired.candidates.len(), desired.upstream.as_str()), (1, "folder"));
+    let reading = candidate(&git, None, &DesiredOptions { worktree: true, ..DesiredOptions::default() }).await.unwrap();
+    assert_eq!(reading.candidate, desired.head);
+}
+
+#[tokio::test]
+async fn large_files_are_not_kept_and_what_they_spoil_is_left_out() {
+    let mut repository = healthy();
+    let large = "x".repeat(CONFIG_MAP_LIMIT + 1);
+    let plugins = format!("{PLUGINS}    plain/*.txt: {{name: plain}}\n");
+    repository.commit(
+        "large",
+        &[
+            ("prow/plugins.yaml", Some(&plugins)),
+            ("plain/a.txt", Some(&large)),
+            ("jobs/b.yaml", Some(&large.replace('x', "y"))),
+        ],
+    );
+    let desired = read_all(&repository, &DesiredOptions::default()).await;
+    let bytes = large.len() as u64;
+    assert_eq!(facts(&desired), [&unreadable("plain/a.txt", Trouble::TooLarge { bytes })]);
+    assert_eq!(keys(&desired.head)[1], "prow/job-config: a.yaml b.yaml");
+    assert!(maps(&desired.head)[1].entries["b.yaml"].bytes.len() < 3000);
 }
 
 #[tokio::test]

@@ -12,12 +12,12 @@ const MANAGER: &str = "kubelet";
 
 /// Says something of a pod, or says it once more.
 pub fn warn(store: &mut Store, pod: &Value, reason: &str, message: &str, now: Timestamp) {
-    let what = Sha256::digest(format!("{}{reason}{message}", uid(pod)).as_bytes());
-    let what: String = what.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let key = ObjectKey::new(Resource::Event, namespace(pod), format!("{}.{what}", name(pod)));
+    let what = Sha256::new().chain_update(uid(pod)).chain_update(reason).chain_update(message).finalize();
+    let what = what.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let key = ObjectKey::new(Resource::Event, namespace(pod), format!("{}.{what:016x}", name(pod)));
     let by = By::new(MANAGER, now);
     if store.get(&key).is_some() {
-        store.edit(&key, &by, |event| {
+        store.edit_in_place(&key, &by, |event| {
             event["count"] = json!(number(event, "/count").unwrap_or(1) + 1);
             event["lastTimestamp"] = json!(stamp(now));
         });

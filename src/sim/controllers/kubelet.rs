@@ -51,7 +51,7 @@ pub fn sync(world: &mut World, cluster: &str, key: &ObjectKey, last: &Value) {
         Stage::Scheduled | Stage::Ended => None,
     };
     if let Some(next) = next.filter(|next| *next > now) {
-        world.agenda.at(next, Item::Object(cluster.to_owned(), key.clone()));
+        world.agenda.at(next, Item::Pod(cluster.to_owned(), key.clone()));
     }
     let Some(found) = world.clusters.get_mut(cluster) else { return };
     if found.store.get(key).is_some() {
@@ -78,7 +78,7 @@ fn schedule(world: &mut World, cluster: &str, key: &ObjectKey, pod: &Value, uid:
     found.lives.insert(uid.to_owned(), Life::new(key));
     let node = format!("{}-pool-{}", cluster.replace('_', "-"), uid.bytes().map(u32::from).sum::<u32>() % 4);
     found.store.edit(key, &By::new(SCHEDULER, now), |pod| pod["spec"]["nodeName"] = json!(node));
-    world.agenda.at(now, Item::Object(cluster.to_owned(), key.clone()));
+    world.agenda.at(now, Item::Pod(cluster.to_owned(), key.clone()));
 }
 
 /// What comes next for a pod that nobody deleted.
@@ -233,7 +233,7 @@ pub fn restart(world: &mut World, role: &str) -> usize {
         life.program = None;
         life.stage = Stage::BackOff { until: now, seconds: 0 };
         let key = life.key.clone();
-        world.agenda.at(now, Item::Object(service.clone(), key));
+        world.agenda.at(now, Item::Pod(service.clone(), key));
     }
     world.settle();
     pods.len()

@@ -69,6 +69,12 @@ pub fn due(world: &mut World, item: Item) {
                 changed(world, &cluster, &key, &object);
             }
         }
+        // What comes of it is told by the pod, if it changes.
+        Item::Pod(cluster, key) => {
+            if let Some(pod) = world.get(&cluster, &key).cloned() {
+                kubelet::sync(world, &cluster, &key, &pod);
+            }
+        }
         Item::Refresh(cluster, pod, map) => mounts::refresh(world, &cluster, &pod, &map),
         Item::Leader => prow::leader::sync(world),
         Item::Sinker => prow::sinker::sweep(world),

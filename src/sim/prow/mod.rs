@@ -5,13 +5,14 @@
 //! - [`config`]: that configuration; `job`: ProwJobs and their pods
 //! - [`leader`]: which prow-controller-manager leads; [`plank`]: what it does with a ProwJob
 //! - [`sinker`], [`horologium`], `crier`: sweeping, periodics, finalizers
-//! - [`hook`]: what a merge sets off; `deploy`: manifests applied
+//! - [`hook`]: what a merge sets off; `deploy`: manifests applied; [`deck`]: a job aborted there
 //!
 //! A component acts only while a pod of it runs, by what that pod has loaded.
 
 pub mod component;
 pub mod config;
 mod crier;
+pub mod deck;
 pub mod deploy;
 pub mod hook;
 pub mod horologium;

@@ -8,6 +8,7 @@
 //! | its creation is refused (4xx) | the job ends in error |
 //! | a pod that is deleted and lingers | the job ends in error: `Pod got deleted unexpectedly` |
 //! | a pod that ended | the job ends with it |
+//! | a job that somebody aborted | its pod is deleted, if there is one where it looks; then the job is complete |
 //! | a pod pending or running for too long | the job ends; the pod is deleted |
 
 use jiff::{SignedDuration, Timestamp};
@@ -53,6 +54,12 @@ pub fn sync(world: &mut World, key: &ObjectKey) {
     };
     let cluster = cluster.to_owned();
     let pod_key = ObjectKey::new(Resource::Pod, &leader.pod_namespace, &key.name);
+    if text(&object, "/status/state") == "aborted" {
+        delete(world, &cluster, &pod_key);
+        let description = text(&object, "/status/description");
+        end(world, key, &object, "aborted", description);
+        return;
+    }
     match world.get(&cluster, &pod_key).cloned() {
         None => create(world, key, &object, &cluster, &leader),
         Some(pod) => judge(world, key, &object, &leader, (&cluster, &pod_key), &pod),

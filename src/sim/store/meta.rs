@@ -1,6 +1,5 @@
 //! What the API server itself writes into an object's metadata.
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::super::object::{Resource, stamp};
@@ -20,23 +19,28 @@ const OWN: [&str; 7] = [
 /// Takes over what the server owns, whatever the client sent.
 pub fn keep_own(before: &Value, after: &mut Value) {
     for field in OWN {
-        let metadata = &mut after["metadata"];
-        match before["metadata"].get(field) {
-            Some(value) => metadata[field] = value.clone(),
-            None => {
-                if let Some(metadata) = metadata.as_object_mut() {
-                    metadata.remove(field);
-                }
+        take_over(&before["metadata"], &mut after["metadata"], field);
+    }
+    for field in ["name", "namespace"] {
+        if before["metadata"].get(field).is_some() {
+            take_over(&before["metadata"], &mut after["metadata"], field);
+        }
+    }
+    take_over(before, after, "kind");
+    take_over(before, after, "apiVersion");
+}
+
+/// A field becomes what it was; most often it is already, and nothing is copied.
+pub fn take_over(before: &Value, after: &mut Value, field: &str) {
+    match before.get(field) {
+        Some(value) if after.get(field) == Some(value) => {}
+        Some(value) => after[field] = value.clone(),
+        None => {
+            if let Some(after) = after.as_object_mut() {
+                after.remove(field);
             }
         }
     }
-    for field in ["name", "namespace"] {
-        if let Some(value) = before["metadata"].get(field) {
-            after["metadata"][field] = value.clone();
-        }
-    }
-    after["kind"] = before["kind"].clone();
-    after["apiVersion"] = before["apiVersion"].clone();
 }
 
 /// Lists of metadata that hold nothing are not kept.
@@ -97,16 +101,6 @@ pub fn note_manager(resource: Resource, object: &mut Value, by: &By<'_>) {
         Part::Main => "",
         Part::Status => "status",
     };
-    let entry = |at: Timestamp| {
-        let mut entry = json!({
-            "manager": by.manager, "operation": "Update", "apiVersion": resource.api_version(),
-            "time": stamp(at), "fieldsType": "FieldsV1", "fieldsV1": {},
-        });
-        if !subresource.is_empty() {
-            entry["subresource"] = json!(subresource);
-        }
-        entry
-    };
     let managed = &mut object["metadata"]["managedFields"];
     if !managed.is_array() {
         *managed = json!([]);
@@ -115,7 +109,16 @@ pub fn note_manager(resource: Resource, object: &mut Value, by: &By<'_>) {
     let is_it =
         |held: &Value| held["manager"] == by.manager && held["subresource"].as_str().unwrap_or_default() == subresource;
     match entries.iter_mut().find(|held| is_it(held)) {
-        Some(held) => *held = entry(by.now),
-        None => entries.push(entry(by.now)),
+        Some(held) => held["time"] = json!(stamp(by.now)),
+        None => {
+            let mut entry = json!({
+                "manager": by.manager, "operation": "Update", "apiVersion": resource.api_version(),
+                "time": stamp(by.now), "fieldsType": "FieldsV1", "fieldsV1": {},
+            });
+            if !subresource.is_empty() {
+                entry["subresource"] = json!(subresource);
+            }
+            entries.push(entry);
+        }
     }
 }

@@ -31,6 +31,14 @@ pub struct Change {
     pub after: Option<Arc<Value>>,
 }
 
+/// Whether changes are remembered for watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    Kept,
+    /// Nobody can watch yet: the world's past is being made.
+    None,
+}
+
 /// The objects of one cluster.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -40,6 +48,7 @@ pub struct Store {
     version: u64,
     made: u64,
     history: VecDeque<Change>,
+    memory: Memory,
     /// Changes up to this version are forgotten.
     forgotten: u64,
     /// What changed since the controllers looked last, as it is or was.
@@ -54,6 +63,7 @@ impl Store {
             version: 1000,
             made: 0,
             history: VecDeque::new(),
+            memory: Memory::Kept,
             forgotten: 1000,
             fresh: BTreeMap::new(),
         }
@@ -129,6 +139,12 @@ impl Store {
         self.forgotten = self.version;
     }
 
+    /// From now on changes are remembered, or not. What was before is forgotten.
+    pub fn remember(&mut self, memory: Memory) {
+        self.memory = memory;
+        self.compact();
+    }
+
     /// Takes what changed since the last time.
     pub fn take_fresh(&mut self) -> BTreeMap<ObjectKey, Arc<Value>> {
         std::mem::take(&mut self.fresh)
@@ -173,13 +189,57 @@ impl Store {
             object["metadata"]["resourceVersion"] = version;
             Arc::new(object)
         });
-        self.fresh.insert(key.clone(), Arc::clone(&last));
-        self.history.push_back(Change { version: self.version, key, before, after });
+        // Nobody reacts to events, of which there are many.
+        if key.resource != Resource::Event {
+            self.fresh.insert(key.clone(), Arc::clone(&last));
+        }
+        match self.memory {
+            Memory::None => self.forgotten = self.version,
+            Memory::Kept => self.history.push_back(Change { version: self.version, key, before, after }),
+        }
         while self.history.len() > REMEMBERED {
             if let Some(old) = self.history.pop_front() {
                 self.forgotten = old.version;
             }
         }
         last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::write::By;
+    use super::*;
+
+    /// A namespace, and an event that was counted up to 3.
+    fn counted(memory: Memory) -> (Store, Arc<Value>, u64) {
+        let by = By::new("kubelet", Timestamp::UNIX_EPOCH);
+        let mut store = Store::new("prow");
+        store.remember(memory);
+        let namespace = json!({ "metadata": { "name": "ci" } });
+        store.create(Resource::Namespace, "", namespace, &by).unwrap();
+        let event = json!({ "metadata": { "name": "e" }, "count": 1 });
+        let first = store.create(Resource::Event, "ci", event, &by).unwrap();
+        let version = store.version();
+        for count in [2, 3] {
+            let key = ObjectKey::new(Resource::Event, "ci", "e");
+            store.edit_in_place(&key, &by, |event| event["count"] = json!(count));
+        }
+        (store, first, version)
+    }
+
+    #[test]
+    fn what_nobody_remembers_is_written_as_else() {
+        let (kept, _, version) = counted(Memory::Kept);
+        let (unkept, first, _) = counted(Memory::None);
+        assert_eq!(kept.objects, unkept.objects);
+        assert_eq!(kept.version(), unkept.version());
+        assert_eq!(unkept.find(Resource::Event, "ci", "e").unwrap()["count"], 3);
+        assert_eq!(first["count"], 1, "who holds an object keeps it as it was");
+        assert_eq!(kept.since(version).map(Iterator::count), Some(2));
+        assert!(unkept.since(version).is_none(), "a watch from there is told to list again");
+        assert_eq!(unkept.since(unkept.version()).map(Iterator::count), Some(0));
     }
 }

@@ -216,7 +216,7 @@ fn pod_change(key: &ObjectKey, before: &Value, after: &Value) -> Result<(), Refu
         }
         spec
     };
-    if masked(before) != masked(after) {
+    if before["spec"] != after["spec"] && masked(before) != masked(after) {
         let wrong = "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,\
                      `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to \
                      existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \

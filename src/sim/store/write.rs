@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::object::{self, ObjectKey, Resource, is_deleting, items, stamp, text};
 use super::super::refusal::{Refusal, success};
 use super::patch::{self, PatchKind};
-use super::{Store, meta, validate};
+use super::{Memory, Store, meta, validate};
 
 /// Whether a write is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +207,21 @@ impl Store {
         }
     }
 
+    /// As [`Store::edit`], for changes of the main part that always change something and are never refused, to kinds that
+    /// nobody reacts to. Where nobody remembers how it was either, it is not copied.
+    pub fn edit_in_place(&mut self, key: &ObjectKey, by: &By<'_>, change: impl FnOnce(&mut Value)) {
+        if self.memory == Memory::Kept {
+            return self.edit(key, by, change);
+        }
+        let Some(object) = self.objects.get_mut(key) else { return };
+        let object = Arc::make_mut(object);
+        change(object);
+        meta::note_manager(key.resource, object, by);
+        self.version += 1;
+        self.forgotten = self.version;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+    }
+
     fn update(
         &mut self,
         key: &ObjectKey,
@@ -218,13 +233,13 @@ impl Store {
         meta::drop_empty(&mut after);
         if key.resource.facts().has_status {
             match by.part {
-                Part::Main => keep(before, &mut after, "status"),
-                Part::Status => keep(before, &mut after, "spec"),
+                Part::Main => meta::take_over(before, &mut after, "status"),
+                Part::Status => meta::take_over(before, &mut after, "spec"),
             }
         }
         validate::object(key, &after)?;
         validate::change(key, before, &after)?;
-        after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+        meta::take_over(&before["metadata"], &mut after["metadata"], "resourceVersion");
         if meta::is_same(before, &after) {
             return Ok(Arc::clone(before));
         }
@@ -325,17 +340,6 @@ impl Store {
 
 fn held_grace(object: &Value) -> Option<i64> {
     object::number(object, "/metadata/deletionGracePeriodSeconds")
-}
-
-fn keep(before: &Value, after: &mut Value, part: &str) {
-    match before.get(part) {
-        Some(value) => after[part] = value.clone(),
-        None => {
-            if let Some(after) = after.as_object_mut() {
-                after.remove(part);
-            }
-        }
-    }
 }
 
 /// Only pods have time to end, and only those that were given to a node.

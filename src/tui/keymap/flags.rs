@@ -30,22 +30,30 @@ fn is_flag(word: &&str) -> bool {
     word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_ascii_lowercase()))
 }
 
-/// The one next step, with the keys that plan it from here.
+/// The one next step, with the keys that plan it from here, and in a drill with the one that is Deck there.
 pub fn next(app: &App, diagnosis: &Diagnosis) -> String {
-    let words = present::next(diagnosis);
-    let repair = match &diagnosis.verdict.next {
-        NextStep::Repair { repair, .. } if !app.run_is_going() => *repair,
+    let words = planned(app, diagnosis);
+    if app.drill.is_none() {
+        return words;
+    }
+    // Behind the verb: the end of the line may be cut.
+    match &diagnosis.verdict.next {
+        NextStep::Stop { .. } => words.replacen("stop ", "stop (D) ", 1),
         NextStep::Repair { .. }
         | NextStep::Nothing
         | NextStep::Fetch { .. }
         | NextStep::Resume { .. }
         | NextStep::Wait { .. }
         | NextStep::MendRevision { .. }
-        | NextStep::Stop { .. }
         | NextStep::FinishRollback { .. }
         | NextStep::Look { .. }
-        | NextStep::RegainSight { .. } => return words,
-    };
+        | NextStep::RegainSight { .. } => words.replacen("first abort ", "first abort (D) ", 1),
+    }
+}
+
+fn planned(app: &App, diagnosis: &Diagnosis) -> String {
+    let words = present::next(diagnosis);
+    let Some(repair) = diagnosis.verdict.next.repair().filter(|_| !app.run_is_going()) else { return words };
     let keys = match repair {
         // The words name the keys themselves.
         _ if !words.starts_with("NEXT  plan") => return words,

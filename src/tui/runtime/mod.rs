@@ -47,6 +47,9 @@ fn way_out(timeout: Duration) -> Duration {
 /// Writes down what is new in a picture.
 pub type Keep = Arc<dyn Fn(&Snapshot, &Diagnosis) -> Result<(), Failure> + Send + Sync>;
 
+/// Aborts in a drill's Deck what goes on of a job; what Deck says then.
+pub type Abort = Arc<dyn Fn(&str) -> Result<String, Failure> + Send + Sync>;
+
 /// What the front end works with.
 pub struct Session {
     /// The newest snapshot; older ones are dropped unseen.
@@ -79,6 +82,7 @@ pub struct Seat {
     /// Changes the pace of the whole drill, not of its clock alone.
     pub set_pace: Arc<dyn Fn(Pace) + Send + Sync>,
     pub standing: watch::Receiver<Standing>,
+    pub abort: Abort,
     /// Told what the program refuses.
     pub refused: Arc<dyn Fn(&Failure) + Send + Sync>,
 }
@@ -259,6 +263,7 @@ impl Runtime {
             Effect::Verified { run, detail } => outside::verified(&self.session, run, detail),
             Effect::Refresh => (self.session.refresh)(),
             Effect::Hold => self.hold(),
+            Effect::Abort(jobs) => self.abort(&jobs),
             Effect::Copy(text) => self.screen.copy(&text),
             Effect::Suspend => self.screen.suspend(),
             Effect::Quit(exit) => return Some(exit),
@@ -284,6 +289,14 @@ impl Runtime {
         if let Some(drill) = self.drill() {
             let _ = self.sender.send(Input::Msg(Msg::Drill(drill)));
         }
+    }
+
+    /// In the drill's Deck.
+    fn abort(&self, jobs: &[String]) {
+        let Some(seat) = &self.session.seat else { return };
+        let answers = jobs.iter().map(|job| (seat.abort)(job).unwrap_or_else(|failure| failure.summary));
+        let answers = answers.collect::<Vec<_>>().join("; ");
+        let _ = self.sender.send(Input::Msg(Msg::Deck(answers)));
     }
 
     /// Waits for a run that has ended or was asked to stop: its request in flight, and its journal.

@@ -275,7 +275,7 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
         match keymap::available(app, binding.command) {
             Ok(()) if matches!(binding.command, Command::Help | Command::Quit) => kept.push(hint),
             Ok(()) => works.push((hint, Role::Text)),
-            Err(keymap::NO_DIFF) => {}
+            Err(reason) if keymap::NOT_OFFERED.contains(&reason) => {}
             Err(reason) => greyed.push((format!("{hint} ({reason})"), Role::Dim)),
         }
     }

@@ -16,6 +16,7 @@ use tokio::process::Command;
 use crate::binaries::Binaries;
 use crate::children::tie_to_bed;
 use crate::cluster::{Cluster, Common, Role};
+use crate::kubelet::JobsTake;
 use crate::kubelet::images::Images;
 use crate::layout::{Builds, Layout, TEST_PODS};
 use crate::repository::Repository;
@@ -29,8 +30,8 @@ pub struct Wishes {
     pub back_off_factor: f64,
     /// Unfinished jobs, in incidents about jobs.
     pub jobs: usize,
-    /// How long a job's pod runs on the bed's kubelet.
-    pub job_takes: Duration,
+    /// How long the pods of jobs run on the bed's kubelet.
+    pub jobs_take: JobsTake,
 }
 
 /// A running bed.
@@ -47,7 +48,8 @@ pub struct Bed {
     binaries: Binaries,
     dir: PathBuf,
     kubeconfigs: Kubeconfigs,
-    accounts: PathBuf,
+    /// The kubeconfigs of Prow's service accounts, `NAME.kubeconfig`.
+    pub accounts: PathBuf,
 }
 
 impl Bed {
@@ -62,7 +64,7 @@ impl Bed {
             github: github_stub::serve().await?,
             accounts: accounts.clone(),
             back_off_factor: wishes.back_off_factor,
-            job_takes: wishes.job_takes,
+            jobs_take: wishes.jobs_take,
         };
         let (build_dir, repository_dir) = (dir.join("build"), dir.join("repository"));
         let build = async {
@@ -151,25 +153,6 @@ impl Bed {
             let text = String::from_utf8_lossy(&output.stderr);
             bail!("config-bootstrapper: {}", text.lines().last().unwrap_or_default());
         }
-        Ok(())
-    }
-
-    /// What hook's config-updater does after the merge of a commit: only that commit's files, and the revision.
-    pub async fn upload_as_hook(&self, commit: &str) -> Result<()> {
-        let revision = self.repository.revision(commit).await?.context("not merged yet")?;
-        let agent = format!("hook/{}", self.layout.tag);
-        let client = api::client(&self.accounts.join("hook.kubeconfig"), &agent).await?;
-        let path = format!("/api/v1/namespaces/{}/configmaps/job-config", self.layout.prow);
-        let mut map: Value = client.request(http::Request::get(&path).body(Vec::new())?).await?;
-        for (path, content) in self.repository.files_of(commit, "config/jobs/") {
-            let key = path.rsplit('/').next().unwrap_or(path);
-            map["data"][key] = json!(content);
-        }
-        map["data"]["VERSION"] = json!(revision);
-        let request = http::Request::put(&path)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(serde_json::to_vec(&map)?)?;
-        client.request::<Value>(request).await?;
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //! A module of ours per origin (`go/*/go.mod`: their Kubernetes libraries differ) pins the versions. What is built
 //! lies outside the source tree, in a folder named by a hash of everything that decides the result, so that an old
 //! checkout and a new one do not disturb each other. To add a program: a row in [`MODULES`] and its package in that
-//! module's `tool` lines (then `go mod tidy`).
+//! module's `tool` lines (then `go mod tidy`), which builds that module's programs anew; one of our own has a folder
+//! with its `main.go`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -25,7 +26,9 @@ struct Module {
     go_mod: &'static str,
     go_sum: &'static str,
     ldflags: &'static str,
-    /// Program and its package.
+    /// A program of our own that uses the module: its `main.go`.
+    source: Option<&'static str>,
+    /// Program and its package; `.` for our own.
     programs: &'static [(&'static str, &'static str)],
     /// Files of a module's own tree that the bed needs: module, path in it, name here.
     files: &'static [(&'static str, &'static str, &'static str)],
@@ -39,6 +42,7 @@ const MODULES: &[Module] = &[
         go_mod: include_str!("go/etcd/go.mod"),
         go_sum: include_str!("go/etcd/go.sum"),
         ldflags: "-s -w",
+        source: None,
         programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
         files: &[],
         takes: "half a minute",
@@ -50,6 +54,7 @@ const MODULES: &[Module] = &[
         // Without them the server reports a version that clients cannot parse.
         ldflags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
                   -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
+        source: None,
         programs: &[
             ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
             ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
@@ -63,6 +68,7 @@ const MODULES: &[Module] = &[
         go_mod: include_str!("go/kwok/go.mod"),
         go_sum: include_str!("go/kwok/go.sum"),
         ldflags: "-s -w",
+        source: None,
         programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
         files: &[
             ("sigs.k8s.io/kwok", "kustomize/stage/pod/fast/pod-ready.yaml", "pod-ready.yaml"),
@@ -84,6 +90,7 @@ const MODULES: &[Module] = &[
         // NAME becomes the program's: the log lines' component, the user agent and so the field manager.
         ldflags: "-s -w -X sigs.k8s.io/prow/pkg/version.Name=NAME \
                   -X sigs.k8s.io/prow/pkg/version.Version=v20240619-cfb8754e0",
+        source: None,
         programs: &[
             ("hook", "sigs.k8s.io/prow/cmd/hook"),
             ("prow-controller-manager", "sigs.k8s.io/prow/cmd/prow-controller-manager"),
@@ -95,6 +102,16 @@ const MODULES: &[Module] = &[
         ],
         files: &[("sigs.k8s.io/prow", "config/prow/cluster/prowjob-crd/prowjob_customresourcedefinition.yaml", CRD)],
         takes: "four minutes",
+    },
+    Module {
+        name: "zglob",
+        go_mod: include_str!("go/zglob/go.mod"),
+        go_sum: include_str!("go/zglob/go.sum"),
+        ldflags: "-s -w",
+        source: Some(include_str!("go/zglob/main.go")),
+        programs: &[("zglob", ".")],
+        files: &[],
+        takes: "a second",
     },
 ];
 
@@ -110,8 +127,20 @@ pub struct Binaries {
 impl Binaries {
     /// Builds what is missing. Says on stderr what it does when that takes long.
     pub async fn provide() -> Result<Self> {
+        Self::provide_for(|_| true).await
+    }
+
+    /// Builds one program, and what comes with it, if it is missing; gives back its path.
+    pub async fn provide_one(name: &str) -> Result<PathBuf> {
+        let binaries = Self::provide_for(|module| module.programs.iter().any(|(program, _)| *program == name)).await?;
+        let path = binaries.program(name);
+        anyhow::ensure!(path.is_file(), "no program {name:?}");
+        Ok(path)
+    }
+
+    async fn provide_for(wanted: impl Fn(&Module) -> bool) -> Result<Self> {
         let binaries = Self { cache: cache_dir()?, assets: std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) };
-        for module in MODULES {
+        for module in MODULES.iter().filter(|module| wanted(module)) {
             if binaries.missing(module).is_empty() {
                 continue;
             }
@@ -170,6 +199,9 @@ impl Binaries {
         let work = tempfile::tempdir_in(&self.cache)?;
         fs::write(work.path().join("go.mod"), module.go_mod)?;
         fs::write(work.path().join("go.sum"), module.go_sum)?;
+        if let Some(source) = module.source {
+            fs::write(work.path().join("main.go"), source)?;
+        }
         for (name, package) in module.programs {
             if !missing.contains(name) {
                 continue;
@@ -224,6 +256,9 @@ fn fingerprint(module: &Module) -> String {
     for part in [module.go_mod, module.go_sum, module.ldflags] {
         hash.update(part.as_bytes());
         hash.update([0]);
+    }
+    if let Some(source) = module.source {
+        hash.update(source.as_bytes());
     }
     for (program, package) in module.programs {
         hash.update(format!("{program}={package}\0"));

@@ -197,7 +197,7 @@ async fn hand_over(bed: &Bed) -> Result<()> {
     .await
 }
 
-/// Waits until every job has a pod in this namespace of its cluster, and until those that `can_start` run.
+/// Waits until every job has a pod in this namespace of its cluster, and until those that `can_start` have.
 async fn wait_for_pods(
     bed: &mut Bed,
     jobs: &[StrayJob],
@@ -211,7 +211,8 @@ async fn wait_for_pods(
             let states = cluster.kubelet.states(namespace);
             for job in jobs.iter().filter(|job| job.cluster == alias) {
                 match states.get(&job.id) {
-                    Some(State::Running { .. }) if can_start(job) => {}
+                    // A trivial job may have ended already.
+                    Some(State::Running { .. } | State::Terminated(_)) if can_start(job) => {}
                     Some(State::Waiting { .. }) if !can_start(job) => {}
                     _ => bail!("{} is not there yet", job.id),
                 }

@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use kube::Client;
@@ -15,7 +14,7 @@ use crate::binaries::Binaries;
 use crate::certs::Authority;
 use crate::control_plane::ControlPlane;
 use crate::kubelet::images::Images;
-use crate::kubelet::{Admits, Kubelet, Settings};
+use crate::kubelet::{Admits, JobsTake, Kubelet, Settings};
 use crate::layout::{Builds, DEFAULT, Layout, TEST_PODS, TRUSTED};
 use crate::{api, users};
 
@@ -68,7 +67,7 @@ pub struct Common {
     /// The folder of the service accounts' kubeconfigs.
     pub accounts: PathBuf,
     pub back_off_factor: f64,
-    pub job_takes: Duration,
+    pub jobs_take: JobsTake,
 }
 
 /// A running cluster.
@@ -102,7 +101,7 @@ impl Cluster {
             dir: dir.join("kubelet"),
             binaries: common.binaries,
             images: common.images,
-            job_takes: common.job_takes,
+            jobs_take: common.jobs_take,
             github: common.github,
             accounts: common.accounts,
             back_off_factor: common.back_off_factor,

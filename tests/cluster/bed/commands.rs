@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::bed::Bed;
 use crate::bump;
 use crate::cluster::Cluster;
+use crate::upload;
 
 /// Carries a command out. `None` asks the bed to end.
 pub async fn obey(bed: &mut Bed, line: &str) -> Option<Value> {
@@ -31,7 +32,7 @@ async fn carry_out(bed: &mut Bed, words: &[&str]) -> Result<Value> {
             let revision = bed.repository.merge(name).await?;
             return Ok(json!({ format!("{name}Revision"): revision }));
         }
-        ["upload", name] => bed.upload_as_hook(name).await?,
+        ["upload", name] => upload::as_hook(bed, name).await?,
         ["pause-controllers"] => bed.pause_controllers().await,
         ["resume-controllers"] => bed.resume_controllers(),
         // The API server accepts connections and never answers.

@@ -104,6 +104,13 @@ impl Bed {
         Self::start_in(Places::take(2), arguments)
     }
 
+    /// The incident of 2019-02-05 as its drill has it when the oncall comes: the jobs that start anywhere have ended.
+    pub fn start_with_ended_trivia(jobs: usize) -> Option<Self> {
+        let mut arguments = Options { incident: "2019-02-05", back_off_factor: 0.1 }.arguments();
+        arguments.extend([format!("--jobs={jobs}"), "--trivial-job-seconds=1".to_owned()]);
+        Self::start_in(Places::take(2), arguments)
+    }
+
     /// As [`Bed::start`], with other options. Waits while two others run in this test binary.
     ///
     /// # Panics
@@ -323,6 +330,18 @@ impl Drop for Bed {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// One of the bed's programs, without a bed. `None` where it cannot be built; in CI that is a failure.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let output = Command::new(example()).args(["--program", name]).output().expect("start the bed");
+    if output.status.success() {
+        return Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim_end()));
+    }
+    let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(std::env::var_os("CI").is_none(), "{name} cannot be built: {reason}");
+    eprintln!("\n*** SKIPPED: {name} cannot be built here: {reason}\n");
+    None
 }
 
 /// The example's path; builds it where `cargo test --test cluster` has not.

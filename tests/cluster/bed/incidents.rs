@@ -13,8 +13,9 @@ use kube::api::ListParams;
 use crate::api::eventually;
 use crate::bed::{Bed, Wishes};
 use crate::bump;
-use crate::layout::{FEBRUARY, JANUARY, Layout, PLAYED};
-use crate::stories::AWS_PRESETS_PATH;
+use crate::layout::{FEBRUARY, JANUARY, Layout, MARCH, PLAYED};
+use crate::stories::{AWS_PRESETS_PATH, PLUGINS_PATH};
+use crate::upload;
 
 /// An incident by name.
 pub struct Incident {
@@ -38,6 +39,11 @@ pub const INCIDENTS: &[Incident] = &[
         layout: &FEBRUARY,
     },
     Incident {
+        name: "bad-plugins",
+        summary: "A compressed plugins.yaml, which Prow does not gunzip; hook has restarted and crash-loops.",
+        layout: &MARCH,
+    },
+    Incident {
         name: "rollback-fast",
         summary: "Prow's Deployments after a bump, with nothing behind them.",
         layout: &PLAYED,
@@ -50,6 +56,7 @@ pub async fn bring_about(incident: &Incident, bed: &mut Bed, wishes: &Wishes) ->
         "healthy" => Ok(()),
         "2019-01-23" => duplicated_preset(bed, wishes.back_off_factor).await,
         "2019-02-05" => bump::bring_about(bed, wishes.jobs).await,
+        "bad-plugins" => compressed_plugins(bed, wishes.back_off_factor).await,
         "rollback-fast" => bump::roll_out_everything(bed).await,
         other => bail!("nobody has written how {other} happens"),
     }
@@ -57,6 +64,19 @@ pub async fn bring_about(incident: &Incident, bed: &mut Bed, wishes: &Wishes) ->
 
 /// The configuration is merged and uploaded; the running components refuse it and go on; then hook restarts.
 async fn duplicated_preset(bed: &mut Bed, back_off_factor: f64) -> Result<()> {
+    merge_and_upload(bed, "refactor", "job-config", AWS_PRESETS_PATH).await?;
+    crash_hook(bed, back_off_factor).await
+}
+
+/// Compression is turned on by an upload that is not compressed yet, since hook goes by what it has loaded; the next one is.
+async fn compressed_plugins(bed: &mut Bed, back_off_factor: f64) -> Result<()> {
+    merge_and_upload(bed, "compress", "plugins", PLUGINS_PATH).await?;
+    merge_and_upload(bed, "enable", "plugins", PLUGINS_PATH).await?;
+    crash_hook(bed, back_off_factor).await
+}
+
+/// Merges a commit, uploads it as hook does, and waits until hook's pods have its file.
+async fn merge_and_upload(bed: &mut Bed, commit: &str, map: &str, path: &str) -> Result<()> {
     // Kubernetes' times have whole seconds: the write must be seen to come after all starts.
     let started = jiff::Timestamp::now().as_second();
     eventually(
@@ -65,19 +85,20 @@ async fn duplicated_preset(bed: &mut Bed, back_off_factor: f64) -> Result<()> {
         async || Ok(jiff::Timestamp::now().as_second() > started + 1),
     )
     .await?;
-    bed.repository.merge("refactor").await?;
-    bed.upload_as_hook("refactor").await?;
-    let files = bed.repository.files_of("refactor", AWS_PRESETS_PATH);
-    let Some((path, content)) = files.first() else {
-        bail!("the refactoring does not touch {AWS_PRESETS_PATH}");
-    };
+    bed.repository.merge(commit).await?;
+    upload::as_hook(bed, commit).await?;
     let key = path.rsplit('/').next().unwrap_or(path);
-    let kubelet = &bed.service.kubelet;
-    let prow = bed.layout.prow;
-    eventually("the new job-config in all pods", Duration::from_secs(180), async || {
-        Ok(kubelet.all_see(prow, "hook-", "job-config", key, content))
+    let content = upload::live(bed, map, key).await?;
+    let (kubelet, prow) = (&bed.service.kubelet, bed.layout.prow);
+    eventually(&format!("the new {map} in all pods"), Duration::from_secs(180), async || {
+        Ok(kubelet.all_see(prow, "hook-", map, key, &content))
     })
-    .await?;
+    .await
+}
+
+/// hook restarts, and comes into its crash loop.
+async fn crash_hook(bed: &Bed, back_off_factor: f64) -> Result<()> {
+    let (kubelet, prow) = (&bed.service.kubelet, bed.layout.prow);
     // The first back-off is hurried, so that the bed is ready in seconds.
     kubelet.set_back_off_factor(back_off_factor.min(0.05));
     if kubelet.kill_containers(prow, "hook-") != 2 {

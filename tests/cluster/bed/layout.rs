@@ -4,7 +4,7 @@
 
 use crate::binaries::PROW_TAG;
 use crate::kubelet::images::{OLD_TAG, Programs};
-use crate::stories::{BUMP, PRESETS, Story};
+use crate::stories::{BUMP, COMPRESSION, PRESETS, Story};
 
 /// Where the pods of jobs live, in every Prow here.
 pub const TEST_PODS: &str = "test-pods";
@@ -36,6 +36,15 @@ pub enum Builds {
 /// The Prow of January 2019.
 pub static JANUARY: Layout =
     Layout { prow: "prow", tag: PROW_TAG, story: &PRESETS, builds: Builds::InServiceCluster, programs: Programs::Real };
+
+/// As January's, with another history.
+pub static MARCH: Layout = Layout {
+    prow: "prow",
+    tag: PROW_TAG,
+    story: &COMPRESSION,
+    builds: Builds::InServiceCluster,
+    programs: Programs::Real,
+};
 
 /// The Prow of February 2019: its components lived in `default`, as did its ProwJobs.
 pub static FEBRUARY: Layout =

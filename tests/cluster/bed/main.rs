@@ -32,6 +32,7 @@ mod prow_objects;
 mod repository;
 mod stories;
 mod stray_jobs;
+mod upload;
 mod users;
 mod workspace;
 
@@ -48,18 +49,22 @@ use tokio::sync::mpsc;
 
 use bed::{Bed, Wishes};
 use incidents::{INCIDENTS, Incident};
+use kubelet::JobsTake;
 use workspace::Workspace;
 
 /// Starts a Prow of one's own, with an incident in it.
 #[derive(Parser)]
 #[command(name = "bed")]
 struct Options {
-    /// healthy, 2019-01-23, 2019-02-05 or rollback-fast
+    /// healthy, 2019-01-23, 2019-02-05, bad-plugins or rollback-fast
     #[arg(default_value = "healthy")]
     incident: String,
     /// Only build the programs that are missing
     #[arg(long)]
     build: bool,
+    /// Only build this program, and print where it is
+    #[arg(long)]
+    program: Option<String>,
     /// Take commands from stdin, answer with lines of JSON, end with stdin
     #[arg(long)]
     stdin: bool,
@@ -72,6 +77,9 @@ struct Options {
     /// How long a job's pod of 2019-02-05 runs, once it runs
     #[arg(long, default_value_t = 3600)]
     job_seconds: u64,
+    /// The same for jobs that need no Secret; as long as the others, unless given
+    #[arg(long)]
+    trivial_job_seconds: Option<u64>,
     /// Open the program on the bed, with these further arguments
     #[arg(long, num_args = 0.., allow_hyphen_values = true, value_name = "ARGS")]
     open: Option<Vec<OsString>>,
@@ -147,6 +155,18 @@ fn read_lines() -> Lines {
 }
 
 async fn work(options: &Options, workspace: &mut Option<Workspace>, input: &mut Option<Lines>) -> Result<ExitCode> {
+    if let Some(program) = &options.program {
+        return Ok(match binaries::Binaries::provide_one(program).await {
+            Ok(path) => {
+                println!("{}", path.display());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("bed: {error:#}");
+                ExitCode::from(CANNOT_BUILD)
+            }
+        });
+    }
     if let Err(error) = unless_ended(input, binaries::Binaries::provide()).await {
         if options.stdin {
             say(&json!({ "ready": false, "cannotBuild": format!("{error:#}") }))?;
@@ -166,7 +186,10 @@ async fn work(options: &Options, workspace: &mut Option<Workspace>, input: &mut 
         let wishes = Wishes {
             back_off_factor: options.back_off_factor,
             jobs: options.jobs.into(),
-            job_takes: Duration::from_secs(options.job_seconds),
+            jobs_take: JobsTake {
+                usually: Duration::from_secs(options.job_seconds),
+                without_mounts: Duration::from_secs(options.trivial_job_seconds.unwrap_or(options.job_seconds)),
+            },
         };
         let mut bed = Bed::start(&dir, incident.layout, &wishes).await?;
         incidents::bring_about(incident, &mut bed, &wishes).await?;

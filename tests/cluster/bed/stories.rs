@@ -36,6 +36,8 @@ const AWS_JOBS: &str = include_str!("config/aws-jobs.yaml");
 const KUBERNETES: &str = include_str!("config/kubernetes-presubmits.yaml");
 const E2E_NODE: &str = include_str!("config/e2e-node.yaml");
 
+/// The path of the plugins' configuration.
+pub const PLUGINS_PATH: &str = "config/prow/plugins.yaml";
 /// The path of the job file with the presets of the outage.
 pub const AWS_PRESETS_PATH: &str = "config/jobs/kubernetes-sigs/aws/aws-presets.yaml";
 /// The path of the jobs that use them.
@@ -58,7 +60,7 @@ const PRESETS_COMMITS: &[Commit] = &[
         files: &[
             ("README.md", "# test-infra\n\nProw's configuration and the jobs that it runs.\n"),
             ("config/prow/config.yaml", CONFIG),
-            ("config/prow/plugins.yaml", PLUGINS),
+            (PLUGINS_PATH, PLUGINS),
             ("config/jobs/kubernetes/sig-testing/sig-testing.yaml", SIG_TESTING),
             ("config/jobs/kubernetes/presets.yaml", PRESETS_FILE),
             (AWS_PRESETS_PATH, AWS_PRESETS),
@@ -112,6 +114,40 @@ const PRESETS_COMMITS: &[Commit] = &[
 
 pub static PRESETS: Story = Story { commits: PRESETS_COMMITS, start: "behaviour", broken: "refactor" };
 
+/// What could have happened in March 2019, as the drill `bad-plugins` tells it and with its very files: ConfigMaps are
+/// compressed from one commit on, and the next upload of plugins.yaml is one that Prow does not gunzip.
+const COMPRESSION_COMMITS: &[Commit] = &[
+    Commit { minutes_ago: 80 * 24 * 60, ..PRESETS_COMMITS[0] },
+    Commit { minutes_ago: 51 * 24 * 60, ..PRESETS_COMMITS[1] },
+    Commit { minutes_ago: 50 * 24 * 60, ..PRESETS_COMMITS[2] },
+    Commit {
+        name: "compress",
+        message: "Compress ConfigMaps: job-config is near 1 MiB",
+        author: "Erick Fejta",
+        minutes_ago: 36 * 60 + 55,
+        manifests: None,
+        files: &[(PLUGINS_PATH, include_str!("../../../assets/drills/files/plugins/compressed.yaml"))],
+    },
+    Commit {
+        name: "enable",
+        message: "Enable the hold plugin for kubernetes/test-infra",
+        author: "Sen Lu",
+        minutes_ago: 0,
+        manifests: None,
+        files: &[(PLUGINS_PATH, include_str!("../../../assets/drills/files/plugins/enabled.yaml"))],
+    },
+    Commit {
+        name: "fix",
+        message: "Leave plugins.yaml uncompressed: Prow does not gunzip it",
+        author: "Cole Wagner",
+        minutes_ago: 0,
+        manifests: None,
+        files: &[(PLUGINS_PATH, include_str!("../../../assets/drills/files/plugins/fixed.yaml"))],
+    },
+];
+
+pub static COMPRESSION: Story = Story { commits: COMPRESSION_COMMITS, start: "behaviour", broken: "enable" };
+
 const BUMP_CONFIG: &str = include_str!("config/bump/config.yaml");
 const BUMP_TRUSTED: &str = include_str!("config/bump/trusted-jobs.yaml");
 const BUMP_JOBS: &str = include_str!("config/bump/kubernetes-jobs.yaml");
@@ -127,7 +163,7 @@ const BUMP_COMMITS: &[Commit] = &[
         files: &[
             ("README.md", "# test-infra\n\nProw's configuration and the jobs that it runs.\n"),
             ("config/prow/config.yaml", BUMP_CONFIG),
-            ("config/prow/plugins.yaml", PLUGINS),
+            (PLUGINS_PATH, PLUGINS),
             ("config/jobs/kubernetes/test-infra/test-infra-trusted.yaml", BUMP_TRUSTED),
             ("config/jobs/kubernetes/kubernetes-jobs.yaml", BUMP_JOBS),
             ("prow/deploy.sh", "#!/usr/bin/env bash\nkubectl apply -f prow/cluster\n"),

@@ -217,7 +217,9 @@ impl Container {
                 std::fs::write(self.log(run), "")?;
                 self.running(started, None, true);
                 if around.restart_policy == "Never" {
-                    around.stopped_within(around.shared.job_takes).await;
+                    let take = &around.shared.jobs_take;
+                    let time = if around.mounts.is_empty() { take.without_mounts } else { take.usually };
+                    around.stopped_within(time).await;
                 } else {
                     around.stopped().await;
                 }

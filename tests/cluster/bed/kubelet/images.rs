@@ -3,7 +3,7 @@
 //! A row says which program a container of `…/BASE:TAG` really runs, or that it is only played. An image whose
 //! base has a row but whose tag has none cannot be pulled, as a tag that was never published. An image without
 //! any row is played: as a server that comes up and stays or, in a pod that is not to be restarted, as a job that
-//! succeeds after [`super::Settings::job_takes`].
+//! succeeds after [`super::Settings::jobs_take`].
 //!
 //! There is one build of Prow here; what distinguished a version of 2019 is imitated by [`Program::misreads`].
 

@@ -47,7 +47,7 @@ pub struct Shared {
     dir: PathBuf,
     binaries: Binaries,
     images: Arc<images::Images>,
-    job_takes: Duration,
+    jobs_take: JobsTake,
     /// The address of the GitHub stub.
     github: String,
     accounts: PathBuf,
@@ -104,14 +104,21 @@ pub struct Settings {
     pub dir: PathBuf,
     pub binaries: Binaries,
     pub images: Arc<images::Images>,
-    /// How long a played job runs.
-    pub job_takes: Duration,
+    pub jobs_take: JobsTake,
     pub github: String,
     /// The folder of the service accounts' kubeconfigs, `NAME.kubeconfig`.
     pub accounts: PathBuf,
     pub back_off_factor: f64,
     /// Namespaces whose ConfigMaps and Secrets pods here may mount.
     pub namespaces: Vec<&'static str>,
+}
+
+/// How long played jobs run.
+#[derive(Clone, Copy)]
+pub struct JobsTake {
+    pub usually: Duration,
+    /// Those that mount nothing, and so start wherever they fall.
+    pub without_mounts: Duration,
 }
 
 /// Which pods the scheduler may put on the node.
@@ -133,7 +140,7 @@ impl Kubelet {
             dir: settings.dir,
             binaries: settings.binaries,
             images: settings.images,
-            job_takes: settings.job_takes,
+            jobs_take: settings.jobs_take,
             github: settings.github,
             accounts: settings.accounts,
             back_off_factor: Mutex::new(settings.back_off_factor),
@@ -168,12 +175,12 @@ impl Kubelet {
     }
 
     /// Whether every pod of a workload has this content in this file of a mounted volume.
-    pub fn all_see(&self, namespace: &str, name_prefix: &str, volume: &str, key: &str, content: &str) -> bool {
+    pub fn all_see(&self, namespace: &str, name_prefix: &str, volume: &str, key: &str, content: &[u8]) -> bool {
         let records = self.shared.records();
         let mut ours = records.iter().filter(|pod| pod.namespace == namespace && pod.name.starts_with(name_prefix));
         ours.all(|pod| {
             let file = pod_dir(&self.shared.dir, &pod.uid).join("volumes").join(volume).join(key);
-            std::fs::read(file).is_ok_and(|found| found == content.as_bytes())
+            std::fs::read(file).is_ok_and(|found| found == content)
         })
     }
 

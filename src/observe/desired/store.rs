@@ -1,0 +1,128 @@
+//! Contents of files, read once by their hash and kept in the form in which they are stored: what is only ever
+//! compressed is not kept otherwise, so that a large configuration costs what its ConfigMaps do.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::git::{Blob, Repository};
+use crate::model::{CONFIG_MAP_LIMIT, Failure, Trouble};
+use crate::prow::gzip::{deflate, inflate};
+use crate::prow::plugins::Stored;
+use crate::prow::updater::Bytes;
+
+/// What may be kept beside what the ConfigMaps of all maps can hold.
+const SLACK: usize = 64 * 1024 * 1024;
+
+/// A pointer of Git LFS is shorter, and begins so.
+const LFS_BYTES: usize = 1024;
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
+
+#[derive(Debug)]
+enum Held {
+    Content {
+        plain: Option<Vec<u8>>,
+        packed: Option<Vec<u8>>,
+        /// Bytes before compression.
+        raw: usize,
+        is_pointer: bool,
+    },
+    Nothing(Trouble),
+}
+
+/// By id.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    held: HashMap<Arc<str>, Held>,
+    bytes: usize,
+}
+
+/// What a content is needed for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Need {
+    /// To be read here, whatever is stored of it.
+    pub(super) read: bool,
+    pub(super) stored: Stored,
+}
+
+impl Need {
+    pub(super) fn to_read() -> Self {
+        Need { read: true, stored: Stored::default() }
+    }
+
+    pub(super) fn add(&mut self, other: Need) {
+        self.read |= other.read;
+        self.stored.plain |= other.stored.plain;
+        self.stored.gzip |= other.stored.gzip;
+    }
+}
+
+impl Store {
+    pub(super) fn has(&self, id: &Arc<str>) -> bool {
+        self.held.contains_key(id)
+    }
+
+    /// Reads what is not held yet. `config_maps` is how many ConfigMaps the contents are for.
+    pub(super) async fn load(
+        &mut self,
+        repository: &Repository,
+        wanted: BTreeMap<Arc<str>, Need>,
+        config_maps: usize,
+    ) -> Result<(), Failure> {
+        let wanted: Vec<(Arc<str>, Need)> = wanted.into_iter().filter(|(id, _)| !self.has(id)).collect();
+        let ids: Vec<String> = wanted.iter().map(|(id, _)| id.to_string()).collect();
+        let most = SLACK + config_maps * 2 * CONFIG_MAP_LIMIT;
+        repository
+            .each_blob(&ids, &mut |n, blob| {
+                let (id, need) = &wanted[n];
+                let held = match blob {
+                    Blob::TooLarge(bytes) => Held::Nothing(Trouble::TooLarge { bytes }),
+                    Blob::Whole(content) => self.hold(content, *need, most),
+                };
+                self.held.insert(id.clone(), held);
+            })
+            .await
+    }
+
+    fn hold(&mut self, content: Vec<u8>, need: Need, most: usize) -> Held {
+        let raw = content.len();
+        let is_pointer = raw < LFS_BYTES && content.starts_with(LFS);
+        let packed = need.stored.gzip.then(|| deflate(&content)).filter(|packed| packed.len() <= CONFIG_MAP_LIMIT);
+        let fits = need.stored.plain && raw <= CONFIG_MAP_LIMIT;
+        let plain = (need.read || fits).then_some(content);
+        let bytes = [&plain, &packed].into_iter().flatten().map(Vec::len).sum::<usize>();
+        if (plain.is_none() && packed.is_none()) || (!need.read && self.bytes + bytes > most) {
+            return Held::Nothing(Trouble::TooLarge { bytes: raw as u64 });
+        }
+        self.bytes += bytes;
+        Held::Content { plain, packed, raw, is_pointer }
+    }
+
+    /// As it is in git.
+    pub(super) fn plain(&self, id: &Arc<str>) -> Option<&[u8]> {
+        match self.held.get(id)? {
+            Held::Content { plain, .. } => plain.as_deref(),
+            Held::Nothing(_) => None,
+        }
+    }
+
+    /// As it is to be stored.
+    pub(super) fn bytes(&self, id: &Arc<str>, gzip: bool) -> Result<Bytes, Trouble> {
+        match self.held.get(id) {
+            None => Err(Trouble::Unread),
+            Some(Held::Nothing(trouble)) => Err(trouble.clone()),
+            Some(Held::Content { is_pointer: true, .. }) => Err(Trouble::LfsPointer),
+            Some(Held::Content { plain, packed, raw, is_pointer: false }) => {
+                let stored = if gzip {
+                    // Held for another revision, whose maps store it otherwise.
+                    packed.clone().or_else(|| plain.as_deref().map(deflate))
+                } else {
+                    let unpacked = || packed.as_deref().and_then(|packed| inflate(packed).map(Cow::into_owned).ok());
+                    plain.clone().or_else(unpacked)
+                };
+                let too_large = || Trouble::TooLarge { bytes: *raw as u64 };
+                stored.map(|stored| Bytes { stored, raw: *raw }).ok_or_else(too_large)
+            }
+        }
+    }
+}

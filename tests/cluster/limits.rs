@@ -1,0 +1,1 @@
+//! Where ConfigMaps end: on the real API server.
