@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::diagnose::{DriftState, KeyChange, choice_candidate, mapping_findings};
-use crate::model::{Failure, FailureKind, Key};
+use crate::model::{Failure, FailureKind};
 use crate::observe::desired;
 use crate::present::{self, DiffLine};
 use crate::prow::PresetRule;
@@ -93,14 +93,7 @@ fn full_name(object: &crate::model::ObjectRef) -> String {
 }
 
 fn key_diff(seen: &Seen, object: &crate::model::ObjectRef, key: &str) -> Vec<DiffLine> {
-    let map = Key::new(&object.namespace, &object.name);
-    let live = seen
-        .snapshot
-        .service
-        .config_maps
-        .seen()
-        .and_then(|maps| maps.get(&map))
-        .and_then(|state| state.values.get(key));
+    let live = seen.snapshot.live_config_map(object).and_then(|state| state.values.get(key));
     let git = seen
         .snapshot
         .desired
@@ -108,7 +101,7 @@ fn key_diff(seen: &Seen, object: &crate::model::ObjectRef, key: &str) -> Vec<Dif
         .zip(seen.diagnosis.choice.as_ref())
         .and_then(|(desired, choice)| choice_candidate(desired, choice))
         .and_then(|candidate| candidate.config_maps.as_ref().ok())
-        .and_then(|maps| maps.iter().find(|desired| desired.key == map && desired.cluster == object.cluster))
+        .and_then(|maps| seen.snapshot.asked_of(maps, object))
         .and_then(|desired| desired.entries.get(key));
     present::diff(live.map(Vec::as_slice), git.map(|entry| entry.bytes.as_slice()), CONTEXT)
 }
@@ -148,7 +141,10 @@ pub async fn render(global: &Global) -> Exit {
             for finding in &findings {
                 let weight = present::severity(finding.severity);
                 text.push_str(&format!("{weight:<4}  {}\n", present::finding(finding)));
-                finding.evidence.iter().for_each(|evidence| text.push_str(&format!("      {evidence}\n")));
+                // The line has its place in plugins.yaml already, and what it is about, unless that is more than one.
+                let place = format!("{}:", mapping.plugins);
+                let more = finding.evidence.iter().filter(|evidence| !evidence.starts_with(&place)).skip(1);
+                more.for_each(|evidence| text.push_str(&format!("      {evidence}\n")));
             }
             for what in &not_understood {
                 text.push_str(&format!("not understood, and so not rendered: {what}\n"));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::check::{Ended, Exit as Exited, read_verdict};
 use crate::cluster::Cluster;
+use crate::cluster::check_job::JobPod;
 use crate::cluster::logs::Life;
-use crate::cluster::own::JobPod;
 use crate::journal::{Journal, Mode};
 use crate::model::{
     CHECK_CONTAINER, CheckJob, Checked, Failure, FailureKind, Key, ObjectRef, Objection, Witness, Write,
@@ -81,9 +81,10 @@ async fn verdict(plan: &Plan, clusters: &Clusters, journal: &Journal, stop: &Sto
             Write::CreateJob { object, body } => Some((object, body)),
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
             | Write::DeletePod { .. }
             | Write::PatchImage { .. }
-            | Write::DeleteOwn { .. } => None,
+            | Write::DeleteJob { .. } => None,
         })
         .ok_or_else(odd)?;
     let identity = plan.clusters.iter().find(|identity| identity.alias == object.cluster).ok_or_else(odd)?;
@@ -137,10 +138,11 @@ fn objection(plan: &Plan, body: &CheckJob, words: &str) -> Objection {
             Write::CreateConfigMap { object, body } if object.name == name => Some(&body.values),
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
             | Write::DeletePod { .. }
             | Write::PatchImage { .. }
             | Write::CreateJob { .. }
-            | Write::DeleteOwn { .. } => None,
+            | Write::DeleteJob { .. } => None,
         })
     };
     let files = body.folders.iter().flat_map(|folder| &folder.files);

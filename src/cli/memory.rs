@@ -2,9 +2,10 @@
 //! refused. Brought into each picture; and what a picture shows that is not remembered yet is written down at once, also
 //! where the repair is done by hand.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use crate::diagnose::{self, Diagnosis};
+use crate::diagnose::{Diagnosis, loaded_now, started_now};
 use crate::journal::{Journal, seen_on};
 use crate::model::{ClusterIdentity, Failure, InterruptedRun, RefusedContent, Snapshot};
 use crate::observe::Observer;
@@ -18,14 +19,16 @@ pub struct Memory {
     clusters: Clusters,
     /// What the journal could not take: remembered for as long as the program runs.
     unsaved: Mutex<Vec<RefusedContent>>,
-    /// Versions of the ConfigMaps and tags for which it was last looked whether they were loaded.
+    /// Versions of the ConfigMaps and starts for which it was last looked who started on them.
     looked_at: Mutex<Vec<String>>,
+    /// ConfigMaps (uid and resourceVersion) whose loaded content was looked after already.
+    kept: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Memory {
     /// Of what is in this journal, for looks at these clusters.
     pub fn new(journal: Journal, clusters: Clusters) -> Memory {
-        Memory { journal, clusters, unsaved: Mutex::default(), looked_at: Mutex::default() }
+        Memory { journal, clusters, unsaved: Mutex::default(), looked_at: Mutex::default(), kept: Mutex::default() }
     }
 
     /// Puts all that is remembered into the pictures to come. Gives back what could not be read: to be said, and no
@@ -66,12 +69,41 @@ impl Memory {
     /// # Errors
     /// The journal cannot be written. Then what was refused is remembered until the program ends.
     pub fn keep(&self, observer: &Observer, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<(), Failure> {
-        let refused = self.keep_refused(observer, snapshot, diagnosis);
-        refused.and(self.keep_loaded(snapshot))
+        let loaded = self.keep_loaded(snapshot).and(self.keep_started(snapshot));
+        let is_new = |content: &&RefusedContent| !snapshot.refused.contains(content);
+        let new: Vec<RefusedContent> = diagnosis.refused.iter().filter(is_new).cloned().collect();
+        let Some(cluster) = snapshot.service.identity.known().filter(|_| !new.is_empty()) else { return loaded };
+        let written = self.journal.remember_refused(cluster, &new);
+        if written.is_err() {
+            let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
+            for content in new.iter().filter_map(|content| seen_on(cluster, content)) {
+                if !unsaved.contains(&content) {
+                    unsaved.push(content);
+                }
+            }
+        }
+        // Where it cannot be read either, what the pictures had from it stays.
+        let saved = self.journal.refused().unwrap_or_else(|_| snapshot.refused.clone());
+        observer.set_refused(self.with_unsaved(saved));
+        written.and(loaded)
     }
 
-    /// What runs on it proves a content only until the next write.
+    /// Keeps what a picture shows as loaded. What cannot be kept is tried, and told, once.
     fn keep_loaded(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        let Some(cluster) = snapshot.service.identity.known() else { return Ok(()) };
+        let mut outcome = Ok(());
+        for (state, images) in loaded_now(snapshot) {
+            let version = (state.uid.clone(), state.resource_version.clone());
+            let is_new = self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(version);
+            if is_new {
+                outcome = outcome.and(self.journal.keep_loaded(cluster, state, images));
+            }
+        }
+        outcome
+    }
+
+    /// Who started on which content: it proves that only until the next write.
+    fn keep_started(&self, snapshot: &Snapshot) -> Result<(), Failure> {
         let (Some(maps), Some(components)) =
             (snapshot.service.config_maps.known(), snapshot.service.components.known())
         else {
@@ -91,26 +123,7 @@ impl Memory {
             }
             *looked_at = now;
         }
-        self.journal.remember_checked(&diagnose::loaded_now(snapshot))
-    }
-
-    fn keep_refused(&self, observer: &Observer, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<(), Failure> {
-        let is_new = |content: &&RefusedContent| !snapshot.refused.contains(content);
-        let new: Vec<RefusedContent> = diagnosis.refused.iter().filter(is_new).cloned().collect();
-        let Some(cluster) = snapshot.service.identity.known().filter(|_| !new.is_empty()) else { return Ok(()) };
-        let written = self.journal.remember_refused(cluster, &new);
-        if written.is_err() {
-            let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-            for content in new.iter().filter_map(|content| seen_on(cluster, content)) {
-                if !unsaved.contains(&content) {
-                    unsaved.push(content);
-                }
-            }
-        }
-        // Where it cannot be read either, what the pictures had from it stays.
-        let saved = self.journal.refused().unwrap_or_else(|_| snapshot.refused.clone());
-        observer.set_refused(self.with_unsaved(saved));
-        written
+        self.journal.remember_checked(&started_now(snapshot))
     }
 
     fn with_unsaved(&self, mut saved: Vec<RefusedContent>) -> Vec<RefusedContent> {

@@ -162,6 +162,11 @@ impl Gate {
                 Some(live) if live.state.values == body.values => Landed::AsWritten,
                 Some(live) => otherwise("it is there, with other content", &live),
             }),
+            Write::DeleteConfigMap { object, at } => Ok(match self.cluster.live_config_map(object).await? {
+                Some(live) if live.state.uid == at.uid => Landed::AsBefore,
+                // Another one under its name is not the one that was to go.
+                Some(_) | None => Landed::AsWritten,
+            }),
             Write::DeletePod { object, uid, .. } => Ok(match self.cluster.live_pod(object).await? {
                 Some(LivePod { uid: now, deleting: false, .. }) if now == *uid => Landed::AsBefore,
                 Some(_) | None => Landed::AsWritten,
@@ -183,12 +188,12 @@ impl Gate {
                 }
                 otherwise("its images are neither what was written nor what was there before")
             }
-            Write::CreateJob { object, .. } => Ok(match self.cluster.live_own(object).await? {
+            Write::CreateJob { object, .. } => Ok(match self.cluster.live_job(object).await? {
                 None => Landed::AsBefore,
                 Some(own) if own.is_own => Landed::AsWritten,
                 Some(_) => Landed::Otherwise { detail: "it is there, and not this program's".to_owned(), who: None },
             }),
-            Write::DeleteOwn { object, uid } => Ok(match self.cluster.live_own(object).await? {
+            Write::DeleteJob { object, uid } => Ok(match self.cluster.live_job(object).await? {
                 Some(own) if own.uid == *uid && !own.deleting => Landed::AsBefore,
                 Some(_) | None => Landed::AsWritten,
             }),
@@ -273,8 +278,11 @@ fn understand(write: &Write, text: &str) -> Option<Sent> {
         Write::CreateConfigMap { .. } => is_it("ConfigMap", None),
         Write::PatchImage { object, at, .. } => is_it(&object.kind.to_string(), Some(&at.uid)),
         Write::CreateJob { .. } => is_it("Job", None),
-        Write::DeleteOwn { object, uid } => {
-            is_it(&object.kind.to_string(), Some(uid)) || (answer.kind == "Status" && answer.status == "Success")
+        Write::DeleteJob { uid, .. } => {
+            is_it("Job", Some(uid)) || (answer.kind == "Status" && answer.status == "Success")
+        }
+        Write::DeleteConfigMap { at, .. } => {
+            is_it("ConfigMap", Some(&at.uid)) || (answer.kind == "Status" && answer.status == "Success")
         }
         Write::DeletePod { uid, .. } => {
             is_it("Pod", Some(uid)) || (answer.kind == "Status" && answer.status == "Success")

@@ -205,7 +205,7 @@ fn who_refused(content: &RefusedContent, failures: &[LoadFailure<'_>]) -> KnownF
 }
 
 /// What Ready containers started on, tag by tag: to be remembered, for a later write makes it a thing of the past.
-pub fn loaded_now(snapshot: &Snapshot) -> Vec<Checked> {
+pub fn started_now(snapshot: &Snapshot) -> Vec<Checked> {
     let (Some(live), Some(components), Some(identity)) =
         (snapshot.service.config_maps.known(), snapshot.service.components.known(), snapshot.service.identity.known())
     else {

@@ -33,14 +33,14 @@ mod verify;
 mod versions;
 
 pub use automation::{Actor, ActorKind, UnderWay, automation};
-pub use choose::{choice_candidate, stale_checkout};
+pub use choose::{choice_candidate, loaded_now, stale_checkout};
 pub(crate) use compare::digests;
 pub use compare::same_value;
 pub use finding::*;
 pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub(crate) use load::by_checked;
 pub use load::{
-    ToCheck, checkconfig_images, deployed_tags, live_content, live_verdict, loaded_now, revision_verdict, to_check,
+    ToCheck, checkconfig_images, deployed_tags, live_content, live_verdict, revision_verdict, started_now, to_check,
 };
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use mapping::mapping_findings;
@@ -50,7 +50,7 @@ pub use strays::{
     Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, git_pod_namespace,
     strays,
 };
-pub use verify::{VerifyState, verify};
+pub use verify::{SETTLED_AFTER_SECONDS, VerifyState, verify, verify_for};
 pub use versions::{role_image, role_tag};
 
 use crate::model::{Component, LoadVerdict, ObjectRef, RefusedContent, Snapshot};

@@ -156,7 +156,7 @@ impl Walked {
                 let entry = TreeEntry { path: path.to_owned(), kind, id: format!("{ID}{path}") };
                 self.tree.entries.push(entry);
             }
-            None => self.tree.skipped.push(path.to_string_lossy().into_owned()),
+            None => self.tree.skipped.push(path.as_os_str().as_encoded_bytes().to_vec()),
         }
     }
 }

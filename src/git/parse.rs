@@ -11,8 +11,8 @@ pub(super) const LOG_FORMAT: &str = "--format=%x01%H%x00%an%x00%ct%x00%s";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     pub entries: Vec<TreeEntry>,
-    /// Names that are not UTF-8, with a stand-in for what is wrong; not sanitised.
-    pub skipped: Vec<String>,
+    /// Paths that are not UTF-8.
+    pub skipped: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub(super) fn tree(out: &[u8]) -> Tree {
                 let kind = EntryKind::of_mode(mode);
                 tree.entries.push(TreeEntry { path: path.to_owned(), kind, id: id.to_owned() });
             }
-            Err(_) => tree.skipped.push(String::from_utf8_lossy(&record[tab + 1..]).into_owned()),
+            Err(_) => tree.skipped.push(record[tab + 1..].to_vec()),
         }
     }
     tree

@@ -12,6 +12,7 @@
 //! - [`failure`]: what went wrong, why, and what to do
 //! - [`write`]: the few writes the program can make, and their guards
 //! - [`load`]: would a Prow load a configuration, and how we know
+//! - [`last_loaded`]: contents that a repair can bring back without git
 //! - [`event`]: what a run tells while it goes on
 //!
 //! To extend: add the field here first, then fill it in `observe`, then judge it in `diagnose`.
@@ -20,6 +21,7 @@ pub mod component;
 pub mod configmap;
 pub mod event;
 pub mod failure;
+pub mod last_loaded;
 pub mod load;
 pub mod mapping;
 pub mod object;
@@ -35,6 +37,7 @@ pub use component::*;
 pub use configmap::*;
 pub use event::*;
 pub use failure::*;
+pub use last_loaded::*;
 pub use load::*;
 pub use mapping::*;
 pub use object::*;

@@ -17,6 +17,8 @@ pub enum Write {
     PutConfigMap { object: ObjectRef, at: ObjectVersion, body: ConfigMapBody },
     /// One POST of a ConfigMap that does not exist.
     CreateConfigMap { object: ObjectRef, body: ConfigMapBody },
+    /// One DELETE of a ConfigMap that was made by mistake, with uid and resourceVersion as preconditions.
+    DeleteConfigMap { object: ObjectRef, at: ObjectVersion },
     /// One DELETE with the uid as precondition, and the pod's own grace period.
     DeletePod {
         object: ObjectRef,
@@ -31,9 +33,8 @@ pub enum Write {
     PatchImage { object: ObjectRef, at: ObjectVersion, images: Vec<ImageChange> },
     /// One POST of a Job that asks a checkconfig, and does nothing else; an hour after its end it goes by itself.
     CreateJob { object: ObjectRef, body: CheckJob },
-    /// One DELETE, with the uid as precondition, of a ConfigMap or Job that this program made to ask a checkconfig: it carries
-    /// [`OWN_LABEL`], or is left alone.
-    DeleteOwn { object: ObjectRef, uid: String },
+    /// One DELETE of such a Job, with the uid as precondition: it carries [`OWN_LABEL`], or is left alone.
+    DeleteJob { object: ObjectRef, uid: String },
 }
 
 /// Label and value of what this program makes for itself and takes away again.
@@ -138,10 +139,11 @@ impl Write {
         match self {
             Write::PutConfigMap { object, .. }
             | Write::CreateConfigMap { object, .. }
+            | Write::DeleteConfigMap { object, .. }
             | Write::DeletePod { object, .. }
             | Write::PatchImage { object, .. }
             | Write::CreateJob { object, .. }
-            | Write::DeleteOwn { object, .. } => object,
+            | Write::DeleteJob { object, .. } => object,
         }
     }
 
@@ -149,12 +151,24 @@ impl Write {
         &self.object().cluster
     }
 
+    /// True where there was nothing before.
+    pub fn is_create(&self) -> bool {
+        match self {
+            Write::CreateConfigMap { .. } | Write::CreateJob { .. } => true,
+            Write::PutConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::PatchImage { .. }
+            | Write::DeleteJob { .. } => false,
+        }
+    }
+
     /// For lists: `replace`, `create`, `delete`, `patch`.
     pub fn word(&self) -> &'static str {
         match self {
             Write::PutConfigMap { .. } => "replace",
             Write::CreateConfigMap { .. } | Write::CreateJob { .. } => "create",
-            Write::DeletePod { .. } | Write::DeleteOwn { .. } => "delete",
+            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => "delete",
             Write::PatchImage { .. } => "patch",
         }
     }

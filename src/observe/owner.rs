@@ -19,13 +19,13 @@ use super::jobs::JobIndex;
 use super::logs::{Said, Want};
 use super::raw::{Contact, Raw};
 use super::repository::{self, Deployed};
-use super::wanted::{JobsWanted, wanted, wanted_of_jobs};
+use super::wanted::{JobsWanted, asked_of_clusters, wanted, wanted_of_jobs};
 use super::watched::{Apply, Watched};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::git::Repository;
 use crate::model::{
-    Alias, AliasPlace, Candidate, Checked, ClusterView, Desired, Failure, InterruptedRun, ProwJob, ProwSettings,
+    Alias, AliasPlace, Candidate, Checked, ClusterView, Desired, Failure, InterruptedRun, Key, ProwJob, ProwSettings,
     RefusedContent, Snapshot, Source, Timestamp,
 };
 use crate::prow::log;
@@ -250,13 +250,15 @@ impl Owner {
         let settings = self.service.raw.settings.as_ref().map(|(settings, _)| settings.clone());
         let jobs = &assembled.jobs;
         let needed: BTreeSet<Alias> = jobs.values().filter(|job| has_pod(job)).map(|job| job.alias()).collect();
-        self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &mut self.tasks);
+        let asked = asked_of_clusters(&self.beside.desired, &self.service.names.alias, self.builds.aliases());
+        self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &asked, &mut self.tasks);
         if *self.builds.aliases() != aliases {
             // Which pods are strays hangs on them.
             assembled = assemble(&self.service.names, &self.service.raw, self.builds.aliases());
         }
         let jobs = &assembled.jobs;
-        self.want_lists(settings.as_ref(), jobs);
+        let asked = asked_of_clusters(&self.beside.desired, &self.service.names.alias, self.builds.aliases());
+        self.want_lists(settings.as_ref(), jobs, &asked);
         self.want_logs(&assembled, now);
         let deployed = Deployed::of(&assembled);
         self.deployed.send_if_modified(|held| {
@@ -291,9 +293,9 @@ impl Owner {
         (self.beside.snapshot(assembled, others, now), quiet)
     }
 
-    fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex) {
+    fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex, asked: &BTreeMap<Alias, BTreeSet<Key>>) {
         let service = &self.service;
-        let mut wanted = wanted(&service.raw, &self.beside.desired, &service.names.alias, &service.known);
+        let mut wanted = wanted(&service.raw, asked.get(&service.names.alias), &service.known);
         if let Some(settings) = settings {
             wanted.extend(wanted_of_jobs(
                 &service.raw,

@@ -70,15 +70,17 @@ pub(super) async fn live_gates(plan: &Plan, clusters: &Clusters) -> Result<BTree
 /// The object of a write as it is now: what the guard judges and the backup keeps.
 pub(super) async fn read(gate: &Gate, write: &Write) -> Result<Live, Failure> {
     Ok(match write {
-        Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. } => {
+        Write::PutConfigMap { object, .. }
+        | Write::CreateConfigMap { object, .. }
+        | Write::DeleteConfigMap { object, .. } => {
             gate.cluster().live_config_map(object).await?.map_or(Live::Absent, |map| Live::ConfigMap(Box::new(map)))
         }
         Write::DeletePod { object, .. } => gate.cluster().live_pod(object).await?.map_or(Live::Absent, Live::Pod),
         Write::PatchImage { object, .. } => {
             gate.cluster().live_workload(object).await?.map_or(Live::Absent, |live| Live::Workload(Box::new(live)))
         }
-        Write::CreateJob { object, .. } | Write::DeleteOwn { object, .. } => {
-            gate.cluster().live_own(object).await?.map_or(Live::Absent, Live::Own)
+        Write::CreateJob { object, .. } | Write::DeleteJob { object, .. } => {
+            gate.cluster().live_job(object).await?.map_or(Live::Absent, Live::Job)
         }
     })
 }
@@ -299,7 +301,10 @@ impl Tally {
         }
         let n = step.n;
         match &step.write {
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::CreateJob { .. } => {
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::CreateJob { .. } => {
                 Some(format!("step {n} is {}: the steps after it may build on it", outcome.word()))
             }
             Write::PatchImage { object, .. } => Some(format!(
@@ -308,13 +313,13 @@ impl Tally {
                 object.name,
                 outcome.word()
             )),
-            Write::DeletePod { .. } | Write::DeleteOwn { .. } if kind == Some(FailureKind::Unauthenticated) => {
+            Write::DeletePod { .. } | Write::DeleteJob { .. } if kind == Some(FailureKind::Unauthenticated) => {
                 Some(format!("step {n}: the server does not know us any more; sign in, then resume"))
             }
-            Write::DeletePod { .. } | Write::DeleteOwn { .. } if self.failed_in_a_row >= IN_A_ROW => {
+            Write::DeletePod { .. } | Write::DeleteJob { .. } if self.failed_in_a_row >= IN_A_ROW => {
                 Some(format!("{IN_A_ROW} steps in a row went wrong"))
             }
-            Write::DeletePod { .. } | Write::DeleteOwn { .. } => None,
+            Write::DeletePod { .. } | Write::DeleteJob { .. } => None,
         }
     }
 
@@ -412,9 +417,10 @@ impl Core<'_> {
             fault::point(Point::AfterSend, step.n, &self.stop).await;
             match (answer, &write) {
                 (Ok(sent), _) => return Ok(StepEnd::done(done_word(&write), sent)),
-                (Err(SendError::NotDone(failure)), Write::DeletePod { .. } | Write::DeleteOwn { .. })
-                    if failure.kind == FailureKind::NotFound =>
-                {
+                (
+                    Err(SendError::NotDone(failure)),
+                    Write::DeletePod { .. } | Write::DeleteConfigMap { .. } | Write::DeleteJob { .. },
+                ) if failure.kind == FailureKind::NotFound => {
                     return Ok(StepEnd::done("already gone", Sent::default()));
                 }
                 (Err(SendError::NotDone(failure)), _) if failure.kind == FailureKind::Conflict && !last => {}
@@ -441,7 +447,7 @@ impl Core<'_> {
             Live::ConfigMap(map) => &map.json,
             Live::Pod(pod) => &pod.json,
             Live::Workload(workload) => &workload.json,
-            Live::Own(own) => &own.json,
+            Live::Job(own) => &own.json,
             Live::Absent => return Ok(None),
         };
         self.writer().backup(step.n, step.write.object(), json).map(Some)
@@ -450,7 +456,7 @@ impl Core<'_> {
 
 /// A stray that is not there any more is what was wanted.
 fn went_by_itself(write: &Write, live: &Live) -> bool {
-    let is_wanted_gone = matches!(write, Write::DeletePod { seen: Some(_), .. } | Write::DeleteOwn { .. });
+    let is_wanted_gone = matches!(write, Write::DeletePod { seen: Some(_), .. } | Write::DeleteJob { .. });
     is_wanted_gone && *live == Live::Absent
 }
 
@@ -484,15 +490,17 @@ fn done_word(write: &Write) -> &'static str {
     match write {
         Write::PutConfigMap { .. } => "written",
         Write::CreateConfigMap { .. } | Write::CreateJob { .. } => "created",
-        Write::DeletePod { .. } | Write::DeleteOwn { .. } => "deleted",
+        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => "deleted",
         Write::PatchImage { .. } => "image set",
     }
 }
 
 fn guard_of(write: &Write) -> Guard {
     match write {
-        Write::PutConfigMap { at, .. } | Write::PatchImage { at, .. } => Guard::Version(at.clone()),
+        Write::PutConfigMap { at, .. } | Write::DeleteConfigMap { at, .. } | Write::PatchImage { at, .. } => {
+            Guard::Version(at.clone())
+        }
         Write::CreateConfigMap { .. } | Write::CreateJob { .. } => Guard::Absence,
-        Write::DeletePod { uid, .. } | Write::DeleteOwn { uid, .. } => Guard::Uid { uid: uid.clone() },
+        Write::DeletePod { uid, .. } | Write::DeleteJob { uid, .. } => Guard::Uid { uid: uid.clone() },
     }
 }

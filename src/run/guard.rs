@@ -1,7 +1,7 @@
 //! Does a step still hold? What the plan saw against what is there now. Pure: preview and run ask the same function.
 
+use crate::cluster::check_job::LiveJob;
 use crate::cluster::live::{LiveConfigMap, LivePod, LiveWorkload};
-use crate::cluster::own::LiveOwn;
 use crate::model::{
     ConfigMapBody, Failure, FailureKind, ImageChange, ObjectRef, ObjectVersion, SeenPod, WorkloadState, Write,
     content_digest, images_before, may_run,
@@ -14,8 +14,8 @@ pub enum Live {
     ConfigMap(Box<LiveConfigMap>),
     Pod(LivePod),
     Workload(Box<LiveWorkload>),
-    /// Made by this program to ask a checkconfig, or what has its name.
-    Own(LiveOwn),
+    /// One that asks a checkconfig, or what has its name.
+    Job(LiveJob),
     Absent,
 }
 
@@ -47,7 +47,10 @@ pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
                 Judgement::Moved(format!("{object} was made{} after the plan was made", by_whom(live)))
             }
         }
-        (Write::DeletePod { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
+        (Write::DeleteConfigMap { .. } | Write::DeletePod { .. }, Live::Absent) => {
+            Judgement::NotNeeded("already gone".to_owned())
+        }
+        (Write::DeleteConfigMap { object, at }, Live::ConfigMap(live)) => judge_delete(object, at, live),
         (Write::DeletePod { uid, seen, .. }, Live::Pod(pod)) => judge_pod(repair, write, uid, seen.as_ref(), pod),
         (Write::PatchImage { object, .. }, Live::Absent) => {
             Judgement::Moved(format!("{object} was deleted after the plan was made"))
@@ -56,19 +59,21 @@ pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
             judge_patch(object, at, images, &live.state)
         }
         (Write::CreateJob { .. }, Live::Absent) => Judgement::Holds(write.clone()),
-        (Write::CreateJob { object, .. }, Live::Own(_)) => {
+        (Write::CreateJob { object, .. }, Live::Job(_)) => {
             Judgement::Moved(format!("{object} was made after the plan was made"))
         }
-        (Write::DeleteOwn { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
-        (Write::DeleteOwn { object, uid }, Live::Own(own)) => judge_own(write, object, uid, own),
+        (Write::DeleteJob { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
+        (Write::DeleteJob { object, uid }, Live::Job(own)) => judge_job(write, object, uid, own),
         (
-            Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. },
-            Live::Pod(_) | Live::Workload(_) | Live::Own(_),
+            Write::PutConfigMap { object, .. }
+            | Write::CreateConfigMap { object, .. }
+            | Write::DeleteConfigMap { object, .. },
+            Live::Pod(_) | Live::Workload(_) | Live::Job(_),
         )
-        | (Write::DeletePod { object, .. }, Live::ConfigMap(_) | Live::Workload(_) | Live::Own(_))
-        | (Write::PatchImage { object, .. }, Live::ConfigMap(_) | Live::Pod(_) | Live::Own(_))
+        | (Write::DeletePod { object, .. }, Live::ConfigMap(_) | Live::Workload(_) | Live::Job(_))
+        | (Write::PatchImage { object, .. }, Live::ConfigMap(_) | Live::Pod(_) | Live::Job(_))
         | (
-            Write::CreateJob { object, .. } | Write::DeleteOwn { object, .. },
+            Write::CreateJob { object, .. } | Write::DeleteJob { object, .. },
             Live::ConfigMap(_) | Live::Pod(_) | Live::Workload(_),
         ) => Judgement::Refused(Failure::new(FailureKind::Refused, format!("what was read is not {object}"))),
     }
@@ -111,6 +116,17 @@ fn judge_put(object: &ObjectRef, at: &ObjectVersion, body: &ConfigMapBody, live:
     Judgement::Moved(format!("labels or annotations of {object} were changed{who}, after the plan was made"))
 }
 
+fn judge_delete(object: &ObjectRef, at: &ObjectVersion, live: &LiveConfigMap) -> Judgement {
+    if live.state.uid != at.uid {
+        return Judgement::NotNeeded(format!("{object} is another one now; it is left alone"));
+    }
+    if content_digest(&live.state.values) != at.content {
+        return Judgement::Moved(format!("{object} was written{}, after the plan was made", by_whom(live)));
+    }
+    let at = ObjectVersion { resource_version: live.state.resource_version.clone(), ..at.clone() };
+    Judgement::Holds(Write::DeleteConfigMap { object: object.clone(), at })
+}
+
 fn judge_patch(object: &ObjectRef, at: &ObjectVersion, images: &[ImageChange], live: &WorkloadState) -> Judgement {
     let who = live.by_whom();
     if live.uid != at.uid {
@@ -138,7 +154,7 @@ fn judge_patch(object: &ObjectRef, at: &ObjectVersion, images: &[ImageChange], l
 }
 
 /// Only what a check of ours made.
-fn judge_own(write: &Write, object: &ObjectRef, uid: &str, own: &LiveOwn) -> Judgement {
+fn judge_job(write: &Write, object: &ObjectRef, uid: &str, own: &LiveJob) -> Judgement {
     if own.uid != uid {
         return Judgement::NotNeeded("another object has the name now; it is left alone".to_owned());
     }

@@ -64,9 +64,9 @@ pub async fn read_for_undo(
         let found = cluster_of(clusters, &object.cluster)?.live_workload(object).await?;
         live.workloads.insert(object.clone(), found.map(|found| found.state));
     }
-    for object in source.own() {
-        let found = cluster_of(clusters, &object.cluster)?.live_own(object).await?;
-        live.own.insert(object.clone(), found.map(|own| own.uid));
+    for object in source.jobs() {
+        let found = cluster_of(clusters, &object.cluster)?.live_job(object).await?;
+        live.jobs.insert(object.clone(), found.map(|job| job.uid));
     }
     Ok(live)
 }

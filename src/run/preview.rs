@@ -43,7 +43,7 @@ async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) 
             Ok(Judgement::Holds(write)) => write,
             Ok(Judgement::NotNeeded(detail)) => {
                 return Ok(match write {
-                    Write::DeletePod { .. } | Write::DeleteOwn { .. } => Answer::Gone,
+                    Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => Answer::Gone,
                     Write::PutConfigMap { .. }
                     | Write::CreateConfigMap { .. }
                     | Write::PatchImage { .. }
@@ -74,7 +74,7 @@ async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) 
 
 fn is_delete(write: &Write) -> bool {
     match write {
-        Write::DeletePod { .. } | Write::DeleteOwn { .. } => true,
+        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => true,
         Write::PutConfigMap { .. }
         | Write::CreateConfigMap { .. }
         | Write::PatchImage { .. }

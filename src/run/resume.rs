@@ -135,10 +135,11 @@ fn as_sent(step: &Step, begun: &StepRecord) -> Write {
         (
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
             | Write::DeletePod { .. }
             | Write::PatchImage { .. }
             | Write::CreateJob { .. }
-            | Write::DeleteOwn { .. },
+            | Write::DeleteJob { .. },
             _,
         ) => step.write.clone(),
     }

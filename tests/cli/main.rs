@@ -7,6 +7,10 @@
 mod check;
 mod config;
 mod help;
+mod limits;
+mod mapping;
+#[path = "../support/memory.rs"]
+mod memory;
 mod place;
 mod surroundings;
 mod usage;

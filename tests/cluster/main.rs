@@ -21,6 +21,8 @@ mod check;
 mod crash;
 mod failures;
 mod limits;
+#[path = "../support/memory.rs"]
+mod memory;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
@@ -37,5 +39,7 @@ mod strays_screens;
 mod strays_support;
 mod support;
 mod surprise;
+#[cfg(debug_assertions)]
+mod sync_config;
 mod terminal;
 mod zglob;

@@ -212,7 +212,7 @@ impl Played {
         let subjects = array(&score["colleagues"]).iter().filter_map(|done| done["what"].as_str()?.split('"').nth(1));
         let course = Course {
             merged: subjects.map(str::to_owned).collect(),
-            lost: array(&score["prowJobsLost"]).iter().filter(|lost| lost["unavoidable"] != true).count(),
+            lost: array(&score["prowJobsLost"]).iter().filter(|lost| lost["unavoidable"].is_null()).count(),
             is_well: score["state"] == "healthy",
             ..Course::new(&first, &last, &runs, &taken)
         };

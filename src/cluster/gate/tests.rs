@@ -34,15 +34,20 @@ fn put(name: &str, uid: &str, version: &str) -> Write {
     Write::PutConfigMap { object: config_map(name), at: at(uid, version), body: body() }
 }
 
+fn delete_map(uid: &str, version: &str) -> Write {
+    Write::DeleteConfigMap { object: config_map("made"), at: at(uid, version) }
+}
+
 fn writes() -> Vec<Write> {
     vec![
         put("job-config", "u-1", "17"),
         Write::CreateConfigMap { object: config_map("plugins"), body: body() },
         Write::DeletePod { object: pod("hook-1"), uid: "u-2".to_owned(), seen: None },
+        delete_map("u-5", "20"),
         patch(Kind::Deployment, "u-3", "18"),
         patch(Kind::CronJob, "u-4", "19"),
         check_job(),
-        Write::DeleteOwn { object: own(Kind::ConfigMap), uid: "u-5".to_owned() },
+        Write::DeleteJob { object: own(Kind::Job), uid: "u-6".to_owned() },
     ]
 }
 
@@ -87,6 +92,13 @@ fn a_delete_names_the_uid_and_forces_nothing() {
     let (method, uri, body) = parts(&writes()[2], Effect::Real);
     assert_eq!((method.as_str(), uri.as_str()), ("DELETE", "/api/v1/namespaces/prow/pods/hook-1"));
     assert_eq!(body, json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "u-2"}}));
+}
+
+#[test]
+fn a_config_map_is_deleted_only_as_it_was_looked_at() {
+    let (method, uri, body) = parts(&delete_map("u-5", "20"), Effect::Real);
+    assert_eq!((method.as_str(), uri.as_str()), ("DELETE", "/api/v1/namespaces/prow/configmaps/made"));
+    assert_eq!(body["preconditions"], json!({"uid": "u-5", "resourceVersion": "20"}));
 }
 
 #[test]
@@ -164,7 +176,7 @@ fn a_check_runs_once_may_nothing_and_is_marked_as_ours() {
 
 #[test]
 fn what_is_ours_goes_by_its_uid() {
-    let write = Write::DeleteOwn { object: own(Kind::Job), uid: "u-9".to_owned() };
+    let write = Write::DeleteJob { object: own(Kind::Job), uid: "u-9".to_owned() };
     let (method, uri, body) = parts(&write, Effect::Real);
     assert_eq!(
         (method.as_str(), uri.as_str()),
@@ -181,7 +193,7 @@ fn a_dry_run_differs_in_dry_run_only() {
         assert_eq!(method, dry_method);
         match write {
             // The API server ignores a DELETE's URL options where it has a body.
-            Write::DeletePod { .. } | Write::DeleteOwn { .. } => {
+            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => {
                 assert_eq!(dry_uri, uri);
                 assert_eq!(dry_body.as_object_mut().unwrap().remove("dryRun"), Some(json!(["All"])));
             }
@@ -203,11 +215,13 @@ fn nothing_goes_out_without_a_precondition() {
         patch(Kind::Deployment, "", "18"),
         patch(Kind::Deployment, "u-3", ""),
         patch(Kind::ReplicaSet, "u-3", "18"),
+        delete_map("", "20"),
+        delete_map("u-5", ""),
         Write::DeletePod { object: pod("hook-1"), uid: String::new(), seen: None },
-        Write::DeleteOwn { object: own(Kind::Job), uid: String::new() },
+        Write::DeleteJob { object: own(Kind::Job), uid: String::new() },
         // Nothing else is deleted by that name.
-        Write::DeleteOwn { object: pod("hook-1"), uid: "u-1".to_owned() },
-        Write::DeleteOwn { object: own(Kind::Deployment), uid: "u-1".to_owned() },
+        Write::DeleteJob { object: pod("hook-1"), uid: "u-1".to_owned() },
+        Write::DeleteJob { object: own(Kind::ConfigMap), uid: "u-1".to_owned() },
     ] {
         let failure = request::build(&write, Effect::Real, "id").unwrap_err();
         assert_eq!(failure.kind, FailureKind::Refused, "{failure}");

@@ -69,7 +69,7 @@ fn walk<'a>(
             if state.has_folder(&here) {
                 continue;
             }
-            let skipped = state.skipped.contains(&here);
+            let skipped = state.skipped.contains_key(&here);
             way.push(here);
             return nothing(if skipped { Trouble::Name } else { Trouble::Dangling { target } });
         };

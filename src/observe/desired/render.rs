@@ -252,6 +252,7 @@ impl<'a> Renderer<'a> {
             acl: self.options.acl,
             repository: self.origin.as_deref(),
             plugins: &state.plugins,
+            names: Some(&state.skipped),
         };
         let rendered = render_with(updater, contents.keys().copied(), circumstances, &mut content);
         let mut notes = rendered.notes;
@@ -354,7 +355,7 @@ pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap
 /// The paths of a state that maps want, names that are not UTF-8 among them.
 fn wanted<'s>(updater: &'s Updater, state: &'s State) -> impl Iterator<Item = &'s str> {
     let files = state.files.iter().filter(|(_, file)| file.kind != EntryKind::Submodule).map(|(path, _)| &**path);
-    files.chain(state.skipped.iter().map(String::as_str)).filter(|path| updater.nearly_wants(path))
+    files.chain(state.skipped.keys().map(String::as_str)).filter(|path| updater.nearly_wants(path))
 }
 
 /// What is of this kind and lies where a map looks for files behind it; the path, also made readable.

@@ -17,8 +17,8 @@ pub(super) struct State {
     /// Path of plugins.yaml.
     pub(super) plugins: String,
     pub(super) files: BTreeMap<Arc<str>, File>,
-    /// Names that are not UTF-8, with a stand-in for what is wrong.
-    pub(super) skipped: Vec<String>,
+    /// Paths that are not UTF-8, by the same with a stand-in for what is wrong.
+    pub(super) skipped: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,8 @@ impl State {
             .entries
             .into_iter()
             .map(|entry| (Arc::from(entry.path), File { kind: entry.kind, id: Arc::from(entry.id) }));
-        Ok(State { plugins: plugins.to_owned(), files: files.collect(), skipped: tree.skipped })
+        let skipped = tree.skipped.into_iter().map(|raw| (String::from_utf8_lossy(&raw).into_owned(), raw));
+        Ok(State { plugins: plugins.to_owned(), files: files.collect(), skipped: skipped.collect() })
     }
 
     fn named_plugins(&self) -> Vec<(&str, &File)> {

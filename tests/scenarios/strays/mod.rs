@@ -84,9 +84,10 @@ fn deleted(plan: &Plan) -> BTreeSet<String> {
             }
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
             | Write::PatchImage { .. }
             | Write::CreateJob { .. }
-            | Write::DeleteOwn { .. } => panic!("not a delete: {step:?}"),
+            | Write::DeleteJob { .. } => panic!("not a delete: {step:?}"),
         })
         .collect()
 }
@@ -102,9 +103,10 @@ fn images(plan: &Plan) -> Vec<(String, String, String)> {
                 .collect::<Vec<_>>(),
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
             | Write::DeletePod { .. }
             | Write::CreateJob { .. }
-            | Write::DeleteOwn { .. } => panic!("not an image: {step:?}"),
+            | Write::DeleteJob { .. } => panic!("not an image: {step:?}"),
         })
         .collect()
 }

@@ -1,4 +1,4 @@
-//! What this program made to ask a checkconfig: the ConfigMaps, the Job, and how its pod fares.
+//! The Job that asks a checkconfig, and how its pod fares.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,9 +11,9 @@ use super::live::{odd, parse};
 use crate::model::text::sanitize_line;
 use crate::model::{CHECK_CONTAINER, Failure, Key, Kind, OWN_LABEL, ObjectRef};
 
-/// A ConfigMap or Job, as far as taking it away goes.
+/// A Job, as far as taking it away goes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LiveOwn {
+pub struct LiveJob {
     pub uid: String,
     pub deleting: bool,
     /// It carries [`OWN_LABEL`].
@@ -41,14 +41,13 @@ struct Object {
 }
 
 impl Cluster {
-    /// A consistent read of a ConfigMap or Job; `None` where there is none.
-    pub async fn live_own(&self, object: &ObjectRef) -> Result<Option<LiveOwn>, Failure> {
-        let kind = if object.kind == Kind::Job { Kind::Job } else { Kind::ConfigMap };
-        let Some(json) = self.live_json(object, kind).await? else { return Ok(None) };
-        let Object { metadata } = parse(&json, "object of ours")?;
+    /// A consistent read of a Job; `None` where there is none.
+    pub async fn live_job(&self, object: &ObjectRef) -> Result<Option<LiveJob>, Failure> {
+        let Some(json) = self.live_json(object, Kind::Job).await? else { return Ok(None) };
+        let Object { metadata } = parse(&json, "Job")?;
         let labels = metadata.labels.unwrap_or_default();
-        Ok(Some(LiveOwn {
-            uid: metadata.uid.filter(|uid| !uid.is_empty()).ok_or_else(|| odd("object of ours"))?,
+        Ok(Some(LiveJob {
+            uid: metadata.uid.filter(|uid| !uid.is_empty()).ok_or_else(|| odd("Job"))?,
             deleting: metadata.deletion_timestamp.is_some(),
             is_own: labels.get(OWN_LABEL.0).is_some_and(|value| value == OWN_LABEL.1),
             json,
