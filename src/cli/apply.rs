@@ -314,7 +314,7 @@ async fn watch_for_proof(
         return Proof::NotInTime { what: "the service cluster is not connected".to_owned() };
     };
     let memory = Memory::new(journal.clone(), clusters.clone());
-    let mut observer = session::observe(global, cluster.clone()).await;
+    let mut observer = session::observe_all(global, cluster.clone());
     memory.recall(&observer).iter().for_each(session::note);
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;
@@ -339,7 +339,7 @@ async fn watch_for_proof(
         };
         let diagnosis = diagnose(&snapshot);
         // What was written may be refused, too.
-        if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
+        if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis.refused) {
             session::note(&failure);
         }
         if let VerifyState::Refused { what } = state {

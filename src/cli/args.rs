@@ -249,10 +249,7 @@ fn until(text: &str) -> Result<Until, String> {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Live ConfigMaps against the revision that a repair would write
-    Diff {
-        /// Only this ConfigMap
-        name: Option<String>,
-    },
+    Diff(DiffArgs),
     /// The ConfigMaps that a revision asks for, written nowhere; needs no cluster
     Render,
     /// Would the deployed Prow load it? The live content and git's head, or with --revision that one (exit code 1: refused)
@@ -270,6 +267,18 @@ pub enum ConfigCommand {
         #[arg(long)]
         no_cluster: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    /// Only this ConfigMap
+    pub name: Option<String>,
+    /// Only this key
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Show so many equal lines around each change
+    #[arg(long, short = 'U', value_name = "LINES", default_value_t = 3)]
+    pub unified: usize,
 }
 
 #[derive(Debug, clap::Args)]

@@ -82,6 +82,15 @@ impl Checking {
         Checking { place, journal, clock, options, opened: Mutex::default() }
     }
 
+    /// False where there is none to be had, whatever is deployed.
+    pub fn may_ask(&self) -> bool {
+        match &self.place {
+            Place::Given(_) => true,
+            Place::Cache(cache) => cache.join("checkconfig").is_dir(),
+            Place::Nowhere => false,
+        }
+    }
+
     /// The checkconfig for what is deployed; `None` where there is none to be had.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use crate::diagnose::{Diagnosis, loaded_now, started_now};
+use crate::diagnose::{loaded_now, started_now};
 use crate::journal::{Journal, seen_on};
 use crate::model::{ClusterIdentity, Failure, InterruptedRun, RefusedContent, Snapshot};
 use crate::observe::Observer;
@@ -68,10 +68,10 @@ impl Memory {
     ///
     /// # Errors
     /// The journal cannot be written. Then what was refused is remembered until the program ends.
-    pub fn keep(&self, observer: &Observer, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<(), Failure> {
+    pub fn keep(&self, observer: &Observer, snapshot: &Snapshot, refused: &[RefusedContent]) -> Result<(), Failure> {
         let loaded = self.keep_loaded(snapshot).and(self.keep_started(snapshot));
         let is_new = |content: &&RefusedContent| !snapshot.refused.contains(content);
-        let new: Vec<RefusedContent> = diagnosis.refused.iter().filter(is_new).cloned().collect();
+        let new: Vec<RefusedContent> = refused.iter().filter(is_new).cloned().collect();
         let Some(cluster) = snapshot.service.identity.known().filter(|_| !new.is_empty()) else { return loaded };
         let written = self.journal.remember_refused(cluster, &new);
         if written.is_err() {
@@ -164,21 +164,25 @@ mod tests {
     use crate::cli::testing::{self, MAP};
     use crate::clock::Clock;
     use crate::cluster::fake::{FakeServer, Fault};
-    use crate::diagnose::diagnose;
     use crate::journal::{Guard, Mode, Record};
     use crate::model::{Alias, FailureKind, Key, Timestamp, Write};
-    use crate::observe::{DesiredOptions, ObserveOptions};
+    use crate::observe::{DesiredOptions, Interest, ObserveOptions};
     use crate::repair::Verify;
 
     fn observer(server: &FakeServer) -> Observer {
         let options = ObserveOptions {
+            interest: Interest::Everything,
             namespaces: Vec::new(),
             desired: DesiredOptions::default(),
             service_alias: Alias::service(),
             clock: Clock::Wall,
             builds: crate::observe::BuildContexts::default(),
         };
-        Observer::start(server.cluster(), Err(Failure::new(FailureKind::Usage, "no repository")), options)
+        Observer::start(
+            server.cluster(),
+            std::future::ready(Err(Failure::new(FailureKind::Usage, "no repository"))),
+            options,
+        )
     }
 
     fn memory(server: &FakeServer, journal: &Journal) -> Memory {
@@ -203,8 +207,7 @@ mod tests {
         let mut observer = observer(server);
         let snapshot = observer.settled(Duration::from_secs(30)).await;
         assert!(snapshot.service.identity.known().is_some(), "{:?}", snapshot.service.identity);
-        let diagnosis = Diagnosis { refused: vec![content()], ..diagnose(&snapshot) };
-        let kept = memory.keep(&observer, &snapshot, &diagnosis);
+        let kept = memory.keep(&observer, &snapshot, &[content()]);
         let mut snapshots = observer.snapshots();
         let next = snapshots.wait_for(|snapshot| !snapshot.refused.is_empty()).await.expect("it goes on");
         (kept, next.refused.clone())

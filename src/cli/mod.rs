@@ -9,6 +9,7 @@ mod blame;
 mod check;
 mod checking;
 mod config;
+mod config_diff;
 mod drill;
 mod in_cluster;
 mod memory;
@@ -125,7 +126,7 @@ async fn dispatch(global: &mut Global, command: Option<&Command>) -> Exit {
         Some(Command::Strays) => strays::strays(global).await,
         Some(Command::History) => strays::history(global).await,
         Some(Command::Automation) => strays::automation(global).await,
-        Some(Command::Config(ConfigCommand::Diff { name })) => config::diff(global, name.as_deref()).await,
+        Some(Command::Config(ConfigCommand::Diff(diff))) => config_diff::run(global, diff).await,
         Some(Command::Config(ConfigCommand::Render)) => config::render(global).await,
         Some(Command::Config(ConfigCommand::Check { no_cluster })) => check::check(global, *no_cluster).await,
         Some(Command::Config(ConfigCommand::Blame { good, no_cluster })) => {

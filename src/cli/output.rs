@@ -1,12 +1,14 @@
 //! Where things are printed: data on stdout, words on stderr. A closed pipe ends the printing, not the program.
 
 use std::cell::Cell;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crossterm::style::{StyledContent, Stylize as _};
 use serde_json::Value;
 
 use crate::model::{Failure, FailureKind};
+use crate::tui::theme::{Palette, Theme};
 
 use super::args::Format;
 
@@ -45,6 +47,46 @@ fn print(text: &str) {
     // Nobody reads on: not an error of ours.
     let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
     let _ = out.flush();
+}
+
+/// Colours of what goes to stdout: none where nobody would see them, or wants none.
+pub fn ink() -> Ink {
+    let env = |name: &str| std::env::var(name).ok();
+    let wanted = Theme::from_environment(env("NO_COLOR").as_deref(), env("TERM").as_deref(), None).palette;
+    let seen = std::io::stdout().is_terminal() && !DATA_IS_WORDS.get();
+    if seen && wanted == Palette::Ansi { Ink::Colours } else { Ink::None }
+}
+
+/// Colours for words that say the same without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ink {
+    None,
+    Colours,
+}
+
+impl Ink {
+    pub fn title(self, text: &str) -> String {
+        self.styled(text, |text| text.bold())
+    }
+
+    pub fn hunk(self, text: &str) -> String {
+        self.styled(text, |text| text.dark_cyan())
+    }
+
+    pub fn removed(self, text: &str) -> String {
+        self.styled(text, |text| text.dark_red())
+    }
+
+    pub fn added(self, text: &str) -> String {
+        self.styled(text, |text| text.dark_green())
+    }
+
+    fn styled<'a>(self, text: &'a str, style: impl Fn(&'a str) -> StyledContent<&'a str>) -> String {
+        match self {
+            Ink::None => text.to_owned(),
+            Ink::Colours => style(text).to_string(),
+        }
+    }
 }
 
 /// A line of words.

@@ -5,22 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcetera::AppStrategy as _;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::clock::Clock;
 use crate::cluster::{Cluster, ConnectOptions, Contexts};
-use crate::diagnose::{Diagnosis, diagnose};
+use crate::diagnose::{ChoiceReason, Configuration, Diagnosis, configuration, diagnose};
 use crate::git::Repository;
 use crate::journal::Journal;
-use crate::model::{Alias, Failure, FailureKind, Snapshot, Source};
-use crate::observe::desired::DesiredOptions;
-use crate::observe::{BuildContexts, ObserveOptions, Observer};
+use crate::model::{Alias, Failure, FailureKind, RefusedContent, Snapshot, Source};
+use crate::observe::desired::{DesiredOptions, Prepared};
+use crate::observe::{BuildContexts, Interest, ObserveOptions, Observer};
 use crate::present;
 use crate::prow::load::ConfigFiles;
 use crate::prow::{PresetRule, RepoAcl};
 use crate::run::Clusters;
 
 use super::args::Global;
-use super::checking::{Checking, Scope};
+use super::checking::{Checking, Outcome, Scope};
 use super::memory::Memory;
 use super::output;
 use super::stage::Stage;
@@ -60,29 +61,23 @@ pub async fn look(global: &Global) -> Result<Seen, Failure> {
 
 /// The same; how far a checkconfig is asked is the caller's, and so is what became of that.
 pub async fn look_and_ask(global: &Global, scope: Scope) -> Result<Seen, Failure> {
-    let cluster = connect_to(global, global.context.as_deref()).await?;
-    let clusters = Clusters::from([(Alias::service(), cluster.clone())]);
-    let memory = Memory::new(journal(global), clusters);
-    let mut observer = observe(global, cluster).await;
-    memory.recall(&observer).iter().for_each(note);
-    let patience = patience(global);
-    // Both have the same time: a server that does not answer costs the words, not the look.
-    let reading = tokio::time::timeout(patience, memory.read_back());
-    let (mut snapshot, read_back) = tokio::join!(observer.settled(patience), reading);
-    if let Ok(Some(runs)) = read_back {
-        Arc::make_mut(&mut snapshot).interrupted = runs;
-    }
+    let ahead = read_ahead(global);
+    let looking = Looking::start(global).await?;
+    let (observer, mut snapshot) = looking.at(global, ahead, Interest::Everything, HISTORY).await;
     say_interrupted(&snapshot);
     let checking = checking(global);
-    // That it cannot be opened was said where it was observed.
-    let repository = repository(global).await.ok().flatten();
-    let asked = checking.complete(repository.as_ref(), Arc::make_mut(&mut snapshot), scope).await;
+    let asked = ask(global, &checking, &mut snapshot, scope).await;
     let diagnosis = diagnose(&snapshot);
-    if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis) {
-        note(&failure);
-    }
+    looking.keep(&observer, &snapshot, &diagnosis.refused);
     global.stage.shown(&diagnosis);
     Ok(Seen { snapshot, diagnosis, clusters: observer.clusters(), checking, unchecked: asked.failure })
+}
+
+/// Puts into a picture what is remembered and what a checkconfig says.
+async fn ask(global: &Global, checking: &Checking, snapshot: &mut Arc<Snapshot>, scope: Scope) -> Outcome {
+    // That it cannot be opened was said where it was observed.
+    let repository = if checking.may_ask() { repository(global).await.ok().flatten() } else { None };
+    checking.complete(repository.as_ref(), Arc::make_mut(snapshot), scope).await
 }
 
 /// Who asks a checkconfig.
@@ -93,6 +88,74 @@ pub fn checking(global: &Global) -> Checking {
         Stage::Machine => {
             let cache = strategy().ok().map(|strategy| strategy.cache_dir());
             Checking::new(global.checkconfig.clone(), cache, journal(global), clock(global), options)
+        }
+    }
+}
+
+/// What was seen of the configuration alone.
+pub struct SeenConfiguration {
+    pub snapshot: Arc<Snapshot>,
+    pub configuration: Configuration,
+}
+
+/// Looks at no more than decides which revision would be written and how the live ConfigMaps differ from it. The revision is
+/// the one that [`look`] would choose: the history is read only where the head is not the one.
+pub async fn look_at_configuration(global: &Global) -> Result<SeenConfiguration, Failure> {
+    let ahead = read_ahead(global);
+    let looking = Looking::start(global).await?;
+    let checking = checking(global);
+    let (mut observer, mut snapshot) = looking.at(global, ahead, Interest::Configuration, 1).await;
+    let mut asked = ask(global, &checking, &mut snapshot, Scope::Named).await;
+    let mut configuration = configuration(&snapshot);
+    if !is_settled_by_head(&snapshot, &configuration) {
+        (observer, snapshot) = looking.at(global, read_ahead(global), Interest::Configuration, HISTORY).await;
+        asked = ask(global, &checking, &mut snapshot, Scope::NearestGood).await;
+        configuration = crate::diagnose::configuration(&snapshot);
+    }
+    asked.failure.iter().for_each(note);
+    say_interrupted(&snapshot);
+    looking.keep(&observer, &snapshot, &configuration.refused);
+    Ok(SeenConfiguration { snapshot, configuration })
+}
+
+/// Whether no older revision could be chosen, or change what is known of the one that was.
+fn is_settled_by_head(snapshot: &Snapshot, configuration: &Configuration) -> bool {
+    let Some(desired) = snapshot.desired.seen() else { return true };
+    // What was refused is held against the keys of all revisions.
+    let by_head = configuration.choice.as_ref().is_some_and(|choice| choice.why == ChoiceReason::Head);
+    desired.asked.is_some() || by_head && configuration.refused.is_empty()
+}
+
+/// A cluster, and what is remembered of it.
+struct Looking {
+    cluster: Cluster,
+    memory: Memory,
+}
+
+impl Looking {
+    async fn start(global: &Global) -> Result<Looking, Failure> {
+        let cluster = connect_to(global, global.context.as_deref()).await?;
+        let clusters = Clusters::from([(Alias::service(), cluster.clone())]);
+        Ok(Looking { cluster, memory: Memory::new(journal(global), clusters) })
+    }
+
+    /// Waits until every source of interest has answered in some way.
+    async fn at(&self, global: &Global, ahead: Ahead, interest: Interest, history: usize) -> (Observer, Arc<Snapshot>) {
+        let mut observer = observe(global, self.cluster.clone(), ahead, interest, history);
+        self.memory.recall(&observer).iter().for_each(note);
+        let patience = patience(global);
+        // Both have the same time: a server that does not answer costs the words, not the look.
+        let reading = tokio::time::timeout(patience, self.memory.read_back());
+        let (mut snapshot, read_back) = tokio::join!(observer.settled(patience), reading);
+        if let Ok(Some(runs)) = read_back {
+            Arc::make_mut(&mut snapshot).interrupted = runs;
+        }
+        (observer, snapshot)
+    }
+
+    fn keep(&self, observer: &Observer, snapshot: &Snapshot, refused: &[RefusedContent]) {
+        if let Err(failure) = self.memory.keep(observer, snapshot, refused) {
+            note(&failure);
         }
     }
 }
@@ -146,26 +209,50 @@ pub fn note(failure: &Failure) {
 /// # Errors
 /// It cannot be opened.
 pub async fn repository(global: &Global) -> Result<Option<Repository>, Failure> {
-    match (&global.stage, &global.repo) {
+    open(global.stage.clone(), global.repo.clone()).await
+}
+
+async fn open(stage: Stage, path: Option<PathBuf>) -> Result<Option<Repository>, Failure> {
+    match (stage, path) {
         (Stage::Drill(props), _) => Ok(Some(props.repository.clone())),
-        (Stage::Machine, Some(path)) => Repository::open(path).await.map(Some),
+        (Stage::Machine, Some(path)) => Repository::open(&path).await.map(Some),
         (Stage::Machine, None) => Ok(None),
     }
 }
 
-/// Starts looking.
-pub async fn observe(global: &Global, cluster: Cluster) -> Observer {
-    let repository = match repository(global).await {
-        // `NotFound` and no other kind: not having been given one is a choice, not a fault.
-        Ok(None) => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
-            .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
-        Ok(Some(repository)) => Ok(repository),
-        Err(failure) => Err(failure),
+/// Starts looking at everything, as often as something changes.
+pub fn observe_all(global: &Global, cluster: Cluster) -> Observer {
+    observe(global, cluster, read_ahead(global), Interest::Everything, HISTORY)
+}
+
+/// The repository, being read while the clusters are asked.
+type Ahead = JoinHandle<Result<Prepared, Failure>>;
+
+fn read_ahead(global: &Global) -> Ahead {
+    let options = desired_options(global, PresetRule::Unknown, ConfigFiles::by_name());
+    let opened = open(global.stage.clone(), global.repo.clone());
+    tokio::spawn(async move {
+        match opened.await {
+            // `NotFound` and no other kind: not having been given one is a choice, not a fault.
+            Ok(None) => Err(Failure::new(FailureKind::NotFound, "no configuration repository given")
+                .hint("--repo PATH: without it the live ConfigMaps cannot be compared or repaired")),
+            Ok(Some(repository)) => Ok(Prepared::ahead(repository, &options).await),
+            Err(failure) => Err(failure),
+        }
+    })
+}
+
+fn observe(global: &Global, cluster: Cluster, ahead: Ahead, interest: Interest, history: usize) -> Observer {
+    let repository = async {
+        let lost =
+            |error: JoinError| Failure::new(FailureKind::Tool, "reading the repository ended").cause(error.to_string());
+        ahead.await.unwrap_or_else(|error| Err(lost(error)))
     };
     let options = ObserveOptions {
+        interest,
         namespaces: global.namespace.clone(),
         // What is deployed, and which files it reads, is found out from the cluster.
-        desired: desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()),
+        desired: DesiredOptions { history, ..desired_options(global, PresetRule::Unknown, ConfigFiles::by_name()) },
         service_alias: Alias::service(),
         clock: clock(global),
         builds: BuildContexts { contexts: contexts(global), given: global.build_context.clone() },

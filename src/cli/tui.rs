@@ -28,7 +28,7 @@ pub async fn run(global: &Global) -> Exit {
     let mut notes: Vec<Failure> = journal.make_sure_of_writing().err().into_iter().collect();
     let cluster = session::connect_to(global, global.context.as_deref()).await?;
     let memory = Arc::new(Memory::new(journal.clone(), Clusters::from([(Alias::service(), cluster.clone())])));
-    let observer = Arc::new(session::observe(global, cluster).await);
+    let observer = Arc::new(session::observe_all(global, cluster));
     notes.extend(memory.recall(&observer));
     read_back(&memory, &observer);
     let checking = session::checking(global);
@@ -51,7 +51,7 @@ pub async fn run(global: &Global) -> Exit {
     let stage = global.stage.clone();
     let keep = Arc::new(move |snapshot: &Snapshot, diagnosis: &Diagnosis| {
         stage.shown(diagnosis);
-        memory.keep(&observer, snapshot, diagnosis)
+        memory.keep(&observer, snapshot, &diagnosis.refused)
     });
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let locale = env("LC_ALL").or_else(|| env("LC_CTYPE")).or_else(|| env("LANG"));

@@ -1,8 +1,8 @@
 //! `config-load-failure`: a component cannot start on the configuration that it finds.
 
 use crate::model::{
-    Component, ComponentPod, ConfigMapState, Container, ContainerState, Key, LogLine, ObjectRef, RefusedContent,
-    Snapshot, Timestamp, config_map_ref,
+    Component, ComponentPod, ConfigMapState, Container, ContainerState, Key, LogLine, ObjectRef, Objection,
+    RefusedContent, Snapshot, Timestamp, config_map_ref,
 };
 use crate::prow;
 use crate::repair::RepairId;
@@ -72,13 +72,14 @@ pub(crate) fn config_maps_of(component: &Component) -> Vec<Key> {
 pub fn load_failures(snapshot: &Snapshot) -> Vec<LoadFailure<'_>> {
     let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
     let mut found = Vec::new();
+    let mut faults = Faults::new(snapshot, components);
     for component in components {
         for pod in component.pods.iter().filter(|pod| !pod.deleting) {
             for container in &pod.containers {
                 let Some((line, how)) = refusing(container, snapshot.taken_at) else { continue };
                 let at = line.at.or_else(|| container.last_exit.as_ref().and_then(|exit| exit.finished));
                 let live = live_maps(snapshot, component);
-                let fault = fault_in_live(snapshot, components, &line.error);
+                let fault = faults.told_by(&line.error);
                 let content = crash_content(!fault.is_empty(), at, &live);
                 // What was refused is replaced: nothing speaks against a component that runs any more.
                 if how == Refusing::KeptOld && content == CrashContent::Replaced {
@@ -123,21 +124,37 @@ fn live_maps<'a>(snapshot: &'a Snapshot, component: &Component) -> Vec<&'a Confi
     config_maps_of(component).iter().filter_map(|key| maps.get(key)).collect()
 }
 
-/// Where the live content still holds the very fault that a component complained of, as far as our rules can tell.
-fn fault_in_live(snapshot: &Snapshot, components: &[Component], error: &str) -> Vec<(Key, String)> {
-    let Some(live) = snapshot.service.config_maps.seen() else { return Vec::new() };
-    let files = prow::ConfigFiles::of_components(components.iter());
-    let rule = prow::PresetRule::of_error(error).unwrap_or_default();
-    let fault = prow::objections_live(live, &files, rule)
-        .into_iter()
-        .find(|objection| !objection.message.is_empty() && error.contains(&objection.message));
-    match fault {
-        Some(fault) => {
-            let place = fault.config_map.zip(fault.config_key);
-            let first = fault.repeats.filter(|first| place.as_ref() != Some(first));
-            place.into_iter().chain(first).collect()
-        }
-        None => Vec::new(),
+/// What our rules find in the live content. Read once for each rule, however many containers complain.
+struct Faults<'a> {
+    snapshot: &'a Snapshot,
+    components: &'a [Component],
+    found: Vec<(prow::PresetRule, Vec<Objection>)>,
+}
+
+impl<'a> Faults<'a> {
+    fn new(snapshot: &'a Snapshot, components: &'a [Component]) -> Self {
+        Faults { snapshot, components, found: Vec::new() }
+    }
+
+    /// Where the live content still holds the very fault that a component complained of, as far as our rules can tell.
+    fn told_by(&mut self, error: &str) -> Vec<(Key, String)> {
+        let told = |objection: &&Objection| !objection.message.is_empty() && error.contains(&objection.message);
+        let Some(fault) = self.of(prow::PresetRule::of_error(error).unwrap_or_default()).iter().find(told) else {
+            return Vec::new();
+        };
+        let place = fault.config_map.clone().zip(fault.config_key.clone());
+        let first = fault.repeats.clone().filter(|first| place.as_ref() != Some(first));
+        place.into_iter().chain(first).collect()
+    }
+
+    fn of(&mut self, rule: prow::PresetRule) -> &[Objection] {
+        let at = self.found.iter().position(|(known, _)| *known == rule).unwrap_or_else(|| {
+            let files = prow::ConfigFiles::of_components(self.components.iter());
+            let live = self.snapshot.service.config_maps.seen();
+            self.found.push((rule, live.map_or(Vec::new(), |live| prow::objections_live(live, &files, rule))));
+            self.found.len() - 1
+        });
+        &self.found[at].1
     }
 }
 

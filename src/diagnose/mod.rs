@@ -112,13 +112,33 @@ const DETECTORS: [Detector; 29] = [
     stray_pods::find_foreign,
 ];
 
+/// What a diagnosis says of the configuration alone: all that it takes is known once components, their logs, ConfigMaps and
+/// the repository were looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configuration {
+    /// The revision that a repair would write.
+    pub choice: Option<Choice>,
+    pub drift: Vec<ConfigMapDrift>,
+    pub refused: Vec<RefusedContent>,
+}
+
+/// Judges the configuration in a snapshot, as [`diagnose`] does.
+pub fn configuration(snapshot: &Snapshot) -> Configuration {
+    judge_configuration(snapshot, &load_failures(snapshot))
+}
+
+fn judge_configuration(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Configuration {
+    let refused = refused_contents(snapshot, failures);
+    let choice = choose::choose(snapshot, failures, &refused);
+    let drift = drift::compare(snapshot, failures, choice.as_ref());
+    Configuration { choice, drift, refused }
+}
+
 /// Judges a snapshot.
 pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let failures = load_failures(snapshot);
-    let refused = refused_contents(snapshot, &failures);
+    let Configuration { choice, drift, refused } = judge_configuration(snapshot, &failures);
     let live = load::of_live(snapshot, &failures, &refused);
-    let choice = choose::choose(snapshot, &failures, &refused);
-    let drift = drift::compare(snapshot, &failures, choice.as_ref());
     let strays = strays::strays(snapshot);
     let gate = gate::delete_gate(snapshot, &strays);
     let automation = automation::automation(snapshot);

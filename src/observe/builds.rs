@@ -16,6 +16,7 @@ use super::aliases::{homes, is_counted, is_same_cluster, is_worth_a_look, lead};
 use super::assemble::Names;
 use super::heartbeat;
 use super::jobs::JobIndex;
+use super::observer::Interest;
 use super::owner::{Message, Place};
 use super::raw::{Contact, Raw};
 use super::wanted::{JobsWanted, ListId, wanted_of_jobs};
@@ -131,7 +132,14 @@ impl Builds {
                 );
                 let beat = tasks.spawn(beat);
                 State::Watching(
-                    Box::new(Watched::new(place, cluster, names, self.clock.clone(), self.send.clone())),
+                    Box::new(Watched::new(
+                        place,
+                        Interest::Everything,
+                        cluster,
+                        names,
+                        self.clock.clone(),
+                        self.send.clone(),
+                    )),
                     beat,
                 )
             }

@@ -17,9 +17,9 @@ mod state;
 mod store;
 
 use crate::git::Repository;
-use crate::model::{Candidate, Desired, DesiredConfigMap, Failure, Mapping, Revision};
+use crate::model::{Candidate, Desired, DesiredConfigMap, Failure, Mapping, Revision, Timestamp};
 use crate::prow::{ConfigFiles, PresetRule, RepoAcl};
-use render::Renderer;
+use render::{Kept, Renderer};
 use state::State;
 
 /// What to read of the repository.
@@ -83,17 +83,94 @@ impl DesiredOptions {
 /// git fails, the revision asked for does not exist, or plugins.yaml cannot be found. A plugins.yaml that does not
 /// parse at some revision is said by that revision's candidate.
 pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<Desired, Failure> {
-    let (upstream, head) = repository.upstream().await?;
-    let mut renderer = Renderer::new(repository, options).await;
-    let mut state = State::find(repository, &head, options.plugin_config.as_deref()).await?;
+    read_with(&mut Warmth::default(), repository, options).await
+}
+
+/// What a reading can take over from one just before it.
+#[derive(Default)]
+pub struct Warmth {
+    head: Option<Head>,
+    kept: Kept,
+}
+
+/// The upstream's name, its head, and the files of that.
+struct Head {
+    upstream: String,
+    revision: Revision,
+    state: State,
+    fetched: Option<Timestamp>,
+}
+
+impl Head {
+    async fn read(repository: &Repository, options: &DesiredOptions) -> Result<Head, Failure> {
+        let (upstream, fetched) = tokio::join!(repository.upstream(), repository.fetched());
+        let (upstream, revision) = upstream?;
+        let state = State::find(repository, &revision, options.plugin_config.as_deref()).await?;
+        Ok(Head { upstream, revision, state, fetched })
+    }
+}
+
+/// A repository, and what was read of it ahead.
+pub struct Prepared {
+    pub repository: Repository,
+    pub warmth: Warmth,
+}
+
+impl From<Repository> for Prepared {
+    fn from(repository: Repository) -> Self {
+        Prepared { repository, warmth: Warmth::default() }
+    }
+}
+
+impl Prepared {
+    /// Reads the head ahead, while nobody knows yet what is deployed: [`read_with`] then needs little more. That it fails
+    /// is found again there.
+    pub async fn ahead(repository: Repository, options: &DesiredOptions) -> Self {
+        let mut prepared = Prepared::from(repository);
+        let head = DesiredOptions { history: 1, ..options.clone() };
+        drop(read_with(&mut prepared.warmth, &prepared.repository, &head).await);
+        prepared
+    }
+}
+
+/// As [`read`]; takes what there is from a reading just before it, and leaves there what the next one can take.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_with(
+    warmth: &mut Warmth,
+    repository: &Repository,
+    options: &DesiredOptions,
+) -> Result<Desired, Failure> {
+    let kept = std::mem::take(&mut warmth.kept);
+    let (head, mut renderer) = match warmth.head.take() {
+        Some(head) => (head, Renderer::with(kept, repository, options).await),
+        None => {
+            let (head, renderer) =
+                tokio::join!(Head::read(repository, options), Renderer::with(kept, repository, options));
+            (head?, renderer)
+        }
+    };
+    let read = read_from(&head, &mut renderer, repository, options).await;
+    (warmth.head, warmth.kept) = (Some(head), renderer.keep());
+    read
+}
+
+async fn read_from(
+    head: &Head,
+    renderer: &mut Renderer<'_>,
+    repository: &Repository,
+    options: &DesiredOptions,
+) -> Result<Desired, Failure> {
+    let mut state = head.state.clone();
     let plugins = state.plugins.clone();
     let mut not_understood = Vec::new();
     let mut mapping = Mapping::default();
     let mut candidates: Vec<Candidate> = Vec::new();
-    let mut from = head.clone();
+    let mut from = head.revision.clone();
     let history = options.history.max(1);
     while candidates.len() < history {
-        let stretch = stretch(&mut renderer, repository, &state, &from, candidates.is_empty(), history).await?;
+        let stretch = stretch(renderer, repository, &state, &from, candidates.is_empty(), history).await?;
         let kept: Vec<_> = stretch.states.iter().take(history - candidates.len()).collect();
         renderer.load_files(&kept.iter().map(|(_, state)| state).collect::<Vec<_>>()).await?;
         for (revision, state) in kept {
@@ -111,7 +188,7 @@ pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<D
         state = State::at(repository, &revision, &plugins).await?;
         from = revision;
     }
-    let asked = asked(&mut renderer, repository, options, &plugins).await?;
+    let asked = asked(renderer, repository, options, &plugins).await?;
     let asked = asked.map(|reading| {
         let fresh: Vec<String> =
             reading.not_understood.into_iter().filter(|note| !not_understood.contains(note)).collect();
@@ -119,14 +196,14 @@ pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<D
         mapping = reading.mapping;
         reading.candidate
     });
-    let head = candidates.first().cloned().ok_or_else(|| no_history(repository))?;
+    let first = candidates.first().cloned().ok_or_else(|| no_history(repository))?;
     Ok(Desired {
         repository: repository.shown(),
-        head,
+        head: first,
         asked,
         candidates,
-        upstream,
-        fetched: repository.fetched().await,
+        upstream: head.upstream.clone(),
+        fetched: head.fetched,
         mapping,
         not_understood,
     })
@@ -198,6 +275,10 @@ async fn stretch(
 ) -> Result<Stretch, Failure> {
     renderer.load_plugins(start, &[]).await?;
     renderer.load_files(&[start]).await?;
+    // Nobody asks for what came before.
+    if is_head && history == 1 {
+        return Ok(Stretch { states: vec![(from.clone(), start.clone())], beyond: None });
+    }
     let roots = renderer.roots(start);
     // Those folders hold other files too, so more commits are read than are kept.
     let commits = repository.log(from, &roots, history.saturating_mul(4)).await?;

@@ -28,4 +28,4 @@ mod watched;
 
 pub use builds::BuildContexts;
 pub use desired::DesiredOptions;
-pub use observer::{ObserveOptions, Observer};
+pub use observer::{Interest, ObserveOptions, Observer};

@@ -12,14 +12,26 @@ use super::builds::BuildContexts;
 use super::owner::{Inlets, Message, Owner};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, errors};
-use crate::git::Repository;
 use crate::model::{Alias, Candidate, Checked, Failure, InterruptedRun, RefusedContent, Snapshot, Source};
 
-use super::desired::DesiredOptions;
+use super::desired::{DesiredOptions, Prepared};
+
+/// What a look is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Interest {
+    /// All that a diagnosis wants, kept up to date.
+    #[default]
+    Everything,
+    /// What decides which revision would be written, and how the live ConfigMaps differ from it: components, their logs,
+    /// ConfigMaps, the repository. Each list is asked for once; all others are empty or loading in the snapshots, so that
+    /// only [`crate::diagnose::configuration`] may judge them.
+    Configuration,
+}
 
 /// What to look at beyond the cluster itself.
 #[derive(Debug, Clone)]
 pub struct ObserveOptions {
+    pub interest: Interest,
     /// Namespaces to look into where lists over the whole cluster are denied; the context's own, `default` and `prow`
     /// are tried anyway.
     pub namespaces: Vec<String>,
@@ -51,7 +63,11 @@ impl Drop for Observer {
 impl Observer {
     /// Starts to look; must be called within a tokio runtime. Nothing fails here: what cannot be seen is said in the
     /// snapshots. Without a repository, give the failure that says how to name one.
-    pub fn start(cluster: Cluster, repository: Result<Repository, Failure>, options: ObserveOptions) -> Observer {
+    pub fn start(
+        cluster: Cluster,
+        repository: impl Future<Output = Result<Prepared, Failure>> + Send + 'static,
+        options: ObserveOptions,
+    ) -> Observer {
         let names = Names {
             alias: options.service_alias,
             context: cluster.context().to_owned(),
@@ -61,7 +77,7 @@ impl Observer {
         let refresh = Arc::new(Notify::new());
         let (send, receive) = mpsc::unbounded_channel();
         let (mut owner, inlets) =
-            Owner::new(cluster, names, options.clock, options.builds, send.clone(), refresh.clone());
+            Owner::new(options.interest, cluster, names, options.clock, options.builds, send.clone(), refresh.clone());
         owner.follow_repository(repository, options.desired);
         let owner = tokio::spawn(owner.run(receive)).abort_handle();
         Observer { inlets, send, refresh, owner }

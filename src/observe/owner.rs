@@ -13,17 +13,17 @@ use tokio::time::Instant;
 
 use super::assemble::{Assembled, Names, assemble};
 use super::builds::{BuildContexts, Builds};
-use super::desired::DesiredOptions;
+use super::desired::{DesiredOptions, Prepared};
 use super::heartbeat::{self, Introduction};
 use super::jobs::JobIndex;
 use super::logs::{Said, Want};
+use super::observer::Interest;
 use super::raw::{Contact, Raw};
 use super::repository::{self, Deployed};
-use super::wanted::{JobsWanted, asked_of_clusters, wanted, wanted_of_jobs};
+use super::wanted::{JobsWanted, ListId, asked_of_clusters, asks_elsewhere, wanted, wanted_of_jobs};
 use super::watched::{Apply, Watched};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::git::Repository;
 use crate::model::{
     Alias, AliasPlace, Candidate, Checked, ClusterView, Desired, Failure, InterruptedRun, Key, ProwJob, ProwSettings,
     RefusedContent, Snapshot, Source, Timestamp,
@@ -75,6 +75,7 @@ struct Beside {
 }
 
 pub struct Owner {
+    interest: Interest,
     service: Watched,
     builds: Builds,
     beside: Beside,
@@ -105,6 +106,7 @@ pub struct Inlets {
 
 impl Owner {
     pub fn new(
+        interest: Interest,
         cluster: Cluster,
         names: Names,
         clock: Clock,
@@ -130,8 +132,9 @@ impl Owner {
         let mut tasks = JoinSet::new();
         tasks.spawn(heartbeat::beat(cluster.clone(), Place::Service, clock.clone(), send.clone(), refresh.clone()));
         let owner = Owner {
+            interest,
             builds: Builds::new(builds, names.clone(), clock.clone(), send.clone(), refresh.clone()),
-            service: Watched::new(Place::Service, cluster, names, clock.clone(), send.clone()),
+            service: Watched::new(Place::Service, interest, cluster, names, clock.clone(), send.clone()),
             beside,
             tasks,
             clock,
@@ -144,7 +147,11 @@ impl Owner {
         (owner, Inlets { snapshots: snapshots_in, quiet: quiet_in, clusters: clusters_in })
     }
 
-    pub fn follow_repository(&mut self, repository: Result<Repository, Failure>, options: DesiredOptions) {
+    pub fn follow_repository(
+        &mut self,
+        repository: impl Future<Output = Result<Prepared, Failure>> + Send + 'static,
+        options: DesiredOptions,
+    ) {
         let send = self.send.clone();
         let emit = move |deployed, desired| send.send(Message::Desired(deployed, Box::new(desired))).is_ok();
         let (deployed, refresh) = (self.deployed.subscribe(), self.refresh.clone());
@@ -251,7 +258,13 @@ impl Owner {
         let jobs = &assembled.jobs;
         let needed: BTreeSet<Alias> = jobs.values().filter(|job| has_pod(job)).map(|job| job.alias()).collect();
         let asked = asked_of_clusters(&self.beside.desired, &self.service.names.alias, self.builds.aliases());
-        self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &asked, &mut self.tasks);
+        let looks_elsewhere = match self.interest {
+            Interest::Everything => true,
+            Interest::Configuration => asks_elsewhere(&self.beside.desired, &self.service.names.alias),
+        };
+        if looks_elsewhere {
+            self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &asked, &mut self.tasks);
+        }
         if *self.builds.aliases() != aliases {
             // Which pods are strays hangs on them.
             assembled = assemble(&self.service.names, &self.service.raw, self.builds.aliases());
@@ -296,7 +309,9 @@ impl Owner {
     fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex, asked: &BTreeMap<Alias, BTreeSet<Key>>) {
         let service = &self.service;
         let mut wanted = wanted(&service.raw, asked.get(&service.names.alias), &service.known);
-        if let Some(settings) = settings {
+        if self.interest == Interest::Configuration {
+            wanted.retain(ListId::tells_configuration);
+        } else if let Some(settings) = settings {
             wanted.extend(wanted_of_jobs(
                 &service.raw,
                 &JobsWanted {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::assemble::Assembled;
-use super::desired::{self, DesiredOptions};
+use super::desired::{self, DesiredOptions, Prepared, Warmth};
 use crate::clock::Clock;
 use crate::git::Repository;
 use crate::model::{Desired, Failure, Source, Timestamp};
@@ -65,13 +65,17 @@ impl Deployed {
 
 /// Reads until dropped, or until `emit` says that nobody listens.
 pub async fn follow(
-    repository: Result<Repository, Failure>,
+    prepared: impl Future<Output = Result<Prepared, Failure>>,
     options: DesiredOptions,
     clock: Clock,
     mut deployed: watch::Receiver<Option<Deployed>>,
     refresh: Arc<Notify>,
     emit: impl Fn(Deployed, Source<Desired>) -> bool,
 ) {
+    let (repository, mut warmth) = match prepared.await {
+        Ok(Prepared { repository, warmth }) => (Ok(repository), warmth),
+        Err(failure) => (Err(failure), Warmth::default()),
+    };
     let mut last: Option<(Desired, Timestamp)> = None;
     loop {
         let Ok(current) = deployed.wait_for(Option::is_some).await.map(|deployed| deployed.clone()) else { return };
@@ -85,7 +89,9 @@ pub async fn follow(
                     files: current.files.clone(),
                     ..options.clone()
                 };
-                match desired::read(repository, &options).await {
+                // Later, the upstream may have moved.
+                let mut warmth = std::mem::take(&mut warmth);
+                match desired::read_with(&mut warmth, repository, &options).await {
                     Ok(value) => {
                         let at = clock.now();
                         last = Some((value.clone(), at));

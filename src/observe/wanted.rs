@@ -37,6 +37,28 @@ pub enum ListId {
     Secrets(String),
 }
 
+impl ListId {
+    /// Whether what it lists decides which revision would be written, or is compared with it.
+    pub fn tells_configuration(&self) -> bool {
+        match self {
+            ListId::Workloads(..)
+            | ListId::Pods(_)
+            | ListId::ReplicaSets(_)
+            | ListId::ConfigMaps(_)
+            | ListId::ConfigMap(_) => true,
+            ListId::Endpoints(_)
+            | ListId::ProwJobs(_)
+            | ListId::CronJobs(_)
+            | ListId::Jobs(_)
+            | ListId::JobPods(_)
+            | ListId::Census(_)
+            | ListId::LookUp(..)
+            | ListId::Warnings(_)
+            | ListId::Secrets(_) => false,
+        }
+    }
+}
+
 /// The ConfigMaps that any revision asks for, by the cluster that they go to as `config_updater` means it. Those whose alias
 /// leads nowhere that is known are left out.
 pub fn asked_of_clusters(
@@ -61,6 +83,14 @@ pub fn asked_of_clusters(
         }
     }
     asked
+}
+
+/// Whether any revision asks for a ConfigMap of another cluster than Prow's own.
+pub fn asks_elsewhere(desired: &Source<Desired>, service: &Alias) -> bool {
+    let Some(desired) = desired.seen() else { return false };
+    let candidates = std::iter::once(&desired.head).chain(&desired.asked).chain(&desired.candidates);
+    let mut maps = candidates.filter_map(|candidate| candidate.config_maps.as_ref().ok()).flat_map(|maps| maps.iter());
+    maps.any(|map| map.cluster != *service)
 }
 
 /// The lists to be kept, given what they showed so far. `asked` are the ConfigMaps that the repository wants here, `known`

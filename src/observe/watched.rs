@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::assemble::{Names, is_component};
 use super::jobs::Census;
+use super::observer::Interest;
 use super::owner::{Message, Place};
 use super::raw::{ByNamespace, List, Raw, Standing, WorkloadKind};
 use super::wanted::ListId;
@@ -34,6 +35,7 @@ const SECRETS: Duration = Duration::from_secs(60);
 /// A cluster, what came in from it, and its lists.
 pub struct Watched {
     pub place: Place,
+    interest: Interest,
     pub cluster: Cluster,
     pub names: Names,
     clock: Clock,
@@ -49,6 +51,7 @@ pub struct Watched {
 impl Watched {
     pub fn new(
         place: Place,
+        interest: Interest,
         cluster: Cluster,
         names: Names,
         clock: Clock,
@@ -57,6 +60,7 @@ impl Watched {
         let known = std::iter::once(cluster.namespace().to_owned()).chain(names.asked.iter().cloned()).collect();
         Watched {
             place,
+            interest,
             cluster,
             names,
             clock,
@@ -209,6 +213,8 @@ impl Watched {
         list: impl for<'a> Fn(&'a mut Raw) -> Option<&'a mut List<L::Row>> + Clone + Send + 'static,
     ) -> AbortHandle {
         let (send, place, clock) = (self.send.clone(), self.place.clone(), self.clock.clone());
+        // Who listens no more after the first answer needs no watch.
+        let goes_on = self.interest == Interest::Everything;
         let emit = move |change: Change<L::Row>| {
             let (list, now) = (list.clone(), clock.now());
             let apply = move |raw: &mut Raw| {
@@ -222,7 +228,7 @@ impl Watched {
                     list.apply(change, before);
                 }
             };
-            send.send(Message::List(place.clone(), Box::new(apply))).is_ok()
+            send.send(Message::List(place.clone(), Box::new(apply))).is_ok() && goes_on
         };
         tasks.spawn(keep_listed::<L>(self.cluster.clone(), scope, keep, self.wake.clone(), emit))
     }

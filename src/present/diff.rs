@@ -1,9 +1,22 @@
 //! A value of a ConfigMap, live against git, line by line. Gzip is read through; binary is said, not shown.
+//!
+//! - `comparison`: both sides, what differs, and the rows that a front end shows of it
+//! - `words`: which lines belong together, and which words of them changed
+//!
+//! To add another way to look at it: a [`Shape`], and its rows in [`Comparison::rows`].
 
-use similar::{ChangeTag, TextDiff};
+mod comparison;
+mod words;
+
+use std::time::Duration;
 
 use crate::model::text::sanitize_line;
-use crate::prow;
+
+pub use comparison::{Comparison, Row, Shape, Side};
+pub use words::changed_words;
+
+/// Lines that were compared in a longer time than this are compared in a hurry from then on.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One line of a diff.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,51 +47,29 @@ impl DiffTag {
     }
 }
 
-fn remark(text: impl Into<String>) -> DiffLine {
-    DiffLine { tag: DiffTag::Hunk, text: text.into() }
-}
-
 /// Live against git, with `context` equal lines around each change. Empty when both are the same after gunzip.
 pub fn diff(live: Option<&[u8]>, git: Option<&[u8]>, context: usize) -> Vec<DiffLine> {
-    let mut lines = Vec::new();
-    let (old, new) = (read(live, "live", &mut lines), read(git, "git", &mut lines));
-    if live.is_some() && git.is_some() && old == new {
-        return Vec::new();
-    }
-    let (Ok(old_text), Ok(new_text)) = (std::str::from_utf8(&old), std::str::from_utf8(&new)) else {
-        lines.push(remark(format!("binary: {} bytes live, {} bytes in git", old.len(), new.len())));
-        return lines;
-    };
-    let diff = TextDiff::from_lines(old_text, new_text);
-    for hunk in diff.unified_diff().context_radius(context).iter_hunks() {
-        lines.push(remark(hunk.header().to_string().trim_end()));
-        for change in hunk.iter_changes() {
-            let tag = match change.tag() {
-                ChangeTag::Equal => DiffTag::Same,
-                ChangeTag::Delete => DiffTag::Removed,
-                ChangeTag::Insert => DiffTag::Added,
-            };
-            lines.push(DiffLine { tag, text: sanitize_line(change.value().trim_end_matches('\n')) });
-        }
-    }
-    if lines.is_empty() && live.is_none() != git.is_none() {
-        lines.push(remark(if live.is_none() { "an empty value, not live" } else { "an empty value, not in git" }));
-    }
-    lines
+    Comparison::within(live, git, PATIENCE).lines(context)
 }
 
-fn read<'a>(value: Option<&'a [u8]>, whose: &str, lines: &mut Vec<DiffLine>) -> std::borrow::Cow<'a, [u8]> {
-    let bytes = value.unwrap_or_default();
-    match prow::gzip::inflate(bytes) {
-        Ok(inflated) => {
-            if let std::borrow::Cow::Owned(_) = inflated {
-                lines.push(remark(format!("{whose}: gzip decoded, {} bytes stored", bytes.len())));
+impl Comparison {
+    /// As a unified diff, safe to print.
+    pub fn lines(&self, context: usize) -> Vec<DiffLine> {
+        self.rows(context, Shape::Unified).into_iter().map(|row| self.line(row)).collect()
+    }
+
+    /// A row as a line of a unified diff.
+    pub fn line(&self, row: Row) -> DiffLine {
+        let line = |tag, text: &str| DiffLine { tag, text: sanitize_line(text) };
+        match row {
+            Row::Note(n) => line(DiffTag::Hunk, &self.notes()[n]),
+            Row::Hunk { .. } => line(DiffTag::Hunk, &row.hunk().unwrap_or_default()),
+            Row::Same { git, .. } => line(DiffTag::Same, self.text(Side::Git, git)),
+            Row::Changed { live: Some(n), git: None } => line(DiffTag::Removed, self.text(Side::Live, n)),
+            Row::Changed { git: Some(n), .. } => line(DiffTag::Added, self.text(Side::Git, n)),
+            Row::NoNewline { .. } | Row::Changed { live: None, git: None } => {
+                line(DiffTag::Hunk, "\\ no newline at the end")
             }
-            inflated
-        }
-        Err(why) => {
-            lines.push(remark(format!("{whose}: {why}; compared as stored")));
-            std::borrow::Cow::Borrowed(bytes)
         }
     }
 }
@@ -110,5 +101,13 @@ mod tests {
         assert_eq!(text(&lines), "binary: 2 bytes live, 1 bytes in git\n");
         let lines = diff(Some(b"\x1b[2J\n"), Some(b"a\n"), 3);
         assert!(!text(&lines).contains('\x1b'));
+    }
+
+    #[test]
+    fn a_newline_that_one_side_lacks_is_a_difference_that_can_be_seen() {
+        let lines = diff(Some(b"a\nb"), Some(b"a\nb\n"), 3);
+        assert_eq!(text(&lines), "@@ -1,2 +1,2 @@\n a\n-b\n\\ no newline at the end\n+b\n");
+        let lines = diff(Some(b"a\r\nb\n"), Some(b"a\nb\n"), 0);
+        assert_eq!(text(&lines), "@@ -1 +1 @@\n-a\u{fffd}\n+a\n");
     }
 }

@@ -91,6 +91,7 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
             "state": verdict.state, "since": verdict.since, "summary": verdict_summary(diagnosis),
             "cause": verdict.cause, "next": super::next(diagnosis).trim_start_matches("NEXT  "),
             "repair": verdict.next.repair(), "loss": verdict.loss,
+            "stopFirst": diagnosis.about_to_revert().map(|actor| actor.name.as_str()).collect::<Vec<_>>(),
         },
         "flow": diagnosis.flow,
         "context": snapshot.service.context, "server": snapshot.service.server, "user": snapshot.user,

@@ -19,7 +19,7 @@ pub use check::{
     Blame, Blamed, CheckSubject, CheckedSubject, blame_document, blame_text, check_document, check_text,
     no_blame_document, pull_request,
 };
-pub use diff::{DiffLine, DiffTag, diff};
+pub use diff::{Comparison, DiffLine, DiffTag, PATIENCE, Row, Shape, Side, changed_words, diff};
 pub use finding::finding;
 pub use history::{automation_document, automation_text, history_document, history_text};
 pub use json::{API_VERSION, plan_document, refusal_document, render_document, run_event, status_document};

@@ -4,10 +4,11 @@
 //! One road for live ConfigMaps and for those that git asks for: both become values with the name of their ConfigMap
 //! and key. To add a rule, add it to [`Judge::judge`], in Prow's words and in the order in which Prow reads.
 
-use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::config::{Preset, parse_config, parse_job_config};
 use super::image::PresetRule;
@@ -149,13 +150,34 @@ type Presets = Arc<Result<Vec<Preset>, YamlError>>;
 pub struct Judge {
     files: ConfigFiles,
     rule: PresetRule,
-    /// By length and hash of the stored bytes. A collision would give a wrong GUESS, no more.
-    read: HashMap<(bool, usize, u64), Presets>,
+    read: ReadFiles,
 }
+
+/// Files that were read, by length and hash of the stored bytes. A collision would give a wrong GUESS, no more.
+#[derive(Debug, Clone, Default)]
+pub struct ReadFiles(HashMap<Print, Presets>);
+
+/// Whether it is config.yaml, length and hash.
+type Print = (bool, usize, u64);
+
+/// Stored bytes that are worth a second thread.
+const WORTH_THREADS: usize = 32 * 1024;
+const MOST_THREADS: usize = 8;
 
 impl Judge {
     pub fn new(files: ConfigFiles, rule: PresetRule) -> Self {
-        Judge { files, rule, read: HashMap::new() }
+        Judge { files, rule, read: ReadFiles::default() }
+    }
+
+    /// One that need not read again what another one did.
+    #[must_use]
+    pub fn with(self, read: ReadFiles) -> Self {
+        Judge { read, ..self }
+    }
+
+    /// What it read, for another one.
+    pub fn read_files(&self) -> &ReadFiles {
+        &self.read
     }
 
     /// What is taken for Prow's configuration.
@@ -235,6 +257,7 @@ impl Judge {
             .flat_map(|file| select(values, file))
             .filter(|value| is_job_file(value.1))
             .collect();
+        self.read_at_once(&values);
         for value in values {
             if !names.insert(value.1) {
                 objections.push(objection(&value, format!("duplicated basename is not allowed: {}", value.1)));
@@ -285,21 +308,45 @@ impl Judge {
         None
     }
 
-    fn presets(&mut self, bytes: &[u8], is_config: bool) -> Presets {
-        let mut hasher = DefaultHasher::new();
-        hasher.write(bytes);
-        match self.read.entry((is_config, bytes.len(), hasher.finish())) {
-            Entry::Occupied(entry) => entry.get().clone(),
-            Entry::Vacant(entry) => {
-                let presets = if is_config {
-                    parse_config(bytes).map(|config| config.presets)
-                } else {
-                    parse_job_config(bytes).map(|jobs| jobs.presets)
-                };
-                entry.insert(Arc::new(presets)).clone()
-            }
+    /// Reads job files that were not read yet, on as many processors as there are: it is what judging takes its time for.
+    fn read_at_once(&mut self, values: &[Value<'_>]) {
+        let mut unread: Vec<(Print, &[u8])> = values.iter().map(|value| (print(value.2, false), value.2)).collect();
+        unread.retain(|(print, _)| !self.read.0.contains_key(print));
+        let bytes: usize = unread.iter().map(|(_, bytes)| bytes.len()).sum();
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST_THREADS);
+        if bytes < WORTH_THREADS || processors == 1 {
+            return;
         }
+        let next = AtomicUsize::new(0);
+        let read = || {
+            let one = || unread.get(next.fetch_add(1, Ordering::Relaxed));
+            std::iter::from_fn(one).map(|(print, bytes)| (*print, presets(bytes, false))).collect::<Vec<_>>()
+        };
+        let all: Vec<(Print, Presets)> = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..processors).map(|_| scope.spawn(read)).collect();
+            // What a thread did not come to give is read again when it is needed.
+            read().into_iter().chain(others.into_iter().flat_map(|other| other.join().unwrap_or_default())).collect()
+        });
+        self.read.0.extend(all);
     }
+
+    fn presets(&mut self, bytes: &[u8], is_config: bool) -> Presets {
+        self.read.0.entry(print(bytes, is_config)).or_insert_with(|| presets(bytes, is_config)).clone()
+    }
+}
+
+fn print(bytes: &[u8], is_config: bool) -> Print {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    (is_config, bytes.len(), hasher.finish())
+}
+
+fn presets(bytes: &[u8], is_config: bool) -> Presets {
+    Arc::new(if is_config {
+        parse_config(bytes).map(|config| config.presets)
+    } else {
+        parse_job_config(bytes).map(|jobs| jobs.presets)
+    })
 }
 
 /// The values of a file or folder: in the ConfigMap of exactly that name and namespace, else in the first of that name.

@@ -39,5 +39,5 @@ pub use culprit::name_culprit;
 pub use flags::config_flags;
 pub use image::{PresetRule, RepoAcl, preset_rule, repo_acl};
 pub use layout::Layout;
-pub use load::{ConfigFile, ConfigFiles, Judge, objections, objections_live};
+pub use load::{ConfigFile, ConfigFiles, Judge, ReadFiles, objections, objections_live};
 pub use yaml::YamlError;

@@ -91,8 +91,13 @@ pub fn render_with<'a>(
         placements.extend(rendering.place(path));
     }
     rendering.judge_maps();
-    // As the bootstrapper walks; what spells its namespace comes before what leaves it empty.
-    placements.sort_by(|a, b| b.spelled.cmp(&a.spelled).then_with(|| a.path.split('/').cmp(b.path.split('/'))));
+    // As the bootstrapper walks, by bytes; what spells its namespace comes before what leaves it empty.
+    let raw = |placement: &Placement| circumstances.names.and_then(|names| names.get(&placement.path)).cloned();
+    placements.sort_by_cached_key(|placement| {
+        let path = raw(placement).unwrap_or_else(|| placement.path.clone().into_bytes());
+        let parts: Vec<Vec<u8>> = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
+        (!placement.spelled, parts)
+    });
     let mut chosen = rendering.choose(placements);
     for target in std::mem::take(&mut rendering.partitions) {
         chosen.entry(target).or_default();

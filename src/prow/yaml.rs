@@ -48,6 +48,12 @@ impl YamlError {
 
 /// Reads the first document; an empty one is the default value.
 pub(super) fn parse<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, YamlError> {
+    // To find out which of repeated keys is the last, all that is below them has to be kept. Most files repeat none.
+    let quick = options(serde_saphyr::DuplicateKeyPolicy::PassThrough);
+    if let Ok(value) = serde_saphyr::from_slice_with_options::<Option<T>>(bytes, quick) {
+        return Ok(value.unwrap_or_default());
+    }
+    let options = || options(serde_saphyr::DuplicateKeyPolicy::LastWins);
     match serde_saphyr::from_slice_with_options::<Option<T>>(bytes, options()) {
         Ok(value) => Ok(value.unwrap_or_default()),
         Err(error) if matches!(error.without_snippet(), serde_saphyr::Error::MultipleDocuments { .. }) => {
@@ -62,7 +68,7 @@ pub(super) fn parse<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Ya
     }
 }
 
-fn options() -> serde_saphyr::Options {
+fn options(duplicate_keys: serde_saphyr::DuplicateKeyPolicy) -> serde_saphyr::Options {
     serde_saphyr::options! {
         // The defaults are for configuration of a usual size; a job file of a large Prow is larger. One of 10 MB has about
         // as many events; what is compressed and has more is made to fill memory.
@@ -70,7 +76,7 @@ fn options() -> serde_saphyr::Options {
             max_events: 400_000,
             max_nodes: 400_000,
         },
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        duplicate_keys: duplicate_keys,
         with_snippet: false,
     }
 }

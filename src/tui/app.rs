@@ -1,8 +1,10 @@
 //! All state of the screen. Selections are ids and keys, so that a row that moves or goes takes nothing with it.
 
+mod diffing;
 mod planning;
 mod running;
 
+pub use diffing::{Asked, CONTEXTS, DiffOf, Diffing, KeyDiff, Needle, Sheet};
 pub use planning::{DryRun, PlanPane, PlanSheet, Planning};
 pub use running::{Outage, Phase, RunView, StepState, StepView, Verification};
 
@@ -11,7 +13,6 @@ use std::sync::Arc;
 use crate::clock::Pace;
 use crate::diagnose::{ConfigMapDrift, Diagnosis, Finding, KeyDrift};
 use crate::model::{Component, Failure, ObjectRef, Snapshot, Timestamp};
-use crate::present::DiffLine;
 
 use super::astray::{RollbackState, StraysState};
 use super::msg::Exit;
@@ -19,9 +20,6 @@ use super::theme::Theme;
 
 /// Seconds without a key after which an armed session is read-only again; never while a run goes on.
 pub const ARMED_IDLE_SECONDS: i64 = 60 * 60;
-
-/// Lines of context around a change in a diff.
-pub const DIFF_CONTEXT: usize = 3;
 
 #[derive(Debug, Clone)]
 pub struct App {
@@ -131,6 +129,10 @@ pub enum Modal {
     },
     /// Typing the filter of the screen below.
     Filter,
+    /// Typing what to search for in the diff.
+    Search {
+        typed: String,
+    },
     AskQuit,
     AskStop,
 }
@@ -187,8 +189,7 @@ pub struct Config {
     pub map: Option<ObjectRef>,
     pub key: Option<String>,
     pub filter: String,
-    pub diff: Option<KeyDiff>,
-    pub scroll: usize,
+    pub diffing: Diffing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,22 +197,6 @@ pub enum ConfigPane {
     Maps,
     Keys,
     Diff,
-}
-
-/// The diff of one key, kept because making it anew for every frame would be slow for a map of a megabyte.
-#[derive(Debug, Clone)]
-pub struct KeyDiff {
-    pub of: DiffOf,
-    pub lines: Vec<DiffLine>,
-}
-
-/// What a diff was made of; another one is another diff.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiffOf {
-    pub map: ObjectRef,
-    pub key: String,
-    pub resource_version: Option<String>,
-    pub revision: Option<String>,
 }
 
 /// Whether somebody has pressed a key. Until then nobody looks at a row, and selections stay with the worst.
@@ -246,6 +231,8 @@ pub enum Place {
     /// Nothing is shown but that the terminal is too small: no key may do what nobody sees.
     TooSmall,
     Screen(Screen),
+    /// The diff on the Config screen.
+    Diff,
     /// A pop-up to read.
     Reading,
     /// A question.
@@ -258,6 +245,7 @@ pub enum Place {
 pub enum Field {
     Arm,
     Filter,
+    Search,
     Confirm,
 }
 
@@ -277,8 +265,7 @@ impl App {
                 map: None,
                 key: None,
                 filter: String::new(),
-                diff: None,
-                scroll: 0,
+                diffing: Diffing::default(),
             },
             strays: StraysState::default(),
             rollback: RollbackState::default(),
@@ -304,8 +291,17 @@ impl App {
             Some(Modal::Help { .. } | Modal::Detail { .. } | Modal::Log { .. }) => Place::Reading,
             Some(Modal::Arm { .. }) => Place::Typing(Field::Arm),
             Some(Modal::Filter) => Place::Typing(Field::Filter),
+            Some(Modal::Search { .. }) => Place::Typing(Field::Search),
             None if self.screen == Screen::Plan && self.confirmable().is_some() => Place::Typing(Field::Confirm),
-            None => Place::Screen(self.screen),
+            None => self.below(),
+        }
+    }
+
+    /// The place under all pop-ups.
+    pub fn below(&self) -> Place {
+        match (self.screen, self.config.pane) {
+            (Screen::Config, ConfigPane::Diff) => Place::Diff,
+            (screen, ConfigPane::Maps | ConfigPane::Keys | ConfigPane::Diff) => Place::Screen(screen),
         }
     }
 

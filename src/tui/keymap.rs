@@ -5,19 +5,22 @@
 
 mod copying;
 mod flags;
+mod places;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::app::{
-    App, ConfigPane, DryRun, Field, Hearing, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
+    App, CONTEXTS, ConfigPane, DryRun, Field, Hearing, Mode, OverviewPane, Picture, Place, Planning, RunView, Screen,
 };
 use super::astray::StraysPane;
 use super::msg::{Command, Msg};
+use super::view;
 use crate::diagnose::DriftState;
 use crate::repair::{Origin, RepairId, Request};
 
 pub use copying::copy_text;
 pub use flags::{next, with_keys};
+use places::Places;
 
 /// A line of the table.
 pub struct Binding {
@@ -38,65 +41,6 @@ pub struct Binding {
 pub enum Hint {
     Shown,
     HelpOnly,
-}
-
-/// Where a key works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Places {
-    /// Whatever is shown, be it only that the terminal is too small.
-    Always,
-    /// Wherever the keys' effect can be seen.
-    Everywhere,
-    /// Screens and pop-ups, and where the terminal is too small for them.
-    Leaving,
-    /// All screens, pop-ups closed.
-    Screens,
-    ScreensAndReading,
-    /// Where there is something to scroll or choose, also beside a confirmation.
-    Lists,
-    /// Screens with more than one pane.
-    Panes,
-    Only(Screen),
-    /// On the Plan screen, and beside the field of its words: there without what would be typed.
-    Planned,
-    Asking,
-}
-
-impl Places {
-    fn contain(self, place: Place) -> bool {
-        match (self, place) {
-            (Places::Always, _)
-            | (Places::Everywhere, Place::Screen(_) | Place::Reading | Place::Asking | Place::Typing(_))
-            | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Screen(_))
-            | (Places::ScreensAndReading | Places::Lists, Place::Reading)
-            | (Places::Asking, Place::Asking)
-            | (Places::Leaving, Place::Screen(_) | Place::Reading | Place::TooSmall) => true,
-            (Places::Only(screen), Place::Screen(now)) => screen == now,
-            (Places::Planned, Place::Typing(field)) => field == Field::Confirm,
-            (Places::Planned, Place::Screen(now)) => now == Screen::Plan,
-            (Places::Panes, Place::Screen(now)) => match now {
-                Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
-                Screen::Rollback | Screen::Run => false,
-            },
-            (
-                Places::Everywhere
-                | Places::Screens
-                | Places::ScreensAndReading
-                | Places::Lists
-                | Places::Panes
-                | Places::Only(_)
-                | Places::Planned
-                | Places::Asking,
-                Place::TooSmall,
-            )
-            | (Places::Planned, Place::Reading | Place::Asking)
-            | (Places::Leaving, Place::Asking | Place::Typing(_))
-            | (Places::Screens, Place::Reading)
-            | (Places::Screens | Places::ScreensAndReading | Places::Lists, Place::Asking | Place::Typing(_))
-            | (Places::Only(_) | Places::Panes, Place::Reading | Place::Asking | Place::Typing(_))
-            | (Places::Asking, Place::Screen(_) | Place::Reading | Place::Typing(_)) => false,
-        }
-    }
 }
 
 const NONE: KeyModifiers = KeyModifiers::NONE;
@@ -212,6 +156,40 @@ pub static KEYS: &[Binding] = &[
     ),
     key!("d", [Char('d')], Places::Only(Screen::Config), Command::Diff, "diff", "the diff of the key", Shown),
     key!("d", [Char('d')], Places::Only(Screen::Plan), Command::Diff, "diff", "what the plan changes", Shown),
+    key!(
+        "]",
+        [Char(']'), Char('.')],
+        Places::Diff,
+        Command::NextChange,
+        "next change",
+        "next change; . is the same",
+        Shown
+    ),
+    key!(
+        "[",
+        [Char('['), Char(',')],
+        Places::Diff,
+        Command::PreviousChange,
+        "previous",
+        "change before; , is the same",
+        Shown
+    ),
+    key!("d", [Char('d')], Places::Diff, Command::Turn, "side by side", "side by side, or one below the other", Shown),
+    key!(
+        "+",
+        [Char('+'), Char('='), Char('c')],
+        Places::Diff,
+        Command::MoreContext,
+        "context",
+        "more lines around each change; c is the same",
+        Shown
+    ),
+    key!("-", [Char('-')], Places::Diff, Command::LessContext, "less", "fewer lines around each change", Shown),
+    key!("/", [Char('/')], Places::Diff, Command::Search, "search", "search in the diff; Esc ends it", Shown),
+    key!("n", [Char('n')], Places::Diff, Command::NextMatch, "next match", "next match of the search", Shown),
+    key!("N", [Char('N')], Places::Diff, Command::PreviousMatch, "match before", "match before", Shown),
+    key!("Left", [KeyCode::Left], Places::Diff, Command::Left, "left", "to the beginning of long lines", HelpOnly),
+    key!("Right", [KeyCode::Right], Places::Diff, Command::Right, "right", "to the end of long lines", HelpOnly),
     key!("/", [Char('/')], Places::Only(Screen::Overview), Command::Filter, "filter", "filter the findings", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Config), Command::Filter, "filter", "filter the ConfigMaps", Shown),
     key!("/", [Char('/')], Places::Only(Screen::Strays), Command::Filter, "filter", "filter the strays", Shown),
@@ -322,10 +300,12 @@ fn typing(field: Field, code: KeyCode, modifiers: KeyModifiers) -> Option<Msg> {
 
 /// Of a plan that only deletes.
 const NO_DIFF: &str = "it changes nothing, it deletes";
+/// Of a diff in which nothing is searched for.
+const NO_SEARCH: &str = "no search: /";
 /// Most of a drill's time.
 const NOTHING_TO_ABORT: &str = "nothing to abort";
 /// Why a key is not even offered.
-pub const NOT_OFFERED: [&str; 2] = [NO_DIFF, NOTHING_TO_ABORT];
+pub const NOT_OFFERED: [&str; 3] = [NO_DIFF, NO_SEARCH, NOTHING_TO_ABORT];
 
 /// The lines of the table that mean something at this place.
 pub fn at(app: &App, place: Place) -> impl Iterator<Item = &'static Binding> {
@@ -367,6 +347,23 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
             Screen::Overview | Screen::Config | Screen::Strays => seen,
             Screen::Rollback | Screen::Plan | Screen::Run => Err("no filter here"),
         },
+        Command::Turn => view::diff::turnable(app),
+        Command::NextChange | Command::PreviousChange => match app.config.diffing.sheet() {
+            Some(sheet) if sheet.changes.is_empty() => Err("no change here"),
+            Some(_) => Ok(()),
+            None => Err("nothing compared yet"),
+        },
+        Command::MoreContext if app.config.diffing.context + 1 >= CONTEXTS.len() => Err("all lines are shown"),
+        Command::LessContext if app.config.diffing.context == 0 => Err("none are shown"),
+        Command::MoreContext | Command::LessContext | Command::Left | Command::Right => Ok(()),
+        Command::Search => app.config.diffing.sheet().map(|_| ()).ok_or("nothing compared yet"),
+        Command::NextMatch | Command::PreviousMatch => {
+            if app.config.diffing.search.is_empty() {
+                Err(NO_SEARCH)
+            } else {
+                Ok(())
+            }
+        }
         Command::Arm => seen,
         Command::Hold => app.drill.as_ref().map(|_| ()).ok_or("no drill"),
         Command::Abort => match (&app.drill, app.to_abort().as_slice()) {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::diagnose::Diagnosis;
 use crate::model::{Failure, RunEvent, Snapshot, Timestamp};
+use crate::present::Comparison;
 use crate::repair::{ApprovedPlan, Plan, Preview, Request};
 
-use super::app::{Drill, Screen};
+use super::app::{DiffOf, Drill, Observation, Screen};
 
 /// Everything that changes an [`App`](super::App).
 #[derive(Debug, Clone)]
@@ -35,6 +36,11 @@ pub enum Msg {
     Previewed {
         digest: String,
         preview: Result<Preview, Failure>,
+    },
+    /// Both sides of a key, compared.
+    Compared {
+        of: DiffOf,
+        comparison: Arc<Comparison>,
     },
     Run(RunEvent),
     /// Something beside the matter failed; the person should know as long as the program runs.
@@ -67,6 +73,17 @@ pub enum Command {
     Help,
     Log,
     Diff,
+    /// Both sides of a diff: below each other, or side by side.
+    Turn,
+    MoreContext,
+    LessContext,
+    NextChange,
+    PreviousChange,
+    Search,
+    NextMatch,
+    PreviousMatch,
+    Left,
+    Right,
     Plan,
     /// A plan that writes what was last seen loaded.
     LastLoaded,
@@ -153,6 +170,11 @@ pub enum Effect {
     },
     /// Ask the server for its dry run.
     Preview(Arc<Plan>),
+    /// Compare both sides of a key, which takes longer than a frame may.
+    Compare {
+        of: DiffOf,
+        seen: Observation,
+    },
     /// Run it. The only effect that writes to a cluster.
     Start {
         plan: Box<ApprovedPlan>,
@@ -188,6 +210,7 @@ impl Effect {
             Effect::Plan { .. }
             | Effect::PlanUndo { .. }
             | Effect::Preview(_)
+            | Effect::Compare { .. }
             | Effect::StopRun { .. }
             | Effect::Verified { .. }
             | Effect::Refresh

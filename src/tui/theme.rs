@@ -38,6 +38,15 @@ pub enum Role {
     Added,
     Removed,
     Hunk,
+    /// Words that were taken out of a line, and put into one.
+    RemovedWord,
+    AddedWord,
+    /// Of YAML.
+    Key,
+    Quoted,
+    Comment,
+    /// What was searched for.
+    Match,
 }
 
 impl Theme {
@@ -61,11 +70,15 @@ impl Theme {
             Role::Bad => (Some(Color::Red), Modifier::BOLD),
             Role::Warn => (Some(Color::Yellow), Modifier::BOLD),
             Role::Ok | Role::ReadOnly | Role::Added => (Some(Color::Green), Modifier::empty()),
-            Role::Dim => (None, Modifier::DIM),
+            Role::Dim | Role::Comment => (None, Modifier::DIM),
             Role::Selected => (None, Modifier::REVERSED),
+            Role::Match => (Some(Color::Yellow), Modifier::REVERSED.union(Modifier::BOLD)),
             Role::Armed => (Some(Color::Red), Modifier::BOLD.union(Modifier::REVERSED)),
             Role::Removed => (Some(Color::Red), Modifier::empty()),
-            Role::Hunk => (Some(Color::Cyan), Modifier::empty()),
+            Role::RemovedWord => (Some(Color::Red), Modifier::BOLD.union(Modifier::UNDERLINED)),
+            Role::AddedWord => (Some(Color::Green), Modifier::BOLD.union(Modifier::UNDERLINED)),
+            Role::Hunk | Role::Key => (Some(Color::Cyan), Modifier::empty()),
+            Role::Quoted => (Some(Color::Yellow), Modifier::empty()),
         };
         let style = Style::new().add_modifier(modifier);
         match (self.palette, color) {

@@ -1,5 +1,6 @@
 //! What each message does. Pure: no clock, no I/O; what the outside shall do comes back as effects.
 
+mod diffing;
 mod moves;
 mod planning;
 mod running;
@@ -13,14 +14,16 @@ use super::app::{
 use super::astray::{self, RunningOnes, StraysPane};
 use super::keymap;
 use super::msg::{Command, Effect, Exit, Msg};
+use diffing::To;
 
 /// Changes the app and says what the outside shall do.
 pub fn update(app: &mut App, msg: Msg) -> Vec<Effect> {
-    let effects = step(app, msg);
+    let mut effects = step(app, msg);
     // Nobody shall plan or run on a picture that stands still.
     if matches!(app.screen, Screen::Plan | Screen::Run) && matches!(app.picture, Picture::Frozen { .. }) {
         freeze(app);
     }
+    effects.extend(diffing::settle(app));
     effects
 }
 
@@ -76,6 +79,10 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
         }
         Msg::Drawn => {
             app.hearing = Hearing::Keys;
+            Vec::new()
+        }
+        Msg::Compared { of, comparison } => {
+            diffing::answered(app, &of, comparison);
             Vec::new()
         }
         Msg::Run(event) => running::event(app, event),
@@ -188,6 +195,16 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
                 app.config.pane = ConfigPane::Diff;
             }
         },
+        Command::Turn => diffing::turn(app),
+        Command::MoreContext => diffing::change_context(app, To::Next),
+        Command::LessContext => diffing::change_context(app, To::Previous),
+        Command::NextChange => diffing::to_change(app, To::Next),
+        Command::PreviousChange => diffing::to_change(app, To::Previous),
+        Command::Search => diffing::begin_search(app),
+        Command::NextMatch => diffing::to_match(app, To::Next),
+        Command::PreviousMatch => diffing::to_match(app, To::Previous),
+        Command::Left => diffing::sideways(app, To::Previous),
+        Command::Right => diffing::sideways(app, To::Next),
         Command::Plan => return planning::plan(app),
         Command::Undo => return planning::plan_undo(app),
         Command::LastLoaded => return planning::plan_last_loaded(app),
@@ -264,6 +281,7 @@ fn back(app: &mut App) {
             OverviewPane::Findings => app.overview.filter.clear(),
         },
         Screen::Config => match app.config.pane {
+            ConfigPane::Diff if !app.config.diffing.search.is_empty() => app.config.diffing.search.clear(),
             ConfigPane::Diff => app.config.pane = ConfigPane::Keys,
             ConfigPane::Keys => app.config.pane = ConfigPane::Maps,
             ConfigPane::Maps if !app.config.filter.is_empty() => app.config.filter.clear(),
@@ -309,6 +327,11 @@ fn edit(app: &mut App, change: impl FnOnce(&mut String)) {
             change(filter_field(app));
             astray::settle(app);
         }
+        Field::Search => {
+            if let Some(Modal::Search { typed }) = app.modals.last_mut() {
+                change(typed);
+            }
+        }
         Field::Arm => {
             if let Some(Modal::Arm { typed, reply }) = app.modals.last_mut() {
                 *reply = None;
@@ -330,10 +353,14 @@ fn paste(app: &mut App, text: &str) {
             filter_field(app).push_str(sanitize_line(text).trim());
             astray::settle(app);
         }
+        Place::Typing(Field::Search) => {
+            let text = sanitize_line(text);
+            edit(app, |field| field.push_str(text.trim()));
+        }
         Place::Typing(Field::Arm | Field::Confirm) => {
             app.notice = Some("paste is ignored here: read it, then type it".to_owned());
         }
-        Place::Screen(_) | Place::Reading | Place::Asking | Place::TooSmall => {}
+        Place::Screen(_) | Place::Diff | Place::Reading | Place::Asking | Place::TooSmall => {}
     }
 }
 
@@ -342,6 +369,10 @@ fn submit(app: &mut App) -> Vec<Effect> {
     match field {
         Field::Filter => {
             app.modals.pop();
+            Vec::new()
+        }
+        Field::Search => {
+            diffing::search(app);
             Vec::new()
         }
         Field::Arm => {
@@ -386,7 +417,12 @@ fn agree(app: &mut App) -> Vec<Effect> {
         Some(Modal::AskStop) if app.run_is_going() => running::stop(app, "the person at the screen stopped it"),
         Some(Modal::AskStop) | None => Vec::new(),
         Some(
-            other @ (Modal::Help { .. } | Modal::Arm { .. } | Modal::Detail { .. } | Modal::Log { .. } | Modal::Filter),
+            other @ (Modal::Help { .. }
+            | Modal::Arm { .. }
+            | Modal::Detail { .. }
+            | Modal::Log { .. }
+            | Modal::Filter
+            | Modal::Search { .. }),
         ) => {
             app.modals.push(other);
             Vec::new()

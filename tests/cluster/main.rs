@@ -14,8 +14,10 @@ mod bed {
 }
 
 mod agree;
+mod big_repository;
 mod bootstrapper;
 mod check;
+mod config_speed;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]
 mod crash;

@@ -155,9 +155,9 @@ impl Tool {
         vec!["apply", file, "--execute", "--context", &self.context, "--expect", count, "-o", "json"]
     }
 
-    /// Really writes `count` objects.
+    /// Really writes `count` objects, and does not wait for the silence of those that run on.
     pub fn apply(&self, file: &str, count: &str) -> Ran {
-        self.run(&self.apply_args(file, count))
+        self.run(&[&self.apply_args(file, count)[..], &["--settle", "1s"]].concat())
     }
 
     /// `run show RUN -o json`.

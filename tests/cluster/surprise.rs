@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use prow_breakglass::drill::catalogue;
 use prow_breakglass::drill::file::{Colleague, DrillFile};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::Bed;
@@ -53,7 +53,7 @@ fn draws_of_surprise_go_as_on_the_real_prow() {
         let began = Instant::now();
         let Some(replay) = replay(&drill, on_bed) else { return };
         println!("seed {seed}: replayed in {} s", began.elapsed().as_secs());
-        let wanted = Course { jobs_pods: if strays == on_bed { course.jobs_pods } else { on_bed }, ..course };
+        let wanted = Course { jobs_pods: course.jobs_pods + on_bed - strays, ..course };
         assert_eq!(replay, wanted, "left: on the real Prow; right: seed {seed}, {drill}");
         assert_eq!((replay.lost, replay.is_well), (0, true), "{replay:?}");
         met.insert(drill);
@@ -70,6 +70,8 @@ struct Course {
     /// Subject of the revision that was taken for the one to write.
     revision: String,
     steps: Vec<Step>,
+    /// What was aborted in Deck, because the program said so.
+    aborted: Vec<String>,
     /// Deletions of jobs' pods.
     jobs_pods: usize,
     /// Subjects of what colleagues merged meanwhile.
@@ -77,7 +79,7 @@ struct Course {
     /// The verdict at the end, and the beginning of the next step.
     left: (String, String),
     strays: u64,
-    /// ProwJobs.
+    /// ProwJobs that need not have been.
     lost: usize,
     /// Judged without the program.
     is_well: bool,
@@ -141,6 +143,7 @@ impl Course {
             revision: text(&first["revision"]["revision"]["subject"]),
             steps,
             jobs_pods,
+            aborted: Vec::new(),
             merged: Vec::new(),
             left: (text(&last["verdict"]["state"]), gist(&text(&last["verdict"]["next"]))),
             strays: last["strays"]["total"].as_u64().expect("a number of strays"),
@@ -212,6 +215,7 @@ impl Played {
         let subjects = array(&score["colleagues"]).iter().filter_map(|done| done["what"].as_str()?.split('"').nth(1));
         let course = Course {
             merged: subjects.map(str::to_owned).collect(),
+            aborted: played.err.lines().filter_map(aborted_in_deck).collect(),
             lost: array(&score["prowJobsLost"]).iter().filter(|lost| lost["unavoidable"].is_null()).count(),
             is_well: score["state"] == "healthy",
             ..Course::new(&first, &last, &runs, &taken)
@@ -234,6 +238,12 @@ fn step_taken(line: &str) -> Option<(String, i32)> {
     Some((repair.to_owned(), code.parse().ok()?))
 }
 
+/// `Deck: 1 of ci-test-infra-autobump-prow aborted`.
+fn aborted_in_deck(line: &str) -> Option<String> {
+    let (_, job) = line.strip_prefix("Deck: ")?.strip_suffix(" aborted")?.split_once(" of ")?;
+    Some(job.to_owned())
+}
+
 /// The same incident on real servers, and the program's own proposals until nothing is proposed and all is well.
 fn replay(drill: &str, strays: usize) -> Option<Course> {
     let file = catalogue::find(drill).expect("an embedded drill").file;
@@ -248,39 +258,56 @@ fn replay(drill: &str, strays: usize) -> Option<Course> {
     let first = tool.run(&["status", "-o", "json"]).json();
     let shown = array(&first["findings"]).iter().any(|finding| file.diagnosis.contains(&text(&finding["kind"])));
     assert!(shown, "{:?} in {first}", file.diagnosis);
-    let (taken, merged) = repair_all(&mut bed, &tool, &file);
+    let Done { taken, aborted, merged } = repair_all(&mut bed, &tool, &file);
     let (last, runs) = (tool.run(&["status", "-o", "json"]).json(), tool.run(&["run", "list", "-o", "json"]).json());
     journal_is_what_was_sent(&bed, &marks, &runs);
+    let spared =
+        |job: &str| aborted.iter().any(|name| name == job) || file.unavoidable.iter().any(|loss| loss.job == job);
     Some(Course {
+        lost: lost(&jobs, &prow_jobs(&bed)).into_iter().filter(|job| !spared(job)).count(),
+        aborted,
         merged,
-        lost: lost(&jobs, &prow_jobs(&bed)),
         is_well: wrong(&bed).is_empty(),
         ..Course::new(&first, &last, &runs, &taken)
     })
 }
 
+#[derive(Default)]
+struct Done {
+    /// Repairs, each with the exit code.
+    taken: Vec<(String, i32)>,
+    aborted: Vec<String>,
+    merged: Vec<String>,
+}
+
 /// Takes what the program proposes, as a drill's `repair` does. Where it proposes nothing, the colleagues who wait for a
-/// component to be ready merge their fixes, one at a time: the program looks at what each leaves. Says what was taken, and merged.
-fn repair_all(bed: &mut Bed, tool: &Tool, file: &DrillFile) -> (Vec<(String, i32)>, Vec<String>) {
+/// component to be ready merge their fixes, one at a time: the program looks at what each leaves.
+fn repair_all(bed: &mut Bed, tool: &Tool, file: &DrillFile) -> Done {
     let mut colleagues: VecDeque<&Colleague> =
         file.colleagues.iter().filter(|colleague| colleague.once_ready.is_some()).collect();
-    let (mut taken, mut merged) = (Vec::new(), Vec::new());
+    let mut done = Done::default();
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = tool.run(&["status", "-o", "json"]).json();
         assert!(Instant::now() < deadline, "still wrong: {:?}; {}", wrong(bed), status["verdict"]);
+        for job in array(&status["verdict"]["stopFirst"]).iter().map(text) {
+            if abort(bed, &job) > 0 {
+                done.aborted.push(job);
+            }
+        }
         if let Some(repair) = status["verdict"]["repair"].as_str() {
-            taken.extend(take_step(tool, repair, taken.len()).map(|code| (repair.to_owned(), code)));
+            let code = take_step(tool, repair, done.taken.len());
+            done.taken.extend(code.map(|code| (repair.to_owned(), code)));
         } else if let Some(colleague) = colleagues.front() {
             if colleague.once_ready.as_deref().is_some_and(|name| is_ready(&status, name)) {
                 bed.merge(&colleague.merges);
                 bed.command(&format!("upload {}", colleague.merges));
                 let commit = file.repository.commits.iter().find(|commit| commit.name == colleague.merges);
-                merged.extend(commit.map(|commit| commit.subject.clone()));
+                done.merged.extend(commit.map(|commit| commit.subject.clone()));
                 colleagues.pop_front();
             }
         } else if wrong(bed).is_empty() {
-            return (taken, merged);
+            return done;
         }
     }
 }
@@ -296,6 +323,18 @@ fn take_step(tool: &Tool, repair: &str, n: usize) -> Option<i32> {
     let plan: Value = serde_json::from_slice(&std::fs::read(&file).expect("the plan's file")).expect("JSON");
     let applied = tool.apply(&file, &array(&plan["steps"]).len().to_string());
     applied.code.filter(|code| *code != 3)
+}
+
+/// As somebody does in Deck: what goes on of a job. Says how many.
+fn abort(bed: &Bed, job: &str) -> usize {
+    let goes_on = |found: &Value| matches!(found["status"]["state"].as_str(), Some("triggered" | "pending"));
+    let mut jobs = prow_jobs(bed);
+    jobs.retain(|_, found| found["spec"]["job"] == *job && goes_on(found));
+    for name in jobs.keys() {
+        let path = format!("/apis/prow.k8s.io/v1/namespaces/{}/prowjobs/{name}", bed.fact("prowNamespace"));
+        block_on(Admin::of(bed).patch(&path, &json!({ "status": { "state": "aborted" } })));
+    }
+    jobs.len()
 }
 
 fn is_ready(status: &Value, name: &str) -> bool {
@@ -337,14 +376,14 @@ fn prow_jobs(bed: &Bed) -> BTreeMap<String, Value> {
     jobs.into_iter().map(|job| (text(&job["metadata"]["name"]), job)).collect()
 }
 
-/// How many are gone, or have ended otherwise than with a result of their own, and had not before.
-fn lost(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> usize {
+/// The jobs of those that are gone, or have ended without a result of their own, and had not before.
+fn lost(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Vec<String> {
     let state = |job: &Value| text(&job["status"]["state"]);
     let is_lost = |(name, job): &(&String, &Value)| match after.get(*name).map(state) {
         None => true,
         Some(now) => now != state(job) && matches!(now.as_str(), "error" | "aborted" | "failure"),
     };
-    before.iter().filter(is_lost).count()
+    before.iter().filter(is_lost).map(|(_, job)| text(&job["spec"]["job"])).collect()
 }
 
 /// As a drill judges whether it is over (`src/drill/judge.rs`), of real servers.

@@ -137,7 +137,7 @@ fn what_is_made_is_taken_away(tool: &Tool, admin: &Admin) {
     let file = tool.file("made.json");
     let planned = tool.run(&["plan", "sync-config", "--map", "plugins", "-f", &file]).ended(0);
     assert!(planned.out.contains("undo: delete it"), "{}", planned.out);
-    tool.run(&[&tool.apply_args(&file, "1")[..], &["--settle", "1s"]].concat()).ended(0);
+    tool.apply(&file, "1").ended(0);
     let made = admin.config_map("plugins");
     assert_eq!(made.labels["app.kubernetes.io/component"], "updateconfig-plugin");
     let newest =

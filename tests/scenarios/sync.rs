@@ -184,6 +184,7 @@ fn only_the_keys_that_are_asked_for_are_written() {
     let mut missing = snapshot.clone();
     let Source::Known { value, .. } = &mut missing.service.config_maps else { unreachable!() };
     value.remove(&Key::new(NAMESPACE, "job-config"));
+    missing.service.parts.push(SourceStatus { name: "configmaps in prow".to_owned(), source: known(()) });
     let only = Request { keys: vec!["sig-aws.yaml".to_owned()], ..request() };
     let refusal = sync(&missing, &only).expect_err("a fraction of the configuration is no configuration");
     assert!(refusal.reason.contains("would make it with 1 of its"), "{refusal:?}");
@@ -326,7 +327,8 @@ fn what_was_last_loaded_is_brought_back_without_git() {
     assert_eq!(body.labels["app"], "prow");
     let reason = plan.basis.reason.as_deref().unwrap_or_default();
     assert!(reason.starts_with("FACT it loads") && reason.contains("2019-01-22T10:00:00Z"), "{reason}");
-    assert_eq!(plan.confirmation, Confirmation::Yes);
+    // One key of four goes with it.
+    assert_eq!(plan.confirmation, Confirmation::PruneMany { first: Confirmation::Yes.word(), keys: 1 });
     assert!(matches!(plan.verify, Verify::ComponentsReady { .. }));
 
     // A missing map is made again; another version makes it a guess; nothing kept is said.

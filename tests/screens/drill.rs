@@ -9,8 +9,8 @@ use prow_breakglass::clock::{Clock, Pace};
 use prow_breakglass::diagnose::diagnose;
 use prow_breakglass::drill::Play;
 use prow_breakglass::model::{Alias, Failure};
-use prow_breakglass::observe::desired::DesiredOptions;
-use prow_breakglass::observe::{BuildContexts, ObserveOptions, Observer};
+use prow_breakglass::observe::desired::{DesiredOptions, Prepared};
+use prow_breakglass::observe::{BuildContexts, Interest, ObserveOptions, Observer};
 use prow_breakglass::repair;
 use prow_breakglass::run::{self, Clusters};
 use prow_breakglass::tui::app::{Drill, Standing};
@@ -44,13 +44,15 @@ impl Person {
         let contexts = self.play.contexts();
         let cluster = contexts.connect_current().await.expect("a first context");
         let options = ObserveOptions {
+            interest: Interest::Everything,
             namespaces: Vec::new(),
             desired: DesiredOptions::default(),
             service_alias: Alias::service(),
             clock: Clock::Story(self.play.clock()),
             builds: BuildContexts { contexts, given: Vec::new() },
         };
-        let mut observer = Observer::start(cluster, Ok(self.play.repository()), options);
+        let mut observer =
+            Observer::start(cluster, std::future::ready(Ok(Prepared::from(self.play.repository()))), options);
         let snapshot = observer.settled(Duration::from_secs(60)).await;
         let diagnosis = Arc::new(diagnose(&snapshot));
         drop(update(&mut self.app, Msg::Observed(snapshot, diagnosis)));

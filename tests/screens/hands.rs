@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use prow_breakglass::diagnose::diagnose;
 use prow_breakglass::model::{Failure, RunEvent, RunSummary, Snapshot};
+use prow_breakglass::present::PATIENCE;
 use prow_breakglass::repair::{Answer, Preview, StepPreview};
 use prow_breakglass::tui::theme::{Charset, Palette, Theme};
 use prow_breakglass::tui::view::view;
@@ -55,6 +56,10 @@ impl Hands {
                     let steps = plan.steps.iter().map(|step| StepPreview { n: step.n, answer: Answer::Accepted });
                     let preview = Preview { digest: plan.digest.clone(), at: self.app.now, steps: steps.collect() };
                     self.tell(Msg::Previewed { digest: plan.digest.clone(), preview: Ok(preview) });
+                }
+                Effect::Compare { of, seen } => {
+                    let comparison = Arc::new(of.compare(&seen, PATIENCE));
+                    self.tell(Msg::Compared { of, comparison });
                 }
                 Effect::PlanUndo { .. }
                 | Effect::Start { .. }

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod diffs;
 mod drill;
 mod hands;
 mod keys;

@@ -46,6 +46,24 @@ fn config() {
         },
         support::incident,
     );
+    both(
+        "config-diff-search",
+        |hands| {
+            hands.keys("2").enter().enter().keys("]/aws").enter();
+        },
+        support::incident,
+    );
+}
+
+#[test]
+fn both_sides_of_a_diff() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.keys("2").enter().enter().keys("d-");
+    insta::assert_snapshot!("config-side-by-side-120x36", hands.text());
+    // With the keys beside it, and without being asked for.
+    let mut hands = Hands::on_incident((170, 36));
+    hands.keys("2").enter().enter();
+    insta::assert_snapshot!("config-side-by-side-170x36", hands.text());
 }
 
 #[test]
@@ -194,7 +212,7 @@ fn without_utf8_everything_is_ascii() {
 }
 
 /// Style of the first cell of some words on the screen.
-fn style_of(hands: &Hands, words: &str) -> ratatui::style::Style {
+pub fn style_of(hands: &Hands, words: &str) -> ratatui::style::Style {
     let text = hands.text();
     let (row, line) = text.lines().enumerate().find(|(_, line)| line.contains(words)).expect("the words are there");
     let column = line.split(words).next().map_or(0, |before| before.chars().count());

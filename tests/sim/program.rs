@@ -10,8 +10,8 @@ use prow_breakglass::diagnose::{Diagnosis, VerifyState, diagnose, verify};
 use prow_breakglass::git::Repository;
 use prow_breakglass::journal::{Journal, Mode};
 use prow_breakglass::model::{Alias, Failure, FailureKind, RunSummary, Snapshot};
-use prow_breakglass::observe::desired::DesiredOptions;
-use prow_breakglass::observe::{BuildContexts, ObserveOptions, Observer};
+use prow_breakglass::observe::desired::{DesiredOptions, Prepared};
+use prow_breakglass::observe::{BuildContexts, Interest, ObserveOptions, Observer};
 use prow_breakglass::repair::{Approval, Plan, Refusal, Request, approve, plan};
 use prow_breakglass::run::{self, Clusters, Operator, StopToken};
 use prow_breakglass::sim::Simulation;
@@ -93,13 +93,14 @@ impl Program {
         let given = builds.iter().map(|(alias, context)| (Alias((*alias).to_owned()), (*context).to_owned()));
         let current = self.contexts().connect_current().await.expect("a simulation has a first context");
         let options = ObserveOptions {
+            interest: Interest::Everything,
             namespaces: Vec::new(),
             desired: DesiredOptions::default(),
             service_alias: Alias::service(),
             clock: self.clock(),
             builds: BuildContexts { contexts: self.contexts(), given: given.collect() },
         };
-        let mut observer = Observer::start(current, repository, options);
+        let mut observer = Observer::start(current, std::future::ready(repository.map(Prepared::from)), options);
         let snapshot = observer.settled(Duration::from_secs(30)).await;
         let diagnosis = diagnose(&snapshot);
         Seen { snapshot, diagnosis, clusters: observer.clusters() }

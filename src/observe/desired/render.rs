@@ -17,7 +17,7 @@ use crate::prow::layout::{LaidFile, ReadAs};
 use crate::prow::load::ConfigFile;
 use crate::prow::plugins::{Updater, parse_plugins};
 use crate::prow::updater::{Circumstances, render_with};
-use crate::prow::{ConfigFiles, Judge, Layout};
+use crate::prow::{ConfigFiles, Judge, Layout, ReadFiles};
 
 /// A symlink is read only when what leads to it is: so many may hang on each other.
 const ROUNDS: usize = 41;
@@ -31,8 +31,18 @@ pub(super) struct Renderer<'a> {
     /// sha256 of what Prow reads of a blob, through gzip or not.
     digests: HashMap<(Arc<str>, bool), String>,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
+    read: ReadFiles,
     judge: Option<Judge>,
     rendered: Vec<(Signature, Rendering)>,
+}
+
+/// What a reading can take over from the one before it: contents, and what was understood of them.
+#[derive(Default)]
+pub(super) struct Kept {
+    origin: Option<Option<String>>,
+    store: Store,
+    updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
+    read: ReadFiles,
 }
 
 /// What a rendering depends on.
@@ -56,16 +66,22 @@ struct Rendering {
 
 impl<'a> Renderer<'a> {
     pub(super) async fn new(repository: &'a Repository, options: &'a DesiredOptions) -> Self {
-        Renderer {
-            repository,
-            options,
-            origin: repository.origin().await,
-            store: Store::default(),
-            digests: HashMap::new(),
-            updaters: HashMap::new(),
-            judge: None,
-            rendered: Vec::new(),
-        }
+        Self::with(Kept::default(), repository, options).await
+    }
+
+    pub(super) async fn with(kept: Kept, repository: &'a Repository, options: &'a DesiredOptions) -> Self {
+        let Kept { origin, store, updaters, read } = kept;
+        let origin = match origin {
+            Some(origin) => origin,
+            None => repository.origin().await,
+        };
+        let (digests, rendered) = (HashMap::new(), Vec::new());
+        Renderer { repository, options, origin, store, digests, updaters, read, judge: None, rendered }
+    }
+
+    pub(super) fn keep(self) -> Kept {
+        let read = self.judge.map_or(self.read, |judge| judge.read_files().clone());
+        Kept { origin: Some(self.origin), store: self.store, updaters: self.updaters, read }
     }
 
     /// Reads the plugins.yaml of a state, and all that commits made of it.
@@ -252,7 +268,7 @@ impl<'a> Renderer<'a> {
             acl: self.options.acl,
             repository: self.origin.as_deref(),
             plugins: &state.plugins,
-            names: Some(&state.skipped),
+            names: Some(&state.names),
         };
         let rendered = render_with(updater, contents.keys().copied(), circumstances, &mut content);
         let mut notes = rendered.notes;
@@ -262,9 +278,10 @@ impl<'a> Renderer<'a> {
         if rendered.config_maps.is_empty() {
             return Rendering { notes, ..self.refused("no file makes a ConfigMap".to_owned()) };
         }
-        let judge = self
-            .judge
-            .get_or_insert_with(|| Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule));
+        let judge = self.judge.get_or_insert_with(|| {
+            let judge = Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule);
+            judge.with(std::mem::take(&mut self.read))
+        });
         let digests = &mut self.digests;
         let mut content_of = |file: &LaidFile<'_>| {
             let map = rendered.config_maps.iter().find(|map| map.key == *file.config_map);
@@ -352,10 +369,10 @@ pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap
     files
 }
 
-/// The paths of a state that maps want, names that are not UTF-8 among them.
+/// The paths of a state that maps want.
 fn wanted<'s>(updater: &'s Updater, state: &'s State) -> impl Iterator<Item = &'s str> {
     let files = state.files.iter().filter(|(_, file)| file.kind != EntryKind::Submodule).map(|(path, _)| &**path);
-    files.chain(state.skipped.keys().map(String::as_str)).filter(|path| updater.nearly_wants(path))
+    files.filter(|path| updater.nearly_wants(path))
 }
 
 /// What is of this kind and lies where a map looks for files behind it; the path, also made readable.

@@ -32,7 +32,15 @@ pub fn copy_text(app: &App) -> Option<String> {
                 .component(component)
                 .map(|component| super::super::view::modal::log_lines(app, component).join("\n"));
         }
-        Some(Modal::Help { .. } | Modal::Arm { .. } | Modal::Filter | Modal::AskQuit | Modal::AskStop) | None => {}
+        Some(
+            Modal::Help { .. }
+            | Modal::Arm { .. }
+            | Modal::Filter
+            | Modal::Search { .. }
+            | Modal::AskQuit
+            | Modal::AskStop,
+        )
+        | None => {}
     }
     match app.screen {
         Screen::Overview => match app.overview.pane {
@@ -42,7 +50,7 @@ pub fn copy_text(app: &App) -> Option<String> {
         Screen::Config => match app.config.pane {
             ConfigPane::Maps => app.config.map.as_ref().map(ToString::to_string),
             ConfigPane::Keys => app.config.key.clone(),
-            ConfigPane::Diff => app.config.diff.as_ref().map(|diff| super::super::view::diff_text(&diff.lines)),
+            ConfigPane::Diff => app.config.diffing.sheet().map(super::super::view::diff::text_of),
         },
         Screen::Plan => match &app.planning {
             Planning::Ready(sheet) => Some(present::by_hand(&sheet.plan).join("\n")),

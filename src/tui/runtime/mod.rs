@@ -264,6 +264,7 @@ impl Runtime {
             }
             Effect::PlanUndo { ticket, run } => outside::plan_undo(&self.session, &self.sender, ticket, run),
             Effect::Preview(plan) => outside::preview(&self.session, &self.sender, plan),
+            Effect::Compare { of, seen } => outside::compare(&self.sender, of, seen),
             Effect::Start { plan, who } => {
                 let stop = StopToken::new();
                 self.stop.set(stop.clone());

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinHandle;
 
+use super::super::app::{DiffOf, Observation};
 use super::super::msg::Msg;
 use super::Session;
 use super::input::Input;
 use crate::diagnose::Diagnosis;
 use crate::journal::{Journal, Mode};
 use crate::model::{Failure, RunSummary, Snapshot};
+use crate::present::PATIENCE;
 use crate::repair::{ApprovedPlan, Origin, Plan, Request};
 use crate::run::{Clusters, Operator, StopToken};
 
@@ -66,6 +68,15 @@ fn with_contents(request: Request, journal: &Journal, snapshot: &Snapshot) -> Re
         }
         (Origin::LastLoaded(_), None) | (Origin::Git, _) => Ok(request),
     }
+}
+
+/// Large values may take as long as is patient.
+pub fn compare(sender: &UnboundedSender<Input>, of: DiffOf, seen: Observation) {
+    let sender = sender.clone();
+    tokio::task::spawn_blocking(move || {
+        let comparison = Arc::new(of.compare(&seen, PATIENCE));
+        answer(&sender, Msg::Compared { of, comparison });
+    });
 }
 
 pub fn plan_undo(session: &Session, sender: &UnboundedSender<Input>, ticket: u64, run: String) {

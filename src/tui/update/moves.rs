@@ -1,11 +1,9 @@
 //! Selections, panes and scrolling. A selection is an id; what vanished is not replaced by its neighbour.
 
 use crate::diagnose::{DriftState, Health};
-use crate::present;
 
 use super::super::app::{
-    App, Attention, ConfigPane, DIFF_CONTEXT, DiffOf, KeyDiff, Modal, Observation, Outage, OverviewPane, Picture,
-    Planning, Screen, live_map, wanted,
+    App, Attention, ConfigPane, Modal, Observation, Outage, OverviewPane, Picture, Planning, Screen,
 };
 use super::super::astray::{self, GroupId, StraysPane};
 use super::super::view;
@@ -66,7 +64,7 @@ fn remember_outage(app: &mut App, newest: &Observation) {
     }
 }
 
-/// Brings selections and the kept diff in line with what is shown. Something is selected at first; later a selection
+/// Brings selections in line with what is shown. Something is selected at first; later a selection
 /// whose row vanished becomes none, so that no key hits another row than the one that was looked at.
 pub fn settle(app: &mut App) {
     let Some(seen) = app.picture.shown().cloned() else { return };
@@ -110,31 +108,7 @@ fn settle_key(app: &mut App) {
     let keys: Vec<String> = app.keys().into_iter().map(|key| key.key.clone()).collect();
     if !app.config.key.as_ref().is_some_and(|selected| keys.contains(selected)) {
         app.config.key = keys.first().cloned();
-        app.config.scroll = 0;
     }
-    refresh_diff(app);
-}
-
-fn refresh_diff(app: &mut App) {
-    let (Some(seen), Some(map), Some(key)) =
-        (app.picture.shown().cloned(), app.config.map.clone(), app.config.key.clone())
-    else {
-        app.config.diff = None;
-        return;
-    };
-    let live = live_map(&seen.snapshot, &map);
-    let of = DiffOf {
-        resource_version: live.map(|live| live.resource_version.clone()),
-        revision: seen.diagnosis.choice.as_ref().map(|choice| choice.revision.id.clone()),
-        map,
-        key,
-    };
-    if app.config.diff.as_ref().is_some_and(|diff| diff.of == of) {
-        return;
-    }
-    let old = live.and_then(|live| live.values.get(&of.key)).map(Vec::as_slice);
-    let lines = present::diff(old, wanted(&seen, &of.map, &of.key), DIFF_CONTEXT);
-    app.config.diff = Some(KeyDiff { of, lines });
 }
 
 pub fn pane(app: &mut App, turn: Turn) {
@@ -182,7 +156,7 @@ pub fn select(app: &mut App, by: Move) {
             *scroll = scrolled(*scroll, by, limit);
             return;
         }
-        Some(Modal::Arm { .. } | Modal::Filter | Modal::AskQuit | Modal::AskStop) => return,
+        Some(Modal::Arm { .. } | Modal::Filter | Modal::Search { .. } | Modal::AskQuit | Modal::AskStop) => return,
         None => {}
     }
     match app.screen {
@@ -206,11 +180,10 @@ pub fn select(app: &mut App, by: Move) {
             ConfigPane::Keys => {
                 let ids: Vec<String> = app.keys().into_iter().map(|key| key.key.clone()).collect();
                 app.config.key = moved(&ids, app.config.key.as_ref(), by);
-                app.config.scroll = 0;
-                refresh_diff(app);
             }
             ConfigPane::Diff => {
-                app.config.scroll = scrolled(app.config.scroll, by, limit);
+                let diffing = &mut app.config.diffing;
+                (diffing.top, diffing.at) = (scrolled(diffing.top, by, limit), None);
             }
         },
         Screen::Strays => match app.strays.pane {

@@ -6,12 +6,13 @@ use crate::model::{Failure, Snapshot, Write};
 use crate::present::{DiffLine, DiffTag};
 use crate::repair::{Approval, Origin, Plan, Preview, RepairId, Request};
 
-use super::super::app::{
-    App, DIFF_CONTEXT, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, live_map,
-};
+use super::super::app::{App, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, live_map};
 use super::super::keymap;
 use super::super::msg::{Command, Effect};
 use super::{freeze, running};
+
+/// Lines of context around a change in a plan.
+const PLAN_CONTEXT: usize = 3;
 
 pub fn forget_typed(app: &mut App) {
     if let Planning::Ready(sheet) = &mut app.planning {
@@ -177,7 +178,7 @@ fn plan_diff(plan: &Plan, snapshot: &Snapshot) -> Vec<DiffLine> {
                 continue;
             }
             lines.push(DiffLine { tag: DiffTag::Hunk, text: format!("{object} {key}") });
-            lines.extend(crate::present::diff(old.map(Vec::as_slice), new.map(Vec::as_slice), DIFF_CONTEXT));
+            lines.extend(crate::present::diff(old.map(Vec::as_slice), new.map(Vec::as_slice), PLAN_CONTEXT));
         }
     }
     lines

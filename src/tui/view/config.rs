@@ -7,14 +7,14 @@ use ratatui::text::{Line, Span};
 use super::super::app::{App, ConfigPane, Observation, live_map};
 use super::super::text;
 use super::super::theme::Role;
-use super::{diff_line, is_wide, paint, paint_rows, rule, selectable, styled, take};
+use super::{diff, frame, is_wide, paint, paint_rows, rule, selectable, styled, take};
 use crate::diagnose::{ConfigMapDrift, DriftState, FindingKind, KeyChange};
 use crate::model::Alias;
-use crate::present;
+use crate::present::{self, Shape};
 
 /// What the API server takes in one ConfigMap.
 const LIMIT: usize = 1 << 20;
-/// Columns of the list of keys beside the diff.
+/// Columns of the list of keys beside the diff, and the line between.
 const KEY_COLUMNS: u16 = 40;
 /// Rows above the panes.
 const HEAD_ROWS: usize = 3;
@@ -29,20 +29,22 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let mut area = area;
     let columns = usize::from(area.width);
     paint(take(&mut area, HEAD_ROWS), buffer, head(app, seen, columns));
-    let panes = usize::from(area.height).saturating_sub(FOOT_ROWS);
-    let mut middle = take(&mut area, panes);
+    let rows = usize::from(area.height).saturating_sub(FOOT_ROWS);
+    let mut middle = take(&mut area, rows);
     paint(area, buffer, [foot(app, seen)]);
     if is_wide(app.size) {
-        let rows = map_rows(app, middle.height);
-        paint(take(&mut middle, 1), buffer, [maps_title(app, columns)]);
-        paint_maps(app, seen, take(&mut middle, rows), buffer);
-        let keys = Rect { width: KEY_COLUMNS, ..middle };
-        let diff = Rect { x: middle.x + KEY_COLUMNS + 1, width: middle.width - KEY_COLUMNS - 1, ..middle };
-        paint_keys(app, keys, buffer);
-        for y in middle.top()..middle.bottom() {
-            buffer.set_string(middle.x + KEY_COLUMNS - 1, y, "│", app.theme.style(Role::Dim));
+        let places = panes(app, middle);
+        if let Some(mut maps) = places.maps {
+            paint(take(&mut maps, 1), buffer, [maps_title(app, columns)]);
+            paint_maps(app, seen, maps, buffer);
         }
-        paint_diff(app, diff, buffer);
+        if let Some(keys) = places.keys {
+            paint_keys(app, keys, buffer);
+            for y in keys.top()..keys.bottom() {
+                buffer.set_string(keys.right() - 1, y, "│", app.theme.style(Role::Dim));
+            }
+        }
+        diff::draw(app, places.diff, buffer);
         return;
     }
     match app.config.pane {
@@ -51,20 +53,40 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
             paint_maps(app, seen, middle, buffer);
         }
         ConfigPane::Keys => paint_keys(app, middle, buffer),
-        ConfigPane::Diff => paint_diff(app, middle, buffer),
+        ConfigPane::Diff => diff::draw(app, middle, buffer),
     }
 }
 
-/// Rows for the table of maps, head included, where it shares the screen: enough for all, at most half.
-fn map_rows(app: &App, height: u16) -> usize {
-    (app.maps().len().max(1) + 1).min(usize::from(height / 2))
+/// Where the panes go where they stand together.
+struct Panes {
+    maps: Option<Rect>,
+    keys: Option<Rect>,
+    diff: Rect,
 }
 
-/// Rows that the diff itself has.
-pub fn diff_height(app: &App, body: Rect) -> u16 {
-    let panes = body.height.saturating_sub(u16::try_from(HEAD_ROWS + FOOT_ROWS).unwrap_or(u16::MAX));
-    let above = if is_wide(app.size) { u16::try_from(map_rows(app, panes) + 1).unwrap_or(u16::MAX) } else { 0 };
-    panes.saturating_sub(above + 1)
+/// Who reads a diff has the room of the maps, too, and side by side that of the keys, unless there is enough without.
+fn panes(app: &App, middle: Rect) -> Panes {
+    let reads = app.config.pane == ConfigPane::Diff;
+    let mut lower = middle;
+    let maps = (!reads).then(|| {
+        // Enough for all, at most half; and the title.
+        let rows = (app.maps().len().max(1) + 1).min(usize::from(middle.height / 2));
+        take(&mut lower, rows + 1)
+    });
+    let beside = Rect { x: lower.x + KEY_COLUMNS + 1, width: lower.width - KEY_COLUMNS - 1, ..lower };
+    if reads && beside.width < diff::BOTH_SIDES && app.config.diffing.shape == Some(Shape::SideBySide) {
+        return Panes { maps, keys: None, diff: lower };
+    }
+    Panes { maps, keys: Some(Rect { width: KEY_COLUMNS, ..lower }), diff: beside }
+}
+
+/// Where the diff goes, its title included.
+pub fn diff_area(app: &App) -> Rect {
+    let mut body = frame::body(app, Rect::new(0, 0, app.size.0, app.size.1));
+    take(&mut body, HEAD_ROWS);
+    let rows = usize::from(body.height).saturating_sub(FOOT_ROWS);
+    let middle = take(&mut body, rows);
+    if is_wide(app.size) { panes(app, middle).diff } else { middle }
 }
 
 /// Where git stands, what a repair would write, and what speaks against git's head.
@@ -211,23 +233,10 @@ fn paint_keys(app: &App, area: Rect, buffer: &mut Buffer) {
     paint_rows(app.theme, narrow, buffer, keys.len(), selected, row);
 }
 
-fn paint_diff(app: &App, area: Rect, buffer: &mut Buffer) {
-    let mut area = area;
-    let columns = usize::from(area.width);
-    let focused = app.config.pane == ConfigPane::Diff;
-    let key = app.config.key.as_deref().unwrap_or("no key");
-    let title = format!("{key}  - what is live  + what would be written");
-    paint(take(&mut area, 1), buffer, [rule(app.theme, &title, focused, columns)]);
-    let Some(diff) = &app.config.diff else { return };
-    if diff.lines.is_empty() {
-        paint(area, buffer, [styled(app.theme, Role::Ok, "equal, byte for byte")]);
-        return;
-    }
-    let most = diff.lines.len().saturating_sub(usize::from(area.height));
-    paint(area, buffer, diff.lines.iter().skip(app.config.scroll.min(most)).map(|line| diff_line(app.theme, line)));
-}
-
 fn foot(app: &App, seen: &Observation) -> Line<'static> {
+    if app.config.pane == ConfigPane::Diff {
+        return styled(app.theme, Role::Dim, diff::foot(app));
+    }
     let Some(live) = app.config.map.as_ref().and_then(|object| live_map(&seen.snapshot, object)) else {
         return styled(app.theme, Role::Dim, "no live ConfigMap was read here");
     };

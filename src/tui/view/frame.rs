@@ -261,7 +261,7 @@ fn hints(app: &App, columns: usize, rows: usize) -> Vec<Line<'static>> {
             }
             works.into_iter().map(|hint| (hint.to_owned(), Role::Text)).collect()
         }
-        Place::Screen(_) | Place::Reading | Place::Asking | Place::TooSmall => Vec::new(),
+        Place::Screen(_) | Place::Diff | Place::Reading | Place::Asking | Place::TooSmall => Vec::new(),
     };
     let mut greyed = Vec::new();
     let mut kept: Vec<String> = Vec::new();

@@ -4,6 +4,7 @@
 //! [`WIDE`] on, screens show their panes together; below, one at a time.
 
 pub mod config;
+pub mod diff;
 pub mod frame;
 pub mod modal;
 pub mod overview;
@@ -11,6 +12,7 @@ pub mod plan;
 pub mod rollback;
 pub mod run;
 pub mod strays;
+mod yaml;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -77,14 +79,12 @@ pub fn scroll_limit(app: &App) -> usize {
             let inner = modal::inner(app, modal, area);
             (modal::lines(app, modal, usize::from(inner.width)).len(), inner.height)
         }
-        Some(Modal::Arm { .. } | Modal::Filter | Modal::AskQuit | Modal::AskStop) => return 0,
+        Some(Modal::Arm { .. } | Modal::Filter | Modal::Search { .. } | Modal::AskQuit | Modal::AskStop) => return 0,
         None => {
             let body = frame::body(app, area);
             match app.screen {
                 Screen::Overview | Screen::Strays | Screen::Rollback => return 0,
-                Screen::Config if app.config.pane == ConfigPane::Diff => {
-                    (app.config.diff.as_ref().map_or(0, |diff| diff.lines.len()), config::diff_height(app, body))
-                }
+                Screen::Config if app.config.pane == ConfigPane::Diff => diff::extent(app),
                 Screen::Config => return 0,
                 Screen::Plan => plan::extent(app, body),
                 Screen::Run => run::extent(app, body),
@@ -285,20 +285,4 @@ fn outage(app: &App) -> Option<String> {
     };
     let loss = if outage.loss.is_empty() { String::new() } else { format!(": {}", outage.loss.join("; ")) };
     Some(format!("WAS BROKEN {since} to {}{loss}{lost}", present::clock(until, app.now)))
-}
-
-/// A diff as text, for the clipboard.
-pub fn diff_text(lines: &[DiffLine]) -> String {
-    let mut out = String::new();
-    for line in lines {
-        out.push_str(match line.tag {
-            DiffTag::Hunk => "",
-            DiffTag::Same => " ",
-            DiffTag::Removed => "-",
-            DiffTag::Added => "+",
-        });
-        out.push_str(&line.text);
-        out.push('\n');
-    }
-    out
 }

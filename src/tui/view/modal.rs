@@ -25,7 +25,7 @@ pub fn draw(app: &App, modal: &Modal, area: Rect, buffer: &mut Buffer) {
     let most = lines.len().saturating_sub(usize::from(inner.height));
     let scroll = match modal {
         Modal::Help { scroll } | Modal::Detail { scroll, .. } | Modal::Log { scroll, .. } => (*scroll).min(most),
-        Modal::Arm { .. } | Modal::Filter | Modal::AskQuit | Modal::AskStop => 0,
+        Modal::Arm { .. } | Modal::Filter | Modal::Search { .. } | Modal::AskQuit | Modal::AskStop => 0,
     };
     if most > scroll {
         let more = format!(" {} more: Down ", most - scroll);
@@ -45,6 +45,7 @@ fn title(app: &App, modal: &Modal) -> String {
             Screen::Strays => "Filter strays".to_owned(),
             Screen::Overview | Screen::Rollback | Screen::Plan | Screen::Run => "Filter findings".to_owned(),
         },
+        Modal::Search { .. } => "Search the diff".to_owned(),
         Modal::AskQuit => "Quit?".to_owned(),
         Modal::AskStop => "Stop?".to_owned(),
     }
@@ -87,6 +88,9 @@ pub fn lines(app: &App, modal: &Modal, columns: usize) -> Vec<Line<'static>> {
                 Screen::Overview | Screen::Rollback | Screen::Plan | Screen::Run => &app.overview.filter,
             };
             vec![field(app, typed), Line::from("Enter keeps it, Esc clears it.")]
+        }
+        Modal::Search { typed } => {
+            vec![field(app, typed), Line::from("Enter goes to the first match; small letters match capitals, too.")]
         }
         Modal::AskQuit => wrapped(
             &[
@@ -221,14 +225,15 @@ fn log_line(app: &App, line: &LogLine) -> String {
 
 /// Made from the keymap, a screen at a time, this screen first.
 fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
-    let here = Place::Screen(app.screen);
+    let here = app.below();
     let mut lines = Vec::new();
     if let Some(story) = &app.story {
         lines.push(styled(app.theme, Role::Title, "What you are told"));
         lines.extend(text::wrap(&format!("  {story}"), columns, 2).into_iter().map(Line::from));
         lines.push(Line::default());
     }
-    lines.push(styled(app.theme, Role::Title, format!("On {}", app.screen.name())));
+    let name = if here == Place::Diff { "the diff" } else { app.screen.name() };
+    lines.push(styled(app.theme, Role::Title, format!("On {name}")));
     lines.extend(keymap::at(app, here).flat_map(|binding| help_lines(app, binding, columns)));
     let mut group = |name: &str, place: Place| {
         let others: Vec<&Binding> = keymap::at(app, place)
@@ -244,8 +249,13 @@ fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
                 .push(Line::from(text::cut(&format!("  {}  {}", text::fit(binding.shown, 10), binding.help), columns)));
         }
     };
-    for screen in Screen::ALL.into_iter().filter(|screen| *screen != app.screen) {
-        group(screen.name(), Place::Screen(screen));
+    for screen in Screen::ALL {
+        if here != Place::Screen(screen) {
+            group(screen.name(), Place::Screen(screen));
+        }
+        if screen == Screen::Config && here != Place::Diff {
+            group("the diff", Place::Diff);
+        }
     }
     group("a question", Place::Asking);
     lines.push(Line::default());
