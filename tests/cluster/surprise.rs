@@ -2,7 +2,7 @@
 //! there, in which order, what that writes, and what comes of it must be the same.
 //!
 //! A replay is the same incident with as many stray pods, and the built program taking its own proposals through the command
-//! line, as a drill's `repair` takes them (`src/cli/drill/script.rs`). What a bed cannot have is the minute of the outage in
+//! line, as a drill's `repair` takes them (`src/cli/drill/script.rs`), after somebody has aborted in Deck what it says to stop first. What a bed cannot have is the minute of the outage in
 //! which the oncall comes: there they always come early.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,8 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The finding that comes and goes with the minute.
 const OF_THE_MINUTE: &str = "strays-still-appearing";
 
-/// What the drill's script tells, in this order.
-const SCRIPT: &str = "status -o json\nrepair\nwait healthy\nstatus -o json\nrun list -o json\n";
+const LOOK: &str = "status -o json\n";
+/// What comes after a look, and after Deck.
+const REPAIR: &str = "repair\nwait healthy\nstatus -o json\nrun list -o json\n";
 
 #[test]
 fn draws_of_surprise_go_as_on_the_real_prow() {
@@ -52,7 +53,7 @@ fn draws_of_surprise_go_as_on_the_real_prow() {
         println!("seed {seed}: {drill}, {strays} stray pod(s), {on_bed} on the bed: {:?}", course.proposals());
         let began = Instant::now();
         let Some(replay) = replay(&drill, on_bed) else { return };
-        println!("seed {seed}: replayed in {} s", began.elapsed().as_secs());
+        println!("  done after {} s", began.elapsed().as_secs());
         let wanted = Course { jobs_pods: course.jobs_pods + on_bed - strays, ..course };
         assert_eq!(replay, wanted, "left: on the real Prow; right: seed {seed}, {drill}");
         assert_eq!((replay.lost, replay.is_well), (0, true), "{replay:?}");
@@ -202,20 +203,28 @@ struct Played {
 }
 
 impl Played {
-    fn of(seed: u64) -> Played {
+    /// The same seed is the same drill each time.
+    fn script(seed: u64, script: &str) -> Ran {
         let folder = TempDir::new().expect("a temporary folder");
-        let script = folder.path().join("script");
-        std::fs::write(&script, SCRIPT).expect("write the script");
+        let path = folder.path().join("script");
+        std::fs::write(&path, script).expect("write the script");
         let mut command = program();
         command.env("TMPDIR", folder.path()).args(["drill", "surprise", "--seed", &seed.to_string(), "--script"]);
-        let played = Ran::of(&["drill surprise"], command.arg(&script).output().expect("start the program")).ended(0);
+        Ran::of(&["drill surprise"], command.arg(&path).output().expect("start the program"))
+    }
+
+    fn of(seed: u64) -> Played {
+        let looked = Played::script(seed, LOOK);
+        let [first] = documents(&looked.err).try_into().expect("one status");
+        let aborts: String = to_stop(&first).iter().map(|job| format!("abort {job}\n")).collect();
+        let played = Played::script(seed, &format!("{LOOK}{aborts}{REPAIR}")).ended(0);
         let score = played.json();
         let [first, last, runs] = documents(&played.err).try_into().expect("as many documents as the script asks for");
         let taken: Vec<(String, i32)> = played.err.lines().filter_map(step_taken).collect();
         let subjects = array(&score["colleagues"]).iter().filter_map(|done| done["what"].as_str()?.split('"').nth(1));
         let course = Course {
             merged: subjects.map(str::to_owned).collect(),
-            aborted: played.err.lines().filter_map(aborted_in_deck).collect(),
+            aborted: to_stop(&first),
             lost: array(&score["prowJobsLost"]).iter().filter(|lost| lost["unavoidable"].is_null()).count(),
             is_well: score["state"] == "healthy",
             ..Course::new(&first, &last, &runs, &taken)
@@ -223,6 +232,11 @@ impl Played {
         let strays = first["strays"]["total"].as_u64().and_then(|strays| usize::try_from(strays).ok());
         Played { drill: text(&score["drill"]), strays: strays.expect("a number of strays"), course }
     }
+}
+
+/// What is to be aborted before anything is repaired, as the program says.
+fn to_stop(status: &Value) -> Vec<String> {
+    array(&status["verdict"]["stopFirst"]).iter().map(text).collect()
 }
 
 /// The documents among a script's words.
@@ -238,16 +252,11 @@ fn step_taken(line: &str) -> Option<(String, i32)> {
     Some((repair.to_owned(), code.parse().ok()?))
 }
 
-/// `Deck: 1 of ci-test-infra-autobump-prow aborted`.
-fn aborted_in_deck(line: &str) -> Option<String> {
-    let (_, job) = line.strip_prefix("Deck: ")?.strip_suffix(" aborted")?.split_once(" of ")?;
-    Some(job.to_owned())
-}
-
 /// The same incident on real servers, and the program's own proposals until nothing is proposed and all is well.
 fn replay(drill: &str, strays: usize) -> Option<Course> {
     let file = catalogue::find(drill).expect("an embedded drill").file;
     let mut bed = if drill == "2019-02-05" { Bed::start_with_ended_trivia(strays)? } else { in_long_back_off(drill)? };
+    println!("  on a bed since {}", jiff::Timestamp::now());
     // The first one broke it, and the bed has seen to that.
     for commit in file.before.iter().filter_map(|before| before.merges.as_ref()).skip(1) {
         bed.merge(commit);
@@ -258,7 +267,9 @@ fn replay(drill: &str, strays: usize) -> Option<Course> {
     let first = tool.run(&["status", "-o", "json"]).json();
     let shown = array(&first["findings"]).iter().any(|finding| file.diagnosis.contains(&text(&finding["kind"])));
     assert!(shown, "{:?} in {first}", file.diagnosis);
-    let Done { taken, aborted, merged } = repair_all(&mut bed, &tool, &file);
+    let mut aborted = to_stop(&first);
+    aborted.retain(|job| abort(&bed, job) > 0);
+    let (taken, merged) = repair_all(&mut bed, &tool, &file);
     let (last, runs) = (tool.run(&["status", "-o", "json"]).json(), tool.run(&["run", "list", "-o", "json"]).json());
     journal_is_what_was_sent(&bed, &marks, &runs);
     let spared =
@@ -272,42 +283,32 @@ fn replay(drill: &str, strays: usize) -> Option<Course> {
     })
 }
 
-#[derive(Default)]
-struct Done {
-    /// Repairs, each with the exit code.
-    taken: Vec<(String, i32)>,
-    aborted: Vec<String>,
-    merged: Vec<String>,
-}
-
 /// Takes what the program proposes, as a drill's `repair` does. Where it proposes nothing, the colleagues who wait for a
-/// component to be ready merge their fixes, one at a time: the program looks at what each leaves.
-fn repair_all(bed: &mut Bed, tool: &Tool, file: &DrillFile) -> Done {
+/// component to be ready merge their fixes, one at a time: the program looks at what each leaves. Gives the repairs, each with its
+/// exit code, and the subjects of what was merged.
+fn repair_all(bed: &mut Bed, tool: &Tool, file: &DrillFile) -> (Vec<(String, i32)>, Vec<String>) {
     let mut colleagues: VecDeque<&Colleague> =
         file.colleagues.iter().filter(|colleague| colleague.once_ready.is_some()).collect();
-    let mut done = Done::default();
+    let (mut taken, mut merged) = (Vec::new(), Vec::new());
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = tool.run(&["status", "-o", "json"]).json();
         assert!(Instant::now() < deadline, "still wrong: {:?}; {}", wrong(bed), status["verdict"]);
-        for job in array(&status["verdict"]["stopFirst"]).iter().map(text) {
-            if abort(bed, &job) > 0 {
-                done.aborted.push(job);
-            }
-        }
         if let Some(repair) = status["verdict"]["repair"].as_str() {
-            let code = take_step(tool, repair, done.taken.len());
-            done.taken.extend(code.map(|code| (repair.to_owned(), code)));
+            let began = Instant::now();
+            let code = take_step(tool, repair, taken.len());
+            println!("  {repair}: exit code {code:?} after {} s", began.elapsed().as_secs());
+            taken.extend(code.map(|code| (repair.to_owned(), code)));
         } else if let Some(colleague) = colleagues.front() {
             if colleague.once_ready.as_deref().is_some_and(|name| is_ready(&status, name)) {
                 bed.merge(&colleague.merges);
                 bed.command(&format!("upload {}", colleague.merges));
                 let commit = file.repository.commits.iter().find(|commit| commit.name == colleague.merges);
-                done.merged.extend(commit.map(|commit| commit.subject.clone()));
+                merged.extend(commit.map(|commit| commit.subject.clone()));
                 colleagues.pop_front();
             }
         } else if wrong(bed).is_empty() {
-            return done;
+            return (taken, merged);
         }
     }
 }
