@@ -30,7 +30,7 @@ fn place() -> Place {
 fn checkconfig(place: &Place, then: &str) {
     let canary = "if read -r line < \"${1#--config-path=}\" && [ \"$line\" = 'presets: [' ]; then\n\
                   echo '{\"error\":\"yaml\",\"level\":\"fatal\",\"msg\":\"Validation failed\"}' >&2; exit 1; fi";
-    let path = place.write("v20240619-cfb8754e0/checkconfig", &format!("#!/bin/sh\n{canary}\n{then}\n"));
+    let path = place.write("v20240619-cfb8754e0/checkconfig", format!("#!/bin/sh\n{canary}\n{then}\n"));
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).expect("make it a program");
 }
 
