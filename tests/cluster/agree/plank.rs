@@ -176,6 +176,8 @@ pub async fn finished(subject: &Subject, t: &mut Transcript) {
     let pod = until_pod(subject, &server, TEST_PODS, "agree-finished", SOON).await;
     let end = json!({ "status": { "state": "success", "description": "Job succeeded.", "completionTime": "2019-01-23T09:00:00Z" } });
     let ended = server.patch(&at("prowjobs", PROW, "agree-finished"), MERGE, &end).await.ok();
+    // Later news of ProwJobs has reached the controller, so this has: else it judges by what it knew before.
+    until_seen(subject, &server, "agree-before-going", TEST_PODS).await;
     force_away(&server, TEST_PODS, &pod).await;
     until_seen(subject, &server, "agree-after-finished", TEST_PODS).await;
     assert!(find_pod(&server, TEST_PODS, "agree-finished").await.is_none());
