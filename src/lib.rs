@@ -22,6 +22,7 @@
 //! | [`clock`] | the time that the program goes by |
 //! | [`cluster`] | the API server: connect, watch, read, classify errors, the one write gate |
 //! | [`git`] | revisions and files of the configuration repository |
+//! | [`check`] | Prow's own checkconfig on this machine |
 //! | [`observe`] | assembles Snapshots: sources, ages, heartbeats |
 //! | [`run`] | previews and runs any Plan |
 //! | [`journal`] | write-ahead records, backups |
@@ -32,6 +33,7 @@
 //!
 //! `tests/rooms.rs` holds which room may import which.
 
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

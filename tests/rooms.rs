@@ -14,6 +14,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("clock", vec!["model"]),
         ("cluster", vec!["model"]),
         ("git", vec!["model"]),
+        // Beside git: another program that is asked.
+        ("check", vec!["model", "prow"]),
         ("observe", vec!["model", "prow", "clock", "cluster", "git"]),
         // It is the other side of the connection: it must not share what the program believes of servers.
         ("sim", vec!["model", "prow", "clock"]),
@@ -26,7 +28,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         (
             "cli",
             vec![
-                "model", "prow", "diagnose", "repair", "journal", "run", "clock", "cluster", "git", "observe",
+                "model", "prow", "diagnose", "repair", "journal", "run", "clock", "cluster", "git", "observe", "check",
                 "present", "tui", "drill",
             ],
         ),

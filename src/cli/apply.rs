@@ -14,7 +14,7 @@ use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, Watch, WriteArgs, quoted};
 use super::memory::Memory;
-use super::{Exit, output, plan_file, session, signals};
+use super::{Exit, in_cluster, output, plan_file, session, signals};
 
 pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
     let plan = plan_file::load(&args.file)?;
@@ -41,14 +41,28 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
     let journal = session::journal_for_writing(global)?;
     let stop = signals::stop_on_signals()?;
     let summary = execute(global, approved, &clusters, &journal, mode, stop.clone()).await;
-    Ok(conclude(global, &plan, &summary, &clusters, &journal, stop, args.write.watch()).await)
+    let code = conclude(global, &plan, &summary, &clusters, &journal, stop.clone(), args.write.watch()).await;
+    match plan.repair {
+        // Also where not all of it could be made: what was made goes.
+        RepairId::CheckInCluster if !summary.run.is_empty() && summary.done > 0 => {
+            in_cluster::finish(global, &plan, &summary.run, &clusters, &journal, stop).await
+        }
+        RepairId::SyncConfig
+        | RepairId::Kick
+        | RepairId::Rollback
+        | RepairId::DeleteStrays
+        | RepairId::CheckInCluster
+        | RepairId::Undo => Ok(code),
+    }
 }
 
 /// The newest picture, for plans that are held against it once more before anything is sent.
 pub async fn picture_for(global: &Global, plan: &Plan) -> Result<Option<Diagnosis>, Failure> {
     match plan.repair {
         RepairId::DeleteStrays => session::look(global).await.map(|seen| Some(seen.diagnosis)),
-        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => Ok(None),
+        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo => {
+            Ok(None)
+        }
     }
 }
 

@@ -72,6 +72,15 @@ pub struct Global {
     /// Path of the job configuration inside the repository
     #[arg(long, global = true, value_name = "PATH", help_heading = "Configuration repository")]
     pub job_config_path: Option<String>,
+    /// Prow's checkconfig of the deployed tag, to be asked whether a configuration would load [default: the one in the cache]
+    #[arg(
+        long,
+        global = true,
+        env = "PROW_BREAKGLASS_CHECKCONFIG",
+        value_name = "PATH",
+        help_heading = "Configuration repository"
+    )]
+    pub checkconfig: Option<PathBuf>,
     /// Read the work tree instead of a commit
     #[arg(long, global = true, help_heading = "Configuration repository")]
     pub worktree: bool,
@@ -101,6 +110,7 @@ impl Global {
             ("--kubeconfig", path(&self.kubeconfig)),
             ("--as", self.as_user.clone()),
             ("--repo", path(&self.repo)),
+            ("--checkconfig", path(&self.checkconfig)),
             ("--journal", path(&self.journal)),
         ];
         for (flag, value) in given {
@@ -242,6 +252,21 @@ pub enum ConfigCommand {
     Diff(DiffArgs),
     /// The ConfigMaps that a revision asks for, written nowhere; needs no cluster
     Render,
+    /// Would the deployed Prow load it? The live content and git's head, or with --revision that one (exit code 1: refused)
+    Check {
+        /// Judge the repository alone
+        #[arg(long)]
+        no_cluster: bool,
+    },
+    /// The first commit whose configuration does not load, up to --revision (exit code 1: there is one)
+    Blame {
+        /// A revision that loaded [default: as remembered, or live]
+        #[arg(long, value_name = "REV")]
+        good: Option<String>,
+        /// Judge the repository alone
+        #[arg(long)]
+        no_cluster: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]

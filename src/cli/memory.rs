@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use crate::diagnose::loaded_now;
+use crate::diagnose::{loaded_now, started_now};
 use crate::journal::{Journal, seen_on};
 use crate::model::{ClusterIdentity, Failure, InterruptedRun, RefusedContent, Snapshot};
 use crate::observe::Observer;
@@ -19,6 +19,8 @@ pub struct Memory {
     clusters: Clusters,
     /// What the journal could not take: remembered for as long as the program runs.
     unsaved: Mutex<Vec<RefusedContent>>,
+    /// Versions of the ConfigMaps and starts for which it was last looked who started on them.
+    looked_at: Mutex<Vec<String>>,
     /// ConfigMaps (uid and resourceVersion) whose loaded content was looked after already.
     kept: Mutex<BTreeSet<(String, String)>>,
 }
@@ -26,7 +28,7 @@ pub struct Memory {
 impl Memory {
     /// Of what is in this journal, for looks at these clusters.
     pub fn new(journal: Journal, clusters: Clusters) -> Memory {
-        Memory { journal, clusters, unsaved: Mutex::default(), kept: Mutex::default() }
+        Memory { journal, clusters, unsaved: Mutex::default(), looked_at: Mutex::default(), kept: Mutex::default() }
     }
 
     /// Puts all that is remembered into the pictures to come. Gives back what could not be read: to be said, and no
@@ -61,12 +63,13 @@ impl Memory {
         found.then_some(runs)
     }
 
-    /// Remembers what a picture shows as refused, if that is new, and puts it into the pictures to come.
+    /// Remembers what a picture shows as refused, if that is new, and puts it into the pictures to come; and what it shows as
+    /// loaded.
     ///
     /// # Errors
-    /// The journal cannot be written. Then it is remembered until the program ends.
+    /// The journal cannot be written. Then what was refused is remembered until the program ends.
     pub fn keep(&self, observer: &Observer, snapshot: &Snapshot, refused: &[RefusedContent]) -> Result<(), Failure> {
-        let loaded = self.keep_loaded(snapshot);
+        let loaded = self.keep_loaded(snapshot).and(self.keep_started(snapshot));
         let is_new = |content: &&RefusedContent| !snapshot.refused.contains(content);
         let new: Vec<RefusedContent> = refused.iter().filter(is_new).cloned().collect();
         let Some(cluster) = snapshot.service.identity.known().filter(|_| !new.is_empty()) else { return loaded };
@@ -97,6 +100,30 @@ impl Memory {
             }
         }
         outcome
+    }
+
+    /// Who started on which content: it proves that only until the next write.
+    fn keep_started(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        let (Some(maps), Some(components)) =
+            (snapshot.service.config_maps.known(), snapshot.service.components.known())
+        else {
+            return Ok(());
+        };
+        // Starts change as well: a Ready container is what tells.
+        let versions = maps.values().map(|map| format!("{} {}", map.key, map.resource_version));
+        let starts = components.iter().flat_map(|component| &component.pods).map(|pod| {
+            let uid = pod.object.uid.as_deref().unwrap_or_default();
+            format!("{uid} {} {:?}", pod.ready, pod.ready_changed)
+        });
+        let now: Vec<String> = versions.chain(starts).collect();
+        {
+            let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if *looked_at == now {
+                return Ok(());
+            }
+            *looked_at = now;
+        }
+        self.journal.remember_checked(&started_now(snapshot))
     }
 
     fn with_unsaved(&self, mut saved: Vec<RefusedContent>) -> Vec<RefusedContent> {

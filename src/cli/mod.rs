@@ -5,9 +5,13 @@
 
 mod apply;
 mod args;
+mod blame;
+mod check;
+mod checking;
 mod config;
 mod config_diff;
 mod drill;
+mod in_cluster;
 mod memory;
 mod output;
 mod plan;
@@ -124,6 +128,10 @@ async fn dispatch(global: &mut Global, command: Option<&Command>) -> Exit {
         Some(Command::Automation) => strays::automation(global).await,
         Some(Command::Config(ConfigCommand::Diff(diff))) => config_diff::run(global, diff).await,
         Some(Command::Config(ConfigCommand::Render)) => config::render(global).await,
+        Some(Command::Config(ConfigCommand::Check { no_cluster })) => check::check(global, *no_cluster).await,
+        Some(Command::Config(ConfigCommand::Blame { good, no_cluster })) => {
+            blame::blame(global, good.as_deref(), *no_cluster).await
+        }
         Some(Command::Plan(plan)) => plan::run(global, plan).await,
         Some(Command::Apply(apply)) => apply::run(global, apply).await,
         Some(Command::Undo(undo)) => undo::run(global, undo).await,

@@ -21,6 +21,7 @@ use crate::prow::{PresetRule, RepoAcl};
 use crate::run::Clusters;
 
 use super::args::Global;
+use super::checking::{Checking, Outcome, Scope};
 use super::memory::Memory;
 use super::output;
 use super::stage::Stage;
@@ -34,18 +35,61 @@ pub struct Seen {
     pub diagnosis: Diagnosis,
     /// The clusters that may be planned on.
     pub clusters: Clusters,
+    pub checking: Checking,
+    /// Why a checkconfig could not be asked.
+    pub unchecked: Option<Failure>,
+}
+
+impl Seen {
+    /// For whatever rests on a checkconfig's word: no answer is not to be taken for one.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    pub fn must_be_checked(&self) -> Result<(), Failure> {
+        self.unchecked.clone().map_or(Ok(()), Err)
+    }
 }
 
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
+    let seen = look_and_ask(global, Scope::NearestGood).await?;
+    if let Some(failure) = &seen.unchecked {
+        note(failure);
+    }
+    Ok(seen)
+}
+
+/// The same; how far a checkconfig is asked is the caller's, and so is what became of that.
+pub async fn look_and_ask(global: &Global, scope: Scope) -> Result<Seen, Failure> {
     let ahead = read_ahead(global);
     let looking = Looking::start(global).await?;
-    let (observer, snapshot) = looking.at(global, ahead, Interest::Everything, HISTORY).await;
+    let (observer, mut snapshot) = looking.at(global, ahead, Interest::Everything, HISTORY).await;
     say_interrupted(&snapshot);
+    let checking = checking(global);
+    let asked = ask(global, &checking, &mut snapshot, scope).await;
     let diagnosis = diagnose(&snapshot);
     looking.keep(&observer, &snapshot, &diagnosis.refused);
     global.stage.shown(&diagnosis);
-    Ok(Seen { snapshot, diagnosis, clusters: observer.clusters() })
+    Ok(Seen { snapshot, diagnosis, clusters: observer.clusters(), checking, unchecked: asked.failure })
+}
+
+/// Puts into a picture what is remembered and what a checkconfig says.
+async fn ask(global: &Global, checking: &Checking, snapshot: &mut Arc<Snapshot>, scope: Scope) -> Outcome {
+    // That it cannot be opened was said where it was observed.
+    let repository = if checking.may_ask() { repository(global).await.ok().flatten() } else { None };
+    checking.complete(repository.as_ref(), Arc::make_mut(snapshot), scope).await
+}
+
+/// Who asks a checkconfig.
+pub fn checking(global: &Global) -> Checking {
+    let options = desired_options(global, PresetRule::Unknown, ConfigFiles::by_name());
+    match &global.stage {
+        Stage::Drill(_) => Checking::of_drill(journal(global), clock(global), options),
+        Stage::Machine => {
+            let cache = strategy().ok().map(|strategy| strategy.cache_dir());
+            Checking::new(global.checkconfig.clone(), cache, journal(global), clock(global), options)
+        }
+    }
 }
 
 /// What was seen of the configuration alone.
@@ -59,12 +103,16 @@ pub struct SeenConfiguration {
 pub async fn look_at_configuration(global: &Global) -> Result<SeenConfiguration, Failure> {
     let ahead = read_ahead(global);
     let looking = Looking::start(global).await?;
+    let checking = checking(global);
     let (mut observer, mut snapshot) = looking.at(global, ahead, Interest::Configuration, 1).await;
+    let mut asked = ask(global, &checking, &mut snapshot, Scope::Named).await;
     let mut configuration = configuration(&snapshot);
     if !is_settled_by_head(&snapshot, &configuration) {
         (observer, snapshot) = looking.at(global, read_ahead(global), Interest::Configuration, HISTORY).await;
+        asked = ask(global, &checking, &mut snapshot, Scope::NearestGood).await;
         configuration = crate::diagnose::configuration(&snapshot);
     }
+    asked.failure.iter().for_each(note);
     say_interrupted(&snapshot);
     looking.keep(&observer, &snapshot, &configuration.refused);
     Ok(SeenConfiguration { snapshot, configuration })
@@ -282,15 +330,19 @@ fn journal_dir(global: &Global) -> Result<PathBuf, Failure> {
         (Stage::Machine, Some(dir)) => return Ok(dir.clone()),
         (Stage::Machine, None) => {}
     }
-    let strategy = etcetera::choose_app_strategy(etcetera::AppStrategyArgs {
-        top_level_domain: String::new(),
-        author: String::new(),
-        app_name: "prow-breakglass".to_owned(),
-    })
-    .map_err(|error| {
+    let strategy = strategy().map_err(|error| {
         Failure::new(FailureKind::Tool, "no home directory to keep the journal in")
             .cause(error.to_string())
             .hint("--journal DIR")
     })?;
     Ok(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()))
+}
+
+/// Where a person's files of this program lie.
+fn strategy() -> Result<impl etcetera::AppStrategy, etcetera::HomeDirError> {
+    etcetera::choose_app_strategy(etcetera::AppStrategyArgs {
+        top_level_domain: String::new(),
+        author: String::new(),
+        app_name: "prow-breakglass".to_owned(),
+    })
 }

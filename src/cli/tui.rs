@@ -15,7 +15,7 @@ use crate::tui::{Seat, Session};
 use super::args::Global;
 use super::memory::Memory;
 use super::stage::Stage;
-use super::{Exit, output, session, status};
+use super::{Exit, checking, output, session, status};
 
 pub async fn run(global: &Global) -> Exit {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -31,6 +31,11 @@ pub async fn run(global: &Global) -> Exit {
     let observer = Arc::new(session::observe_all(global, cluster));
     notes.extend(memory.recall(&observer));
     read_back(&memory, &observer);
+    let checking = session::checking(global);
+    // One that was named and is not to be used is said now; one in the cache is looked for when the tags are known.
+    notes.extend(checking.checker(&[]).await.err());
+    let repository = session::repository(global).await.ok().flatten();
+    tokio::spawn(checking::follow(checking, repository, Arc::clone(&observer)));
     let snapshots = observer.snapshots();
     let looking = Arc::clone(&observer);
     let clusters = Arc::new(move || looking.clusters());

@@ -188,6 +188,15 @@ impl Gate {
                 }
                 otherwise("its images are neither what was written nor what was there before")
             }
+            Write::CreateJob { object, .. } => Ok(match self.cluster.live_job(object).await? {
+                None => Landed::AsBefore,
+                Some(own) if own.is_own => Landed::AsWritten,
+                Some(_) => Landed::Otherwise { detail: "it is there, and not this program's".to_owned(), who: None },
+            }),
+            Write::DeleteJob { object, uid } => Ok(match self.cluster.live_job(object).await? {
+                Some(own) if own.uid == *uid && !own.deleting => Landed::AsBefore,
+                Some(_) | None => Landed::AsWritten,
+            }),
         }
     }
 }
@@ -268,6 +277,10 @@ fn understand(write: &Write, text: &str) -> Option<Sent> {
         Write::PutConfigMap { at, .. } => is_it("ConfigMap", Some(&at.uid)),
         Write::CreateConfigMap { .. } => is_it("ConfigMap", None),
         Write::PatchImage { object, at, .. } => is_it(&object.kind.to_string(), Some(&at.uid)),
+        Write::CreateJob { .. } => is_it("Job", None),
+        Write::DeleteJob { uid, .. } => {
+            is_it("Job", Some(uid)) || (answer.kind == "Status" && answer.status == "Success")
+        }
         Write::DeleteConfigMap { at, .. } => {
             is_it("ConfigMap", Some(&at.uid)) || (answer.kind == "Status" && answer.status == "Success")
         }

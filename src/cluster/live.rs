@@ -76,7 +76,7 @@ impl Cluster {
         }
     }
 
-    async fn live_json(&self, object: &ObjectRef, kind: Kind) -> Result<Option<Vec<u8>>, Failure> {
+    pub(super) async fn live_json(&self, object: &ObjectRef, kind: Kind) -> Result<Option<Vec<u8>>, Failure> {
         let path = request::path_of(object, kind)?;
         let request = Request::get(path).body(Vec::new()).map_err(|error| {
             Failure::new(FailureKind::Tool, "the request could not be built").cause(error.to_string())
@@ -173,12 +173,12 @@ fn parse_workload(json: Vec<u8>) -> Result<LiveWorkload, Failure> {
     Ok(LiveWorkload { state, json })
 }
 
-fn parse<T: DeserializeOwned>(json: &[u8], kind: &str) -> Result<T, Failure> {
+pub(super) fn parse<T: DeserializeOwned>(json: &[u8], kind: &str) -> Result<T, Failure> {
     // The parser's message would quote what it parsed, and that may be secret.
     serde_json::from_slice(json).map_err(|_| odd(kind))
 }
 
-fn odd(kind: &str) -> Failure {
+pub(super) fn odd(kind: &str) -> Failure {
     Failure::new(FailureKind::Server, format!("what was read is no {kind} as the Kubernetes API promises"))
         .hint("is there a proxy or another program between here and the API server?")
 }

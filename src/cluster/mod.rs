@@ -7,12 +7,14 @@
 //! - [`job_pods`]: pods of jobs, in a small struct of our own
 //! - [`objects`], `pods`, `runs`: Kubernetes objects to rows of the model, sanitised
 //! - [`errors`]: the one classifier of API errors
+//! - [`check_job`]: the Job that asks a checkconfig, and how its pod fares
 //! - [`live`]: objects as they are right now, for guards and backups
 //! - [`gate`]: the one write gate; [`request`] makes what it sends
 //!
 //! Nothing of kube's or k8s-openapi's types is needed outside this room. To read another kind of object: a row in
 //! `objects`, an `impl Listed` in `watch`.
 
+pub mod check_job;
 pub mod connect;
 mod contexts;
 pub mod errors;

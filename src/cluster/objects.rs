@@ -17,7 +17,8 @@ use super::{pods, runs};
 use crate::model;
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, Timestamp, Tracking, Values, Writer,
+    Alias, ComponentPod, ConfigMapState, ConfigMount, Key, Kind, ObjectRef, Placement, Timestamp, Tracking, Values,
+    Writer,
 };
 
 /// Label of an EndpointSlice with the name of its Service.
@@ -47,6 +48,7 @@ pub struct Workload {
     /// Labels and annotations of what deploys it.
     pub tracking: Vec<Tracking>,
     pub containers: Vec<TemplateContainer>,
+    pub placement: Placement,
 }
 
 /// A container of a pod template.
@@ -134,7 +136,17 @@ fn workload(alias: &Alias, kind: Kind, meta: &ObjectMeta, template: Option<&core
         writers: writers(meta),
         tracking: runs::tracking(meta),
         containers,
+        placement: template.map(placement).unwrap_or_default(),
     })
+}
+
+fn placement(spec: &core::PodSpec) -> Placement {
+    let tolerations = spec.tolerations.iter().flatten().filter_map(|toleration| serde_json::to_value(toleration).ok());
+    Placement {
+        node_selector: spec.node_selector.clone().unwrap_or_default(),
+        tolerations: tolerations.collect(),
+        image_pull_secrets: spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone()).collect(),
+    }
 }
 
 pub fn deployment(alias: &Alias, object: &Deployment) -> Option<Workload> {

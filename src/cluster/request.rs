@@ -3,12 +3,16 @@
 //!
 //! To add a write: an arm in [`build`]. It must carry its precondition and honour [`Effect::DryRun`].
 
+use std::collections::BTreeMap;
+
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request};
 use serde_json::{Map, Value, json};
 
 use crate::model::text::sanitize_line;
-use crate::model::{ConfigMapBody, Failure, FailureKind, ImageChange, Kind, ObjectRef, Write};
+use crate::model::{
+    CHECK_CONTAINER, CheckJob, ConfigMapBody, Failure, FailureKind, ImageChange, Kind, OWN_LABEL, ObjectRef, Write,
+};
 
 /// Our name in managedFields: the other oncall reads there who wrote.
 pub const FIELD_MANAGER: &str = "prow-breakglass";
@@ -62,6 +66,26 @@ pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Ve
             patch["metadata"] = json!({ "uid": at.uid, "resourceVersion": at.resource_version });
             (Method::PATCH, with_query(&path, effect), patch)
         }
+        Write::CreateJob { body, .. } => {
+            path_of(object, Kind::Job)?;
+            (Method::POST, with_query(&collection(object, Kind::Job)?, effect), check_job(object, body))
+        }
+        Write::DeleteJob { uid, .. } => {
+            let path = path_of(object, Kind::Job)?;
+            not_empty(object, "uid", uid)?;
+            let mut options = json!({
+                "apiVersion": "v1",
+                "kind": "DeleteOptions",
+                "preconditions": { "uid": uid },
+                // Its pod goes with it.
+                "propagationPolicy": "Background",
+            });
+            match effect {
+                Effect::DryRun => options["dryRun"] = json!(["All"]),
+                Effect::Real => {}
+            }
+            (Method::DELETE, path, options)
+        }
     };
     let content_type = if method == Method::PATCH { STRATEGIC_MERGE } else { "application/json" };
     Request::builder()
@@ -101,6 +125,66 @@ fn with_query(path: &str, effect: Effect) -> String {
     }
 }
 
+/// One try, two minutes at most; gone an hour after its end, should nobody take it away. It may do nothing in the cluster.
+fn check_job(object: &ObjectRef, body: &CheckJob) -> Value {
+    let labels = json!({ OWN_LABEL.0: OWN_LABEL.1 });
+    let volume = |n: usize| format!("folder-{n}");
+    let mounts: Vec<Value> = body
+        .folders
+        .iter()
+        .enumerate()
+        .map(|(n, folder)| json!({ "name": volume(n), "mountPath": folder.path, "readOnly": true }))
+        .collect();
+    let volumes: Vec<Value> = body
+        .folders
+        .iter()
+        .enumerate()
+        .map(|(n, folder)| {
+            let mut sources: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+            for file in &folder.files {
+                sources.entry(&file.config_map).or_default().push(json!({ "key": file.key, "path": file.path }));
+            }
+            let sources: Vec<Value> = sources
+                .into_iter()
+                .map(|(name, items)| json!({ "configMap": { "name": name, "items": items } }))
+                .collect();
+            json!({ "name": volume(n), "projected": { "sources": sources } })
+        })
+        .collect();
+    let secrets: Vec<Value> = body.placement.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": { "name": object.name, "namespace": object.namespace, "labels": labels },
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": 120,
+            "ttlSecondsAfterFinished": 3600,
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": false,
+                    "enableServiceLinks": false,
+                    "nodeSelector": body.placement.node_selector,
+                    "tolerations": body.placement.tolerations,
+                    "imagePullSecrets": secrets,
+                    "containers": [{
+                        "name": CHECK_CONTAINER,
+                        "image": body.image,
+                        "args": body.args,
+                        "volumeMounts": mounts,
+                        "securityContext": {
+                            "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] },
+                        },
+                    }],
+                    "volumes": volumes,
+                },
+            },
+        },
+    })
+}
+
 fn config_map(object: &ObjectRef, body: &ConfigMapBody) -> Value {
     use base64::Engine as _;
     let (mut data, mut binary) = (Map::new(), Map::new());
@@ -135,7 +219,8 @@ fn image_patch(object: &ObjectRef, images: &[ImageChange]) -> Result<Value, Fail
     match object.kind {
         Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet => Ok(json!({ "spec": template })),
         Kind::CronJob => Ok(json!({ "spec": { "jobTemplate": { "spec": template } } })),
-        Kind::ReplicaSet
+        Kind::Job
+        | Kind::ReplicaSet
         | Kind::Pod
         | Kind::ConfigMap
         | Kind::Service
@@ -163,6 +248,7 @@ fn collection(object: &ObjectRef, kind: Kind) -> Result<String, Failure> {
         Kind::StatefulSet => ("apis/apps/v1", "statefulsets"),
         Kind::DaemonSet => ("apis/apps/v1", "daemonsets"),
         Kind::CronJob => ("apis/batch/v1", "cronjobs"),
+        Kind::Job => ("apis/batch/v1", "jobs"),
         Kind::ReplicaSet | Kind::Service | Kind::ProwJob | Kind::Namespace | Kind::Cluster | Kind::Revision => {
             return Err(refused(format!("no write for a {kind} is known")));
         }

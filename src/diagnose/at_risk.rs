@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{ConfigMapState, ContainerState, Key, ObjectRef, Objection, config_map_ref};
+use crate::model::{
+    Component, ConfigMapState, ContainerState, Key, KnownFrom, ObjectRef, Objection, Timestamp, config_map_ref,
+};
 use crate::prow;
 
 use super::choose::started_on;
@@ -35,7 +37,9 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             });
         }
     }
-    if context.failures.is_empty() {
+    // Where a checkconfig has spoken, `config-invalid` says it, or nobody has to.
+    let is_open = context.live.as_ref().is_none_or(|verdict| verdict.from == KnownFrom::Rules);
+    if context.failures.is_empty() && is_open {
         for objection in objections(context) {
             let Some(map) = objection.config_map.filter(|key| live.get(key).is_some_and(|map| !proven(context, map)))
             else {
@@ -49,38 +53,11 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, (basis, why)) in bad {
         let written = live.get(&key).and_then(|state| state.last_writer()).and_then(|writer| writer.at);
-        let mut names = Vec::new();
-        let mut subjects: Vec<ObjectRef> = Vec::new();
         let mut evidence = vec![why];
-        for component in context.components() {
-            if !config_maps_of(component).contains(&key) {
-                continue;
-            }
-            // Only those that run on: started before the write, so they hold the older content.
-            let running =
-                component.pods.iter().flat_map(|pod| &pod.containers).find_map(|container| match &container.state {
-                    ContainerState::Running { since } if container.ready => Some((since, &container.reload_error)),
-                    ContainerState::Running { .. }
-                    | ContainerState::Waiting { .. }
-                    | ContainerState::Terminated(_)
-                    | ContainerState::Unknown => None,
-                });
-            let Some((since, reload_error)) = running else { continue };
-            if let (Some(since), Some(written)) = (since, written)
-                && *since > written
-            {
-                continue;
-            }
-            names.push(component.object.name.clone());
-            subjects.push(component.object.clone());
-            let since = since.map_or("an unknown time".to_owned(), |since| since.to_string());
-            evidence.push(match reload_error {
-                Some(line) => {
-                    format!("{} runs since {since}, and refused to reload: {}", component.object.name, line.error)
-                }
-                None => format!("{} runs since {since}, before the ConfigMap was written", component.object.name),
-            });
-        }
+        let at_risk = running_on_older(context, &key, written);
+        let names: Vec<String> = at_risk.iter().map(|(component, _)| component.object.name.clone()).collect();
+        let mut subjects: Vec<ObjectRef> = at_risk.iter().map(|(component, _)| component.object.clone()).collect();
+        evidence.extend(at_risk.into_iter().map(|(_, how)| how));
         if names.is_empty() {
             continue;
         }
@@ -99,6 +76,40 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
         });
     }
     findings
+}
+
+/// The components that run on what they loaded before the ConfigMap was written, each with how we know.
+pub(super) fn running_on_older<'a>(
+    context: &'a Context<'_>,
+    key: &Key,
+    written: Option<Timestamp>,
+) -> Vec<(&'a Component, String)> {
+    let readers = context.components().iter().filter(|component| config_maps_of(component).contains(key));
+    let older = readers.filter_map(|component| {
+        // Only those that run on: started before the write, so they hold the older content.
+        let running =
+            component.pods.iter().flat_map(|pod| &pod.containers).find_map(|container| match &container.state {
+                ContainerState::Running { since } if container.ready => Some((since, &container.reload_error)),
+                ContainerState::Running { .. }
+                | ContainerState::Waiting { .. }
+                | ContainerState::Terminated(_)
+                | ContainerState::Unknown => None,
+            });
+        let (since, reload_error) = running?;
+        if let (Some(since), Some(written)) = (since, written)
+            && *since > written
+        {
+            return None;
+        }
+        let since = since.map_or("an unknown time".to_owned(), |since| since.to_string());
+        let name = &component.object.name;
+        let how = match reload_error {
+            Some(line) => format!("{name} runs since {since}, and refused to reload: {}", line.error),
+            None => format!("{name} runs since {since}, before the ConfigMap was written"),
+        };
+        Some((component, how))
+    });
+    older.collect()
 }
 
 /// What our rules say against the live content, by the rule of the tags that run.

@@ -6,40 +6,42 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Candidate, Component, ConfigMapState, Container, ContainerState, Desired, DesiredConfigMap, Key, RefusedContent,
-    Snapshot,
+    Candidate, Component, ConfigMapState, Container, ContainerState, Desired, DesiredConfigMap, Key, KnownFrom,
+    LoadVerdict, RefusedContent, Snapshot,
 };
 
 use crate::prow::image;
 
 use super::compare::{is_refused_content, known_keys, same_value};
+use super::load::of_candidate;
 use super::load_failure::{CrashContent, LoadFailure, UPLOADERS, config_maps_of, load_failures};
 use super::{Basis, Choice, ChoiceReason, ConfigMapDrift, DriftState};
 
 /// Chooses, or `None` where git cannot be seen or no revision is acceptable.
 pub(super) fn choose(snapshot: &Snapshot, failures: &[LoadFailure<'_>], refused: &[RefusedContent]) -> Option<Choice> {
     let desired = snapshot.desired.seen()?;
-    let choice = |candidate: &Candidate, basis, why| Choice { revision: candidate.revision.clone(), basis, why };
-    let known = |candidate: &Candidate| is_known_to_load(candidate, snapshot, failures);
-    let basis = |candidate: &Candidate| if known(candidate) { Basis::Fact } else { Basis::Guess };
-    if let Some(asked) = &desired.asked {
-        return Some(choice(asked, basis(asked), ChoiceReason::Asked));
-    }
-    // That it runs beats any memory of a refusal and any rule of ours.
-    let acceptable = |candidate: &&Candidate| nothing_against(candidate, desired, refused) || known(candidate);
-    if acceptable(&&desired.head) {
-        return Some(choice(&desired.head, basis(&desired.head), ChoiceReason::Head));
-    }
-    if let Some(loaded) = desired.candidates.iter().filter(acceptable).find(|candidate| known(candidate)) {
-        return Some(choice(loaded, Basis::Fact, ChoiceReason::NewestKnownToLoad));
-    }
-    // Where a key that was only guessed to be at fault stands in every revision, that guess speaks against none of them.
-    let at_least = |candidate: &&Candidate| {
-        let refused_as_fact = matches!(refusal(candidate, desired, refused), Some((_, Basis::Fact)));
-        candidate.objections.is_empty() && candidate.config_maps.is_ok() && !refused_as_fact
+    let verdict = |candidate: &Candidate| of_candidate(candidate, snapshot, failures, refused);
+    let choice = |candidate: &Candidate, why| {
+        let verdict = verdict(candidate);
+        let basis = if verdict.loads_as_fact() { Basis::Fact } else { Basis::Guess };
+        Choice { revision: candidate.revision.clone(), basis, why, verdict }
     };
-    let newest = desired.candidates.iter().find(acceptable).or_else(|| desired.candidates.iter().find(at_least))?;
-    Some(choice(newest, Basis::Guess, ChoiceReason::NewestWithoutObjection))
+    if let Some(asked) = &desired.asked {
+        return Some(choice(asked, ChoiceReason::Asked));
+    }
+    if verdict(&desired.head).refused().is_none() {
+        return Some(choice(&desired.head, ChoiceReason::Head));
+    }
+    let verdicts: Vec<(&Candidate, LoadVerdict)> =
+        desired.candidates.iter().map(|candidate| (candidate, verdict(candidate))).collect();
+    if let Some((loaded, _)) = verdicts.iter().find(|(_, verdict)| verdict.loads_as_fact()) {
+        return Some(choice(loaded, ChoiceReason::NewestKnownToLoad));
+    }
+    let acceptable = verdicts.iter().find(|(_, verdict)| verdict.refused().is_none());
+    // Where a key that was only guessed to be at fault stands in every revision, that guess speaks against none of them.
+    let at_least = || verdicts.iter().find(|(_, verdict)| matches!(verdict.from, KnownFrom::Resembles { .. }));
+    let (newest, _) = acceptable.or_else(at_least)?;
+    Some(choice(newest, ChoiceReason::NewestWithoutObjection))
 }
 
 /// The candidate that a choice names.
@@ -48,11 +50,6 @@ pub fn choice_candidate<'a>(desired: &'a Desired, choice: &Choice) -> Option<&'a
         .chain(&desired.asked)
         .chain(&desired.candidates)
         .find(|candidate| candidate.revision.id == choice.revision.id)
-}
-
-/// True when the revision can be rendered, our rules accept it and no component refused its content.
-fn nothing_against(candidate: &Candidate, desired: &Desired, refused: &[RefusedContent]) -> bool {
-    candidate.objections.is_empty() && candidate.config_maps.is_ok() && refusal(candidate, desired, refused).is_none()
 }
 
 /// The refused content that a revision asks for again.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Key, LogLine, MapNote, ObjectRef, Objection, Progress, RefusedContent, Revision, Timestamp};
+use crate::model::{
+    Key, KnownFrom, LoadAnswer, LoadVerdict, LogLine, MapNote, ObjectRef, Objection, Progress, RefusedContent,
+    Revision, Timestamp,
+};
 
 /// How bad it is. Ordered: worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,6 +81,14 @@ pub enum FindingKind {
     ConfigAtRiskOnRestart {
         components: Vec<String>,
         config_map: Key,
+    },
+    /// Prow's own checkconfig refuses what is live, and nothing has crashed yet.
+    ConfigInvalid {
+        objection: Objection,
+        /// Who says so.
+        by: String,
+        /// Components that run on what they loaded before.
+        at_risk: Vec<String>,
     },
     /// A revision of the configuration repository that the deployed Prow would refuse.
     RevisionWouldNotLoad {
@@ -256,6 +267,7 @@ impl FindingKind {
             FindingKind::OomKilled { .. } => "oom-killed",
             FindingKind::NoReadyEndpoints { .. } => "no-ready-endpoints",
             FindingKind::ConfigAtRiskOnRestart { .. } => "config-at-risk-on-restart",
+            FindingKind::ConfigInvalid { .. } => "config-invalid",
             FindingKind::RevisionWouldNotLoad { .. } => "revision-would-not-load",
             FindingKind::ConfigMapDrift { .. } => "configmap-drift",
             FindingKind::ConfigMapMissing { .. } => "configmap-missing",
@@ -425,6 +437,40 @@ pub struct Choice {
     pub revision: Revision,
     pub basis: Basis,
     pub why: ChoiceReason,
+    /// Would it load?
+    pub verdict: LoadVerdict,
+}
+
+impl Choice {
+    /// Why this one, in words.
+    pub fn reason(&self) -> String {
+        let who = match &self.verdict.from {
+            KnownFrom::Running => "Ready containers started on".to_owned(),
+            KnownFrom::Checkconfig { .. } | KnownFrom::Job { .. } if self.verdict.answer == LoadAnswer::Loads => {
+                format!("{} accepts", self.verdict.from)
+            }
+            KnownFrom::Memory { images, .. } if self.verdict.answer == LoadAnswer::Loads => {
+                format!("{} started on before", images.join(", "))
+            }
+            KnownFrom::Log { .. }
+            | KnownFrom::Memory { .. }
+            | KnownFrom::Resembles { .. }
+            | KnownFrom::Checkconfig { .. }
+            | KnownFrom::Job { .. }
+            | KnownFrom::Rules => "nothing speaks against".to_owned(),
+        };
+        match self.why {
+            ChoiceReason::Asked => "asked for with --revision".to_owned(),
+            ChoiceReason::Head if self.verdict.from == KnownFrom::Running => {
+                "git's head, and nothing speaks against it".to_owned()
+            }
+            ChoiceReason::Head if self.verdict.answer == LoadAnswer::Loads => format!("git's head, which {who}"),
+            ChoiceReason::Head => "git's head, and nothing speaks against it".to_owned(),
+            ChoiceReason::NewestKnownToLoad | ChoiceReason::NewestWithoutObjection => {
+                format!("the newest revision that {who}")
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -433,7 +479,7 @@ pub enum ChoiceReason {
     Asked,
     /// The upstream's head, and nothing speaks against it.
     Head,
-    /// The newest revision known to load: Ready containers started on this very content.
+    /// The newest revision known to load: the verdict says from where.
     NewestKnownToLoad,
     /// The newest revision that nothing speaks against.
     NewestWithoutObjection,
@@ -452,6 +498,8 @@ pub struct Diagnosis {
     pub drift: Vec<ConfigMapDrift>,
     /// Contents known to have been refused: by what runs now, and remembered.
     pub refused: Vec<RefusedContent>,
+    /// Would what is live be loaded? `None` where it cannot be seen.
+    pub live: Option<LoadVerdict>,
     /// Labelled pods that are not simply where they belong.
     pub strays: super::Strays,
     /// Whether strays may be deleted.

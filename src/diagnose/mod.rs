@@ -7,6 +7,7 @@
 mod access;
 mod at_risk;
 mod automation;
+pub mod bisect;
 mod choose;
 mod compare;
 mod drift;
@@ -14,6 +15,8 @@ mod endpoints;
 mod finding;
 mod flow;
 mod gate;
+mod invalid;
+mod load;
 mod load_failure;
 mod mapping;
 mod outage;
@@ -35,6 +38,10 @@ pub(crate) use compare::digests;
 pub use compare::same_value;
 pub use finding::*;
 pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
+pub(crate) use load::by_checked;
+pub use load::{
+    ToCheck, checkconfig_images, deployed_tags, live_content, live_verdict, revision_verdict, started_now, to_check,
+};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use mapping::mapping_findings;
 pub use outage::{HalfRollback, came_after, half_rollback, rolled_back_from};
@@ -46,7 +53,7 @@ pub use strays::{
 pub use verify::{SETTLED_AFTER_SECONDS, VerifyState, verify, verify_for};
 pub use versions::{role_image, role_tag};
 
-use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};
+use crate::model::{Component, LoadVerdict, ObjectRef, RefusedContent, Snapshot};
 
 /// What detectors look at: the snapshot, and what was concluded from it once.
 pub(crate) struct Context<'a> {
@@ -54,6 +61,8 @@ pub(crate) struct Context<'a> {
     pub failures: Vec<LoadFailure<'a>>,
     /// Contents known to have been refused: by what runs now, and remembered.
     pub refused: Vec<RefusedContent>,
+    /// Would what is live be loaded?
+    pub live: Option<LoadVerdict>,
     pub choice: Option<Choice>,
     pub drift: Vec<ConfigMapDrift>,
     pub strays: Strays,
@@ -71,7 +80,7 @@ impl Context<'_> {
 type Detector = fn(&Context<'_>) -> Vec<Finding>;
 
 /// Causes before symptoms.
-const DETECTORS: [Detector; 28] = [
+const DETECTORS: [Detector; 29] = [
     load_failure::find,
     stray_pods::find,
     stray_pods::find_cannot_start,
@@ -92,6 +101,7 @@ const DETECTORS: [Detector; 28] = [
     versions::find_running,
     versions::find_skew,
     versions::find_cron_jobs,
+    invalid::find,
     at_risk::find,
     revision::find,
     drift::find_drift,
@@ -128,10 +138,11 @@ fn judge_configuration(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Con
 pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let failures = load_failures(snapshot);
     let Configuration { choice, drift, refused } = judge_configuration(snapshot, &failures);
+    let live = load::of_live(snapshot, &failures, &refused);
     let strays = strays::strays(snapshot);
     let gate = gate::delete_gate(snapshot, &strays);
     let automation = automation::automation(snapshot);
-    let context = Context { snapshot, failures, refused, choice, drift, strays, gate, automation };
+    let context = Context { snapshot, failures, refused, live, choice, drift, strays, gate, automation };
 
     // The sort is stable, so that the detectors' order decides within a severity.
     let mut findings: Vec<Finding> = DETECTORS.iter().flat_map(|find| find(&context)).collect();
@@ -139,8 +150,8 @@ pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
 
     let verdict = verdict::verdict(&context, &findings);
     let flow = flow::flow(snapshot, &context.strays);
-    let Context { choice, drift, refused, strays, gate, automation, .. } = context;
-    Diagnosis { verdict, flow, findings, choice, drift, refused, strays, gate, automation }
+    let Context { choice, drift, refused, live, strays, gate, automation, .. } = context;
+    Diagnosis { verdict, flow, findings, choice, drift, refused, live, strays, gate, automation }
 }
 
 /// A stable id: kind and subject.

@@ -1,9 +1,10 @@
 //! `revision-would-not-load`: git's head (or the revision asked for) would be refused by the deployed Prow.
 
-use crate::model::{Candidate, Kind, ObjectRef, Objection};
+use crate::model::{Candidate, Kind, KnownFrom, ObjectRef, Objection};
 
-use super::choose::{is_known_to_load, refusal};
+use super::choose::refusal;
 use super::compare::digests;
+use super::load::of_candidate;
 use super::load_failure::{CrashContent, Refusing, suspect};
 use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
 
@@ -19,12 +20,19 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
 }
 
 fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<Finding> {
-    // Ready containers started on it: whatever our rules and an older memory say, it loads.
-    if is_known_to_load(candidate, context.snapshot, &context.failures) {
+    let verdict = of_candidate(candidate, context.snapshot, &context.failures, &context.refused);
+    // Ready containers started on it, or its own checkconfig accepts it: whatever our rules and an older memory say.
+    if verdict.loads_as_fact() {
         return None;
     }
     let mut objections = candidate.objections.clone();
     let mut evidence: Vec<String> = Vec::new();
+    if let (KnownFrom::Checkconfig { .. } | KnownFrom::Job { .. }, Some(objection)) = (&verdict.from, verdict.refused())
+    {
+        evidence.push(format!("{}: {}{}", verdict.from, objection.message, objection.place()));
+        // Prow's own words come first.
+        objections.insert(0, objection.clone());
+    }
     let refused = context.snapshot.desired.seen().and_then(|desired| refusal(candidate, desired, &context.refused));
     if let Some((content, basis)) = refused {
         let what = match basis {
@@ -50,16 +58,14 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
     if let Err(why) = &candidate.config_maps
         && objections.is_empty()
     {
-        objections.push(Objection { message: why.clone(), config_map: None, config_key: None, repeats: None });
+        objections.push(Objection::of(why.clone()));
     }
-    evidence.extend(candidate.objections.iter().map(|objection| {
-        let place = match (&objection.config_map, &objection.config_key) {
-            (Some(map), Some(key)) => format!(" (ConfigMap {map}, key {key})"),
-            (Some(map), None) => format!(" (ConfigMap {map})"),
-            (None, _) => String::new(),
-        };
-        format!("Prow's rules, as this tool knows them: {}{place}", objection.message)
-    }));
+    evidence.extend(
+        candidate
+            .objections
+            .iter()
+            .map(|objection| format!("{}: {}{}", KnownFrom::Rules, objection.message, objection.place())),
+    );
     if objections.is_empty() {
         return None;
     }
@@ -77,7 +83,7 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
     Some(Finding {
         id: id(&kind, &subject(&object)),
         severity: if crashes_now { Severity::Bad } else { Severity::Warn },
-        basis: refused.map_or(Basis::Guess, |(_, basis)| basis),
+        basis: if verdict.from.is_fact() { Basis::Fact } else { Basis::Guess },
         kind,
         subjects: vec![object],
         since: Some(candidate.revision.committed),

@@ -96,6 +96,7 @@ pub fn maker(tag: &str, made: i64, ready: i64) -> Component {
         tracking: Vec::new(),
         paused: false,
         trouble: None,
+        placement: Default::default(),
         container: String::new(),
     }
 }
@@ -158,6 +159,7 @@ pub fn snapshot() -> Snapshot {
         desired: Source::Lost { error: Failure::new(FailureKind::Usage, "no repository"), last: None },
         interrupted: Vec::new(),
         refused: Vec::new(),
+        checked: Vec::new(),
     }
 }
 

@@ -90,6 +90,7 @@ fn is_felt(kind: &FindingKind) -> bool {
         | FindingKind::OomKilled { .. }
         | FindingKind::NoReadyEndpoints { .. }
         | FindingKind::ConfigAtRiskOnRestart { .. }
+        | FindingKind::ConfigInvalid { .. }
         | FindingKind::ConfigMapMissing { .. }
         | FindingKind::ConfigMapDrift { .. }
         | FindingKind::ConfigMapStaleKeys { .. }

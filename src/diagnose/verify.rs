@@ -91,7 +91,11 @@ fn written_maps(plan: &Plan, snapshot: &Snapshot) -> BTreeSet<Key> {
     writes
         .filter(|write| match write {
             Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => true,
-            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => false,
+            Write::DeleteConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteJob { .. } => false,
         })
         .map(Write::object)
         .filter(|object| object.cluster == snapshot.service.alias)
@@ -294,7 +298,9 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
             | Write::DeleteConfigMap { .. }
-            | Write::PatchImage { .. } => None,
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteJob { .. } => None,
         })
         .collect();
     // The pods of the plan by their uids, whatever is thought of them now.
@@ -350,7 +356,7 @@ fn not_written(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
                 let there = snapshot.live_config_map(object).is_some_and(|state| state.uid == at.uid);
                 return there.then(|| format!("{object} is still there"));
             }
-            Write::DeletePod { .. } => return None,
+            Write::DeletePod { .. } | Write::CreateJob { .. } | Write::DeleteJob { .. } => return None,
         };
         let is_seen = |view: &&ClusterView| {
             object.cluster == snapshot.service.alias || view.sees_config_map(&Key::new(&object.namespace, &object.name))

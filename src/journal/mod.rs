@@ -6,16 +6,19 @@
 //!                 backup/001-*.json  each object as the server gave it before the write
 //! DIR/loaded/CLUSTER/MAP/*.json      contents of ConfigMaps that were seen loaded: what can be brought back without git
 //! DIR/refused.ndjson                 contents that a component refused, of each cluster
+//! DIR/checked.ndjson                 what started on contents, and what checkconfig said of them
 //! ```
 //!
 //! An intent and the prior object are on the disk before a request goes out, the outcome after. Whoever comes next finds
 //! an intent without an outcome and reads back; nothing is guessed. A run's journal is locked while a process works on it,
 //! and only the kernel's lock says that somebody does: it cannot outlive the process, as a pid can.
 //!
-//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`]
-//! and [`loaded`].
+//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`],
+//! [`checked`] and [`loaded`].
 
+mod checked;
 mod files;
+mod lines;
 mod loaded;
 mod read;
 mod record;
@@ -393,7 +396,9 @@ impl Journal {
                     | Write::CreateConfigMap { .. }
                     | Write::DeleteConfigMap { .. }
                     | Write::DeletePod { .. }
-                    | Write::PatchImage { .. },
+                    | Write::PatchImage { .. }
+                    | Write::CreateJob { .. }
+                    | Write::DeleteJob { .. },
                     _,
                 ) => None,
             };
@@ -449,7 +454,7 @@ fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
     };
     let sets_images = run.begin.as_ref().is_some_and(|begin| match begin.repair {
         RepairId::Rollback | RepairId::Undo => true,
-        RepairId::SyncConfig | RepairId::Kick | RepairId::DeleteStrays => false,
+        RepairId::SyncConfig | RepairId::Kick | RepairId::DeleteStrays | RepairId::CheckInCluster => false,
     });
     let (run, progress) = (run.run.clone(), run.progress());
     Some(InterruptedRun { run, title, at, clusters, damaged, unknown, progress, sets_images, running_pid })

@@ -4,13 +4,9 @@
 //! may be done by hand. A line is one [`RefusedContent`] with the cluster that it was seen on. A line that cannot be read
 //! (torn by a crash, written by another version) tells nothing and stops nobody.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use crate::model::{ClusterIdentity, Failure, RefusedContent};
 
-use crate::model::{ClusterIdentity, Failure, FailureKind, RefusedContent};
-
-use super::{Journal, files};
+use super::{Journal, lines};
 
 const REFUSED: &str = "refused.ndjson";
 
@@ -25,33 +21,7 @@ impl Journal {
         // Looking at it first: with nothing new, nothing must be writable.
         let known = self.refused()?;
         let new: Vec<RefusedContent> = seen.filter(|content| !is_among(content, &known)).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let (dir, path) = (self.dir()?, self.dir()?.join(REFUSED));
-        files::make_folders(dir)?;
-        let unwritable = |error: std::io::Error| files::unwritable(&path, &error);
-        let mut file =
-            OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path).map_err(unwritable)?;
-        // Two commands may look at the same time: the second one finds what the first one wrote.
-        file.lock().map_err(unwritable)?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(unwritable)?;
-        let known = parse(&text);
-        let mut lines = Vec::new();
-        // A torn line must not swallow the next one.
-        if text.last().is_some_and(|byte| *byte != b'\n') {
-            lines.push(b'\n');
-        }
-        for content in new.iter().filter(|content| !is_among(content, &known)) {
-            let line = serde_json::to_vec(content).map_err(|error| {
-                Failure::new(FailureKind::Tool, "cannot encode what was refused").cause(error.to_string())
-            })?;
-            lines.extend(line);
-            lines.push(b'\n');
-        }
-        file.write_all(&lines).and_then(|()| file.sync_all()).map_err(unwritable)?;
-        files::sync_folder(dir)
+        lines::append(self.dir()?, REFUSED, &new, |content, text| is_among(content, &parse(text)))
     }
 
     /// Contents that components refused, newest first, each with its cluster.
@@ -59,13 +29,7 @@ impl Journal {
     /// # Errors
     /// The file is there and cannot be read.
     pub fn refused(&self) -> Result<Vec<RefusedContent>, Failure> {
-        let path = self.dir()?.join(REFUSED);
-        let mut text = Vec::new();
-        match File::open(&path).and_then(|mut file| file.read_to_end(&mut text)) {
-            Ok(_) => Ok(parse(&text)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(files::unreadable(&path, &error)),
-        }
+        Ok(parse(&lines::read(self.dir()?, REFUSED)?))
     }
 }
 
@@ -89,12 +53,9 @@ fn is_among(content: &RefusedContent, known: &[RefusedContent]) -> bool {
 }
 
 fn parse(text: &[u8]) -> Vec<RefusedContent> {
-    let lines = text.split(|byte| *byte == b'\n');
-    let all = lines.filter_map(|line| serde_json::from_slice::<RefusedContent>(line).ok());
+    let mut known: Vec<RefusedContent> = lines::parse(text);
     // Of no cluster in particular would be of every cluster.
-    let mut known: Vec<RefusedContent> =
-        all.filter(|content| !content.cluster_server.is_empty() && !content.cluster_uid.is_empty()).collect();
-    known.reverse();
+    known.retain(|content| !content.cluster_server.is_empty() && !content.cluster_uid.is_empty());
     known
 }
 

@@ -38,6 +38,19 @@ pub struct Component {
     pub trouble: Option<String>,
     /// A Deployment's `paused`: changes of its template are not rolled out.
     pub paused: bool,
+    /// Where its pods may run.
+    pub placement: Placement,
+}
+
+/// What of a pod template decides where its pods may run: what is to run beside them needs the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Placement {
+    pub node_selector: BTreeMap<String, String>,
+    /// As the API has them.
+    pub tolerations: Vec<serde_json::Value>,
+    /// Names of the secrets that images are pulled with.
+    pub image_pull_secrets: Vec<String>,
 }
 
 impl Component {

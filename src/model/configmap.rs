@@ -110,6 +110,23 @@ pub struct Desired {
     pub not_understood: Vec<String>,
 }
 
+impl Desired {
+    /// With older revisions, found by whoever looked further back than `candidates` go. Those that are there already, or are
+    /// newer than the oldest of them (the repository was read again since), are left out.
+    #[must_use]
+    pub fn with_further(&self, further: &[Candidate]) -> Desired {
+        let mut desired = self.clone();
+        let oldest = self.candidates.last().map(|candidate| candidate.revision.committed);
+        let is_older = |candidate: &&Candidate| oldest.is_none_or(|oldest| candidate.revision.committed <= oldest);
+        for candidate in further.iter().filter(is_older) {
+            if !desired.candidates.iter().any(|known| known.revision.id == candidate.revision.id) {
+                desired.candidates.push(candidate.clone());
+            }
+        }
+        desired
+    }
+}
+
 /// A commit of the configuration repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
@@ -138,6 +155,8 @@ pub struct Candidate {
     pub config_maps: Result<std::sync::Arc<Vec<DesiredConfigMap>>, String>,
     /// What Prow's rules, as we know them, say against it. A GUESS: only Prow knows.
     pub objections: Vec<Objection>,
+    /// Digest of what Prow reads of it; `None` where there is no config.yaml among it, so that no Prow can be asked.
+    pub content: Option<String>,
 }
 
 /// A reason to think that a Prow would refuse a configuration.
@@ -152,4 +171,20 @@ pub struct Objection {
     /// the one that was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<(Key, String)>,
+}
+
+impl Objection {
+    /// One that names no place.
+    pub fn of(message: impl Into<String>) -> Self {
+        Objection { message: message.into(), config_map: None, config_key: None, repeats: None }
+    }
+
+    /// ` (ConfigMap prow/job-config, key a.yaml)`; empty where the place is not known.
+    pub fn place(&self) -> String {
+        match (&self.config_map, &self.config_key) {
+            (Some(map), Some(key)) => format!(" (ConfigMap {map}, key {key})"),
+            (Some(map), None) => format!(" (ConfigMap {map})"),
+            (None, _) => String::new(),
+        }
+    }
 }

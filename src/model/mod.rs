@@ -11,6 +11,7 @@
 //! - [`snapshot`]: everything seen at one time
 //! - [`failure`]: what went wrong, why, and what to do
 //! - [`write`]: the few writes the program can make, and their guards
+//! - [`load`]: would a Prow load a configuration, and how we know
 //! - [`last_loaded`]: contents that a repair can bring back without git
 //! - [`event`]: what a run tells while it goes on
 //!
@@ -21,6 +22,7 @@ pub mod configmap;
 pub mod event;
 pub mod failure;
 pub mod last_loaded;
+pub mod load;
 pub mod mapping;
 pub mod object;
 pub mod prow_pod;
@@ -36,6 +38,7 @@ pub use configmap::*;
 pub use event::*;
 pub use failure::*;
 pub use last_loaded::*;
+pub use load::*;
 pub use mapping::*;
 pub use object::*;
 pub use prow_pod::*;

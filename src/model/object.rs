@@ -27,6 +27,7 @@ pub enum Kind {
     StatefulSet,
     DaemonSet,
     CronJob,
+    Job,
     ReplicaSet,
     Pod,
     ConfigMap,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alias, ClusterIdentity, Component, ConfigMapState, CronJobState, Desired, DesiredConfigMap, Endpoints, EventGroup,
-    Key, ObjectRef, PodCensus, ProwJob, ProwPod, Rollout, Source, Timestamp,
+    Alias, Checked, ClusterIdentity, Component, ConfigMapState, CronJobState, Desired, DesiredConfigMap, Endpoints,
+    EventGroup, Key, ObjectRef, PodCensus, ProwJob, ProwPod, Rollout, Source, Timestamp,
 };
 
 /// Begins the name of a part (of [`ClusterView::parts`]) that pods of jobs are missing for: it may not be listed.
@@ -37,9 +37,29 @@ pub struct Snapshot {
     pub interrupted: Vec<InterruptedRun>,
     /// Contents that a component is known to have refused, remembered by the journal; of any cluster that it knows.
     pub refused: Vec<RefusedContent>,
+    /// What is known of contents beyond that: what ran on them before, what a checkconfig said. Newest first.
+    pub checked: Vec<Checked>,
 }
 
 impl Snapshot {
+    /// One in which no cluster was looked at, for what is asked of a repository alone.
+    pub fn of_no_cluster(taken_at: Timestamp) -> Self {
+        Snapshot {
+            taken_at,
+            user: None,
+            service: ClusterView::loading(Alias::service(), ClusterStanding::Service, "", ""),
+            clusters: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            prowjobs: Source::Loading,
+            gone_prowjobs: Vec::new(),
+            prow: Source::Loading,
+            desired: Source::Loading,
+            interrupted: Vec::new(),
+            refused: Vec::new(),
+            checked: Vec::new(),
+        }
+    }
+
     /// The service cluster, then the others.
     pub fn views(&self) -> impl Iterator<Item = &ClusterView> {
         std::iter::once(&self.service).chain(self.clusters.values())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Alias, Key, Kind, ObjectRef, Values};
+use super::{Alias, Key, Kind, ObjectRef, Placement, Values};
 
 /// The field manager that our writes carry in managedFields.
 pub const FIELD_MANAGER: &str = "prow-breakglass";
@@ -31,7 +31,47 @@ pub enum Write {
     /// One strategic merge PATCH of a workload's pod template: images of containers, nothing else. uid and resourceVersion
     /// lie in the body, where the server takes them for preconditions.
     PatchImage { object: ObjectRef, at: ObjectVersion, images: Vec<ImageChange> },
+    /// One POST of a Job that asks a checkconfig, and does nothing else; an hour after its end it goes by itself.
+    CreateJob { object: ObjectRef, body: CheckJob },
+    /// One DELETE of such a Job, with the uid as precondition: it carries [`OWN_LABEL`], or is left alone.
+    DeleteJob { object: ObjectRef, uid: String },
 }
+
+/// Label and value of what this program makes for itself and takes away again.
+pub const OWN_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", FIELD_MANAGER);
+
+/// A Job that runs a checkconfig on files from ConfigMaps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckJob {
+    pub image: String,
+    pub args: Vec<String>,
+    pub folders: Vec<CheckFolder>,
+    pub placement: Placement,
+}
+
+/// A folder of the container, of keys of several ConfigMaps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckFolder {
+    pub path: String,
+    pub files: Vec<CheckFile>,
+}
+
+/// A file of such a folder: where its bytes lie for the Job, and of which ConfigMap they are a candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckFile {
+    /// Below the folder.
+    pub path: String,
+    /// Name of the Job's ConfigMap, in its namespace.
+    pub config_map: String,
+    pub key: String,
+    pub stands_for: (Key, String),
+}
+
+/// Name of the Job's only container.
+pub const CHECK_CONTAINER: &str = "checkconfig";
 
 /// A pod of a job as a plan saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +141,9 @@ impl Write {
             | Write::CreateConfigMap { object, .. }
             | Write::DeleteConfigMap { object, .. }
             | Write::DeletePod { object, .. }
-            | Write::PatchImage { object, .. } => object,
+            | Write::PatchImage { object, .. }
+            | Write::CreateJob { object, .. }
+            | Write::DeleteJob { object, .. } => object,
         }
     }
 
@@ -112,11 +154,12 @@ impl Write {
     /// True where there was nothing before.
     pub fn is_create(&self) -> bool {
         match self {
-            Write::CreateConfigMap { .. } => true,
+            Write::CreateConfigMap { .. } | Write::CreateJob { .. } => true,
             Write::PutConfigMap { .. }
             | Write::DeleteConfigMap { .. }
             | Write::DeletePod { .. }
-            | Write::PatchImage { .. } => false,
+            | Write::PatchImage { .. }
+            | Write::DeleteJob { .. } => false,
         }
     }
 
@@ -124,8 +167,8 @@ impl Write {
     pub fn word(&self) -> &'static str {
         match self {
             Write::PutConfigMap { .. } => "replace",
-            Write::CreateConfigMap { .. } => "create",
-            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => "delete",
+            Write::CreateConfigMap { .. } | Write::CreateJob { .. } => "create",
+            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => "delete",
             Write::PatchImage { .. } => "patch",
         }
     }

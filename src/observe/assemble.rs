@@ -185,6 +185,7 @@ fn component(raw: &Raw, workload: &Workload) -> Option<Component> {
         tracking: workload.tracking.clone(),
         paused: workload.paused,
         trouble: workload.trouble.clone(),
+        placement: workload.placement.clone(),
     })
 }
 

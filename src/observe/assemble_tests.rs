@@ -30,6 +30,7 @@ fn deployment(namespace: &str, name: &str) -> Workload {
         ready: 1,
         suspended: false,
         trouble: None,
+        placement: Default::default(),
         paused: false,
         writers: Vec::new(),
         tracking: Vec::new(),

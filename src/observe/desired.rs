@@ -4,18 +4,20 @@
 //! so that fifty revisions cost a handful of git calls; files are read once by their hash, and revisions that ask for
 //! the same share one rendering.
 //!
+//! - [`line`]: the same history further back, a revision at a time, for whoever searches it
 //! - `state`: the files of one revision, as far as maps want them
 //! - `links`: where a path of a state leads
 //! - `store`: contents, by hash
 //! - `render`: a state to ConfigMaps and objections, with everything remembered between revisions
 
+pub mod line;
 mod links;
 mod render;
 mod state;
 mod store;
 
 use crate::git::Repository;
-use crate::model::{Candidate, Desired, Failure, Mapping, Revision, Timestamp};
+use crate::model::{Candidate, Desired, DesiredConfigMap, Failure, Mapping, Revision, Timestamp};
 use crate::prow::{ConfigFiles, PresetRule, RepoAcl};
 use render::{Kept, Renderer};
 use state::State;
@@ -66,6 +68,13 @@ pub struct Reading {
     pub mapping: Mapping,
     /// What was not understood, and so not judged.
     pub not_understood: Vec<String>,
+}
+
+impl DesiredOptions {
+    /// The ConfigMaps that are Prow's configuration, among those that a revision asks for.
+    pub fn files_among(&self, config_maps: &[DesiredConfigMap]) -> ConfigFiles {
+        render::files_of(self, config_maps)
+    }
 }
 
 /// Reads the upstream's head, what was asked for, and the history before the head.

@@ -12,7 +12,7 @@ use super::builds::BuildContexts;
 use super::owner::{Inlets, Message, Owner};
 use crate::clock::Clock;
 use crate::cluster::{Cluster, errors};
-use crate::model::{Alias, Failure, InterruptedRun, RefusedContent, Snapshot, Source};
+use crate::model::{Alias, Candidate, Checked, Failure, InterruptedRun, RefusedContent, Snapshot, Source};
 
 use super::desired::{DesiredOptions, Prepared};
 
@@ -118,6 +118,12 @@ impl Observer {
     /// Contents that a component is known to have refused, from the journal.
     pub fn set_refused(&self, refused: Vec<RefusedContent>) {
         self.tell(Message::Refused(refused));
+    }
+
+    /// What is known of contents beyond that: what ran on them before, what a checkconfig said; and revisions older than
+    /// those that were read, that whoever asked it found to be good.
+    pub fn set_checked(&self, checked: Vec<Checked>, further: Vec<Candidate>) {
+        self.tell(Message::Checked(checked, further));
     }
 
     fn tell(&self, message: Message) {

@@ -25,8 +25,8 @@ use super::watched::{Apply, Watched};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::model::{
-    Alias, AliasPlace, ClusterView, Desired, Failure, InterruptedRun, Key, ProwJob, ProwSettings, RefusedContent,
-    Snapshot, Source, Timestamp,
+    Alias, AliasPlace, Candidate, Checked, ClusterView, Desired, Failure, InterruptedRun, Key, ProwJob, ProwSettings,
+    RefusedContent, Snapshot, Source, Timestamp,
 };
 use crate::prow::log;
 
@@ -57,6 +57,7 @@ pub enum Message {
     Desired(Deployed, Box<Source<Desired>>),
     Interrupted(Vec<InterruptedRun>),
     Refused(Vec<RefusedContent>),
+    Checked(Vec<Checked>, Vec<Candidate>),
     Refresh,
 }
 
@@ -68,6 +69,9 @@ struct Beside {
     desired_for: Option<Deployed>,
     interrupted: Vec<InterruptedRun>,
     refused: Vec<RefusedContent>,
+    checked: Vec<Checked>,
+    /// Revisions older than those that were read, found to be good by whoever looked further.
+    further: Vec<Candidate>,
 }
 
 pub struct Owner {
@@ -117,6 +121,8 @@ impl Owner {
             desired_for: None,
             interrupted: Vec::new(),
             refused: Vec::new(),
+            checked: Vec::new(),
+            further: Vec::new(),
         };
         let assembled = assemble(&names, &raw, &BTreeMap::new());
         let first = beside.snapshot(assembled, Others::default(), clock.now());
@@ -219,6 +225,10 @@ impl Owner {
             }
             Message::Interrupted(runs) => self.beside.interrupted = runs,
             Message::Refused(refused) => self.beside.refused = refused,
+            Message::Checked(checked, further) => {
+                self.beside.checked = checked;
+                self.beside.further = further;
+            }
             Message::Refresh => {
                 self.service.wake.notify_waiters();
                 self.builds.wake();
@@ -361,9 +371,10 @@ impl Beside {
             gone_prowjobs: others.gone,
             prowjobs: assembled.prowjobs,
             prow: assembled.prow,
-            desired: self.desired.clone(),
+            desired: self.desired.map(|desired| desired.with_further(&self.further)),
             interrupted: self.interrupted.clone(),
             refused: self.refused.clone(),
+            checked: self.checked.clone(),
         }
     }
 }

@@ -32,6 +32,13 @@ pub fn finding(finding: &Finding) -> String {
             "do not restart {}: they run on what they loaded before ConfigMap {config_map} went bad",
             components.join(", ")
         ),
+        FindingKind::ConfigInvalid { objection, by, at_risk } => {
+            let risk = match at_risk.as_slice() {
+                [] => String::new(),
+                some => format!("; do not restart {}", some.join(", ")),
+            };
+            format!("the live configuration would not load: {}{} ({by}){risk}", objection.message, objection.place())
+        }
         FindingKind::RevisionWouldNotLoad { revision, is_head, objections } => {
             let which = if *is_head { "git's head" } else { "revision" };
             let why = objections.first().map_or("it is refused", |objection| objection.message.as_str());

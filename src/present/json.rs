@@ -120,7 +120,8 @@ pub fn plan_document(plan: &Plan, preview: Option<&Preview>) -> Value {
         value["object"] = object(step.write.object());
         value["guard"] = match &step.write {
             Write::PutConfigMap { at, .. } => json!({ "uid": at.uid, "resourceVersion": at.resource_version }),
-            Write::CreateConfigMap { .. } => json!({ "absent": true }),
+            Write::CreateConfigMap { .. } | Write::CreateJob { .. } => json!({ "absent": true }),
+            Write::DeleteJob { uid, .. } => json!({ "uid": uid }),
             Write::DeleteConfigMap { at, .. } => json!({ "uid": at.uid, "resourceVersion": at.resource_version }),
             Write::DeletePod { uid, seen, .. } => {
                 json!({ "uid": uid, "resourceVersion": seen.as_ref().map(|seen| &seen.resource_version) })

@@ -4,6 +4,7 @@
 //! Honest words: FACT is read from the API or git, GUESS is a rule's opinion; unknown is said, never shown as zero.
 //! To extend: a new `FindingKind` or `Write` variant makes the matches here fail to compile; give it its words.
 
+mod check;
 mod diff;
 mod finding;
 mod history;
@@ -14,6 +15,10 @@ mod runs;
 mod status;
 mod strays;
 
+pub use check::{
+    Blame, Blamed, CheckSubject, CheckedSubject, blame_document, blame_text, check_document, check_text,
+    no_blame_document, pull_request,
+};
 pub use diff::{Comparison, DiffLine, DiffTag, PATIENCE, Row, Shape, Side, changed_words, diff};
 pub use finding::finding;
 pub use history::{automation_document, automation_text, history_document, history_text};

@@ -23,8 +23,8 @@ pub fn step(step: &Step) -> StepWords {
         Write::PutConfigMap { at, .. } | Write::DeleteConfigMap { at, .. } | Write::PatchImage { at, .. } => {
             format!("uid {} rv {}", short(&at.uid), at.resource_version)
         }
-        Write::CreateConfigMap { .. } => "does not exist".to_owned(),
-        Write::DeletePod { uid, .. } => format!("uid {}", short(uid)),
+        Write::CreateConfigMap { .. } | Write::CreateJob { .. } => "does not exist".to_owned(),
+        Write::DeletePod { uid, .. } | Write::DeleteJob { uid, .. } => format!("uid {}", short(uid)),
     };
     StepWords {
         verb: step.write.word(),
@@ -158,9 +158,14 @@ pub fn by_hand(plan: &Plan) -> Vec<String> {
                 "{target} replace -f {}.yaml   # with metadata.resourceVersion {}; how to make the file: RUNBOOK.md, By hand",
                 object.name, at.resource_version
             )),
-            Write::CreateConfigMap { .. } => lines.push(format!("{target} create -f {}.yaml", object.name)),
+            Write::CreateConfigMap { .. } | Write::CreateJob { .. } => {
+                lines.push(format!("{target} create -f {}.yaml", object.name));
+            }
             Write::DeleteConfigMap { .. } => {
                 lines.push(format!("{target} delete configmap {}   # kubectl cannot pin the uid", object.name));
+            }
+            Write::DeleteJob { .. } => {
+                lines.push(format!("{target} delete job {}   # kubectl cannot pin the uid", object.name));
             }
             Write::PatchImage { images, .. } => {
                 let images: Vec<String> =

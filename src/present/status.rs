@@ -1,7 +1,7 @@
 //! The verdict, the pulse and the tables of `status` and the Overview.
 
 use crate::diagnose::{
-    ChangeKind, Choice, ChoiceReason, Diagnosis, DriftState, FindingKind, Flow, Health, KeyChange, NextStep, UnderWay,
+    ChangeKind, Choice, Diagnosis, DriftState, FindingKind, Flow, Health, KeyChange, NextStep, UnderWay,
 };
 use crate::model::{Component, ContainerState, ObjectRef, Snapshot, Source, SourceStatus, Timestamp};
 use crate::repair::RepairId;
@@ -130,7 +130,7 @@ pub fn next(diagnosis: &Diagnosis) -> String {
             RepairId::DeleteStrays => {
                 format!("plan delete-strays{first}: the cause is gone, and good pods come again")
             }
-            RepairId::Kick | RepairId::SyncConfig | RepairId::Undo => {
+            RepairId::Kick | RepairId::SyncConfig | RepairId::CheckInCluster | RepairId::Undo => {
                 format!("plan {repair}: crash-looping pods out of their back-off, onto the repaired configuration")
             }
         },
@@ -266,13 +266,13 @@ pub fn key_change(change: KeyChange) -> &'static str {
 
 /// `9a1b2c3 "Add job" (GUESS: the newest revision that nothing speaks against)`.
 pub fn choice(choice: &Choice) -> String {
-    let why = match choice.why {
-        ChoiceReason::Asked => "asked for with --revision",
-        ChoiceReason::Head => "git's head, and nothing speaks against it",
-        ChoiceReason::NewestKnownToLoad => "the newest revision that Ready containers started on",
-        ChoiceReason::NewestWithoutObjection => "the newest revision that nothing speaks against",
-    };
-    format!("{} \"{}\" ({}: {why})", choice.revision.short(), choice.revision.subject, basis(choice.basis))
+    format!(
+        "{} \"{}\" ({}: {})",
+        choice.revision.short(),
+        choice.revision.subject,
+        basis(choice.basis),
+        choice.reason()
+    )
 }
 
 /// A clock that is off by less is no news.

@@ -20,6 +20,15 @@ pub fn with_tag(image: &str, other: &str) -> Option<String> {
     Some(format!("{base}{other}"))
 }
 
+/// Another image of the same registry, folder and tag: `…/checkconfig:TAG` of `…/hook:TAG`. `None` without a tag; a digest is
+/// that of one image.
+pub fn sibling(image: &str, name: &str) -> Option<String> {
+    let tag = tag(image)?;
+    let undigested = image.split_once('@').map_or(image, |(reference, _)| reference);
+    let folder = undigested.rfind('/').map_or("", |slash| &undigested[..=slash]);
+    Some(format!("{folder}{name}:{tag}"))
+}
+
 /// After the last slash, so that a registry's port is not taken for a tag, and before the digest.
 fn last_segment(image: &str) -> &str {
     let undigested = image.split_once('@').map_or(image, |(reference, _)| reference);
@@ -149,6 +158,18 @@ mod tests {
             ("tide", "tide", None),
         ] {
             assert_eq!((base_name(image), tag(image)), (name, t), "{image}");
+        }
+    }
+
+    #[test]
+    fn images_beside_one_another() {
+        for (image, beside) in [
+            ("gcr.io/k8s-prow/hook:v1", Some("gcr.io/k8s-prow/checkconfig:v1")),
+            ("localhost:5000/hook:v1@sha256:00", Some("localhost:5000/checkconfig:v1")),
+            ("hook:v1", Some("checkconfig:v1")),
+            ("localhost:5000/hook", None),
+        ] {
+            assert_eq!(sibling(image, "checkconfig").as_deref(), beside, "{image}");
         }
     }
 

@@ -27,6 +27,20 @@ pub struct ConfigFile {
     pub config_map: Key,
     /// `None` for all keys.
     pub key: Option<String>,
+    /// Of job files: the folder below `--job-config-path` that the ConfigMap is mounted at; empty for that one itself.
+    pub folder: String,
+}
+
+impl ConfigFile {
+    /// All keys of a ConfigMap, at the top.
+    pub fn all_of(config_map: Key) -> Self {
+        ConfigFile { config_map, key: None, folder: String::new() }
+    }
+
+    /// One key.
+    pub fn one_of(config_map: Key, key: &str) -> Self {
+        ConfigFile { key: Some(key.to_owned()), ..Self::all_of(config_map) }
+    }
 }
 
 /// Which ConfigMaps and keys are Prow's configuration.
@@ -47,12 +61,11 @@ impl Default for ConfigFiles {
 impl ConfigFiles {
     /// The names that almost all deployments use: `config`, `plugins`, `job-config`.
     pub fn by_name() -> Self {
-        let file =
-            |name: &str, key: Option<&str>| ConfigFile { config_map: Key::new("", name), key: key.map(str::to_owned) };
+        let map = |name: &str| Key::new("", name);
         ConfigFiles {
-            config: file("config", Some("config.yaml")),
-            plugins: file("plugins", Some("plugins.yaml")),
-            job_config: vec![file("job-config", None)],
+            config: ConfigFile::one_of(map("config"), "config.yaml"),
+            plugins: ConfigFile::one_of(map("plugins"), "plugins.yaml"),
+            job_config: vec![ConfigFile::all_of(map("job-config"))],
         }
     }
 
@@ -79,7 +92,7 @@ impl ConfigFiles {
 
 fn single(path: Option<&ConfigPath>) -> Option<ConfigFile> {
     let path = path?;
-    Some(ConfigFile { config_map: path.config_map.clone()?, key: Some(path.key.clone()?) })
+    Some(ConfigFile::one_of(path.config_map.clone()?, path.key.as_deref()?))
 }
 
 /// The ConfigMaps at and below a component's `--job-config-path`: partitions are mounted as subfolders.
@@ -89,13 +102,17 @@ fn job_files(component: &Component) -> Vec<ConfigFile> {
     };
     if let (Some(config_map), Some(key)) = (&path.config_map, &path.key) {
         // A single file, or a partition whose folder was named: both read one name.
-        return vec![ConfigFile { config_map: config_map.clone(), key: Some(key.clone()) }];
+        return vec![ConfigFile::one_of(config_map.clone(), key)];
     }
     let root = path.path.trim_end_matches('/');
     let below = |mounted: &str| mounted.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let mut mounts: Vec<_> = component.mounts.iter().filter(|mount| below(mount.path.trim_end_matches('/'))).collect();
     mounts.sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
-    mounts.iter().map(|mount| ConfigFile { config_map: mount.config_map.clone(), key: None }).collect()
+    let folder = |mounted: &str| mounted.strip_prefix(root).unwrap_or_default().trim_matches('/').to_owned();
+    mounts
+        .iter()
+        .map(|mount| ConfigFile { folder: folder(&mount.path), ..ConfigFile::all_of(mount.config_map.clone()) })
+        .collect()
 }
 
 fn most_common<T: PartialEq>(items: impl Iterator<Item = T>) -> Option<T> {
@@ -163,6 +180,11 @@ impl Judge {
         &self.read
     }
 
+    /// What is taken for Prow's configuration.
+    pub fn files(&self) -> &ConfigFiles {
+        &self.files
+    }
+
     /// Judges what the service cluster would get. Some Prows know their service cluster by another alias than
     /// `default`; then the first alias that has a configuration counts.
     pub fn desired(&mut self, config_maps: &[DesiredConfigMap]) -> Vec<Objection> {
@@ -197,7 +219,7 @@ impl Judge {
             .any(|file| !select(values, file).is_empty())
     }
 
-    fn judge(&mut self, values: &[Value<'_>]) -> Vec<Objection> {
+    pub(super) fn judge(&mut self, values: &[Value<'_>]) -> Vec<Objection> {
         let mut objections = Vec::new();
         let mut config_presets = None;
         if let Some(value) = select(values, &self.files.config).first() {
@@ -328,7 +350,7 @@ fn presets(bytes: &[u8], is_config: bool) -> Presets {
 }
 
 /// The values of a file or folder: in the ConfigMap of exactly that name and namespace, else in the first of that name.
-fn select<'a>(values: &[Value<'a>], file: &ConfigFile) -> Vec<Value<'a>> {
+pub(super) fn select<'a>(values: &[Value<'a>], file: &ConfigFile) -> Vec<Value<'a>> {
     let key = |value: &&Value<'a>| file.key.as_deref().is_none_or(|key| key == value.1);
     let exact: Vec<_> = values.iter().filter(|value| *value.0 == file.config_map).filter(key).copied().collect();
     if !exact.is_empty() {

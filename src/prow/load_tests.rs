@@ -102,9 +102,7 @@ fn plugins_are_not_gunzipped_and_their_maps_are_checked() {
 #[test]
 fn partitions_share_basenames_and_presets() {
     let files = ConfigFiles {
-        job_config: ["jobs-1", "jobs-2"]
-            .map(|name| ConfigFile { config_map: Key::new("prow", name), key: None })
-            .to_vec(),
+        job_config: ["jobs-1", "jobs-2"].map(|name| ConfigFile::all_of(Key::new("prow", name))).to_vec(),
         ..ConfigFiles::by_name()
     };
     let maps = [
@@ -181,6 +179,7 @@ fn component(role: &str, config: ConfigFlags, mounts: &[(&str, &str)]) -> Compon
         tracking: Vec::new(),
         paused: false,
         trouble: None,
+        placement: Default::default(),
     }
 }
 
@@ -199,7 +198,7 @@ fn which_maps_are_meant_is_what_most_components_read() {
         of("hook", &usual, mounts),
     ];
     let files = ConfigFiles::of_components(components.iter());
-    assert_eq!(files.config, ConfigFile { config_map: Key::new("prow", "cfg"), key: Some("prow.yaml".to_owned()) });
+    assert_eq!(files.config, ConfigFile::one_of(Key::new("prow", "cfg"), "prow.yaml"));
     let jobs: Vec<_> = files.job_config.iter().map(|file| file.config_map.name.as_str()).collect();
     assert_eq!(jobs, ["jobs-1", "jobs-2"]);
     assert_eq!(files.plugins, ConfigFiles::by_name().plugins);

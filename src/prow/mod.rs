@@ -7,6 +7,7 @@
 //! | [`glob`] | the dialect of `config_updater`'s globs |
 //! | [`updater`] | files of a revision to the ConfigMaps that Prow would make of them |
 //! | [`load`] | would a Prow load these ConfigMaps? |
+//! | [`layout`] | a configuration as files, and its digest |
 //! | [`culprit`] | which ConfigMap and key an error of a real Prow is about |
 //! | [`log`] | log lines of Prow's components |
 //! | [`image`] | image references and tags, and what a tag says of the preset rule |
@@ -26,6 +27,7 @@ pub mod glob;
 pub mod gzip;
 pub mod image;
 pub mod jobs;
+pub mod layout;
 pub mod load;
 pub mod log;
 pub mod plugins;
@@ -36,5 +38,6 @@ pub use catalogue::Catalogue;
 pub use culprit::name_culprit;
 pub use flags::config_flags;
 pub use image::{PresetRule, RepoAcl, preset_rule, repo_acl};
+pub use layout::Layout;
 pub use load::{ConfigFile, ConfigFiles, Judge, ReadFiles, objections, objections_live};
 pub use yaml::YamlError;

@@ -4,6 +4,7 @@
 //! of [`RepairId`] with its line in [`RepairId::ALL`] and in [`plan`], and a scenario. Menus, help and the CLI derive from the
 //! table. Repairs *compose* the writes of `model::Write`; they have no effects.
 
+mod check_in_cluster;
 mod delete_strays;
 mod kick;
 mod plan;
@@ -11,6 +12,7 @@ pub mod rollback;
 mod sync_config;
 pub mod undo;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use plan::*;
 
 use crate::diagnose::Diagnosis;
-use crate::model::{ClusterIdentity, FailureKind, LoadedContent, Snapshot, Source, Values};
+use crate::model::{ClusterIdentity, ConfigMapState, FailureKind, Key, LoadedContent, Snapshot, Source, Values};
 
 /// The repairs. Menus, help and the CLI derive from [`RepairId::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,13 +32,16 @@ pub enum RepairId {
     Rollback,
     /// Pods of this Prow's jobs that are where they should not be.
     DeleteStrays,
+    /// The deployed tag's checkconfig as a Job in the cluster; not offered by findings, for it only asks.
+    CheckInCluster,
     /// Made by `undo RUN`, not offered by findings.
     Undo,
 }
 
 impl RepairId {
     /// Those that a person can ask for by name.
-    pub const ALL: [RepairId; 4] = [RepairId::SyncConfig, RepairId::Kick, RepairId::Rollback, RepairId::DeleteStrays];
+    pub const ALL: [RepairId; 5] =
+        [RepairId::SyncConfig, RepairId::Kick, RepairId::Rollback, RepairId::DeleteStrays, RepairId::CheckInCluster];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -44,6 +49,7 @@ impl RepairId {
             RepairId::Kick => "kick",
             RepairId::Rollback => "rollback",
             RepairId::DeleteStrays => "delete-strays",
+            RepairId::CheckInCluster => "check-in-cluster",
             RepairId::Undo => "undo",
         }
     }
@@ -200,6 +206,7 @@ pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
         RepairId::Kick => kick::plan(request, snapshot, diagnosis),
         RepairId::Rollback => rollback::plan(request, snapshot, diagnosis),
         RepairId::DeleteStrays => delete_strays::plan(request, snapshot, diagnosis),
+        RepairId::CheckInCluster => check_in_cluster::plan(snapshot),
         RepairId::Undo => Err(Refusal::new(
             "undo needs a run",
             "`prow-breakglass run list` names the runs; `prow-breakglass undo RUN` makes the plan",
@@ -227,8 +234,16 @@ pub fn still_allowed(plan: &Plan, now: Option<&Diagnosis>) -> Result<(), Refusal
     match plan.repair {
         RepairId::DeleteStrays => delete_strays::still_allowed(plan, now),
         // Each step of these says what it holds against, and is judged by that right before it is sent.
-        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => Ok(()),
+        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo => {
+            Ok(())
+        }
     }
+}
+
+/// The ConfigMaps of the service cluster as they would be once a plan is done, for a checkconfig to judge; `None` where what is
+/// live is not known now.
+pub fn live_after(plan: &Plan, snapshot: &Snapshot) -> Option<BTreeMap<Key, ConfigMapState>> {
+    sync_config::live_after(&plan.steps, snapshot)
 }
 
 /// The value of a source that a plan builds on.

@@ -53,6 +53,9 @@ pub struct PlanBasis {
     /// What strays were judged by: held against the newest picture again before they are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<StrayProof>,
+    /// Digest of the content that a checkconfig is asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
 }
 
 /// What was known when a deletion of strays was planned. All times are the server's.

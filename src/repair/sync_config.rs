@@ -14,10 +14,14 @@ mod restore;
 mod selection;
 mod writes;
 
+pub(super) use checks::live_after;
+
 use std::collections::BTreeSet;
 
-use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, DriftState, FindingKind, KeyChange, choice_candidate};
-use crate::model::{Alias, ClusterIdentity, ClusterView, DesiredConfigMap, Key, ObjectRef, Snapshot, config_map_ref};
+use crate::diagnose::{Basis, Choice, Diagnosis, DriftState, FindingKind, KeyChange, choice_candidate};
+use crate::model::{
+    Alias, ClusterIdentity, ClusterView, DesiredConfigMap, Key, ObjectRef, Objection, Snapshot, config_map_ref,
+};
 
 use selection::Selection;
 use writes::Made;
@@ -56,7 +60,7 @@ fn from_git(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
     }
     let selection = Selection::of(request);
     selection.check(maps, snapshot)?;
-    checks::check_loads(request, choice, candidate, diagnosis, &mut draft.warnings)?;
+    checks::check_loads(request, choice, candidate, &mut draft.warnings)?;
     checks::check_fetched(request, snapshot, diagnosis, &mut draft.warnings)?;
     checks::check_logs(request, choice, snapshot, &mut draft.warnings)?;
 
@@ -79,7 +83,9 @@ fn from_git(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
             None => nothing_to_write(choice, diagnosis),
         });
     }
-    checks::check_what_is_written(request, snapshot, &candidate.objections, &draft.steps, &mut draft.warnings)?;
+    // What the revision itself is refused for was dealt with before.
+    let known: Vec<Objection> = candidate.objections.iter().chain(choice.verdict.refused()).cloned().collect();
+    checks::check_what_is_written(request, snapshot, &known, &draft.steps, &mut draft.warnings)?;
     let first = draft.steps[0].write.object().name.clone();
     draft.finish(
         request,
@@ -236,15 +242,9 @@ fn no_choice() -> Refusal {
 
 /// Why this revision, with what it rests on.
 fn reason(choice: &Choice) -> String {
-    let why = match choice.why {
-        ChoiceReason::Asked => "asked for with --revision",
-        ChoiceReason::Head => "git's head, and nothing speaks against it",
-        ChoiceReason::NewestKnownToLoad => "the newest revision that Ready containers started on",
-        ChoiceReason::NewestWithoutObjection => "the newest revision that nothing speaks against",
-    };
     match choice.basis {
-        Basis::Fact => format!("FACT it loads: {why}"),
-        Basis::Guess => format!("GUESS it loads: {why}"),
+        Basis::Fact => format!("FACT it loads: {}", choice.reason()),
+        Basis::Guess => format!("GUESS it loads: {}", choice.reason()),
     }
 }
 

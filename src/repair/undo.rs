@@ -43,7 +43,10 @@ impl UndoSource {
                 Write::PutConfigMap { object, .. }
                 | Write::CreateConfigMap { object, .. }
                 | Write::DeleteConfigMap { object, .. } => Some(object),
-                Write::DeletePod { .. } | Write::PatchImage { .. } => None,
+                Write::DeletePod { .. }
+                | Write::PatchImage { .. }
+                | Write::CreateJob { .. }
+                | Write::DeleteJob { .. } => None,
             })
             .collect()
     }
@@ -57,7 +60,25 @@ impl UndoSource {
                 Write::PutConfigMap { .. }
                 | Write::CreateConfigMap { .. }
                 | Write::DeleteConfigMap { .. }
-                | Write::DeletePod { .. } => None,
+                | Write::DeletePod { .. }
+                | Write::CreateJob { .. }
+                | Write::DeleteJob { .. } => None,
+            })
+            .collect()
+    }
+
+    /// The Jobs that must be read before [`plan`].
+    pub fn jobs(&self) -> Vec<&ObjectRef> {
+        self.steps
+            .iter()
+            .filter_map(|step| match &step.write {
+                Write::CreateJob { object, .. } => Some(object),
+                Write::PutConfigMap { .. }
+                | Write::CreateConfigMap { .. }
+                | Write::DeleteConfigMap { .. }
+                | Write::DeletePod { .. }
+                | Write::PatchImage { .. }
+                | Write::DeleteJob { .. } => None,
             })
             .collect()
     }
@@ -68,6 +89,8 @@ impl UndoSource {
 pub struct LiveObjects {
     pub config_maps: BTreeMap<(Alias, Key), Option<ConfigMapState>>,
     pub workloads: BTreeMap<ObjectRef, Option<WorkloadState>>,
+    /// The uids of Jobs.
+    pub jobs: BTreeMap<ObjectRef, Option<String>>,
 }
 
 /// Plans the undoing of a run.
@@ -87,7 +110,7 @@ pub fn plan(
             Ok(Some((write, effect))) => steps.push(Step {
                 n: steps.len() + 1,
                 why: format!("run {} {} it", source.run, done_to(&step.write)),
-                undo: if write.is_create() { Undo::Delete } else { Undo::FromBackup },
+                undo: undo_of(&write),
                 write,
                 effect,
             }),
@@ -136,8 +159,8 @@ pub fn plan(
 
 fn done_to(write: &Write) -> &'static str {
     match write {
-        Write::CreateConfigMap { .. } => "made",
-        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => "deleted",
+        Write::CreateConfigMap { .. } | Write::CreateJob { .. } => "made",
+        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => "deleted",
         Write::PutConfigMap { .. } | Write::PatchImage { .. } => "replaced",
     }
 }
@@ -217,7 +240,9 @@ fn proof(steps: &[Step], name: String) -> (Confirmation, Verify) {
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
             | Write::DeleteConfigMap { .. }
-            | Write::DeletePod { .. } => {
+            | Write::DeletePod { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteJob { .. } => {
                 return (Confirmation::MapName(name), Verify::Written);
             }
         }
@@ -255,6 +280,8 @@ fn nothing_to_undo(source: &UndoSource) -> Refusal {
 fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
     let (object, written) = match &step.write {
         Write::DeletePod { .. } => return Ok(None),
+        Write::DeleteJob { .. } => return Ok(None),
+        Write::CreateJob { object, .. } => return remove_job(object, live),
         Write::CreateConfigMap { object, body } => return take_away(source, step, object, body, live),
         Write::DeleteConfigMap { object, .. } => return make_again(source, step, object, live),
         Write::PutConfigMap { object, body, .. } => (object, body),
@@ -367,6 +394,33 @@ fn put_images_back(
 
 fn tag(reference: &str) -> &str {
     image::tag(reference).unwrap_or(reference)
+}
+
+fn undo_of(write: &Write) -> Undo {
+    match write {
+        Write::DeleteJob { .. } => Undo::None,
+        Write::CreateConfigMap { .. } | Write::CreateJob { .. } => Undo::Delete,
+        Write::PutConfigMap { .. }
+        | Write::DeleteConfigMap { .. }
+        | Write::DeletePod { .. }
+        | Write::PatchImage { .. } => Undo::FromBackup,
+    }
+}
+
+/// The Job of a check is taken away; its label is looked at once more right before.
+fn remove_job(object: &ObjectRef, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
+    match live.jobs.get(object) {
+        Some(Some(uid)) => {
+            let write = Write::DeleteJob { object: object.clone().with_uid(uid), uid: uid.clone() };
+            Ok(Some((write, "taken away again".to_owned())))
+        }
+        Some(None) => Ok(None),
+        None => Err(Refusal::new(
+            format!("whether {object} is still there could not be read"),
+            "undo needs the right to get it, and an answer",
+        )
+        .of(object)),
+    }
 }
 
 /// What a run made is deleted, by its uid and as it is now: while it holds what the run wrote.

@@ -79,6 +79,9 @@ pub(super) async fn read(gate: &Gate, write: &Write) -> Result<Live, Failure> {
         Write::PatchImage { object, .. } => {
             gate.cluster().live_workload(object).await?.map_or(Live::Absent, |live| Live::Workload(Box::new(live)))
         }
+        Write::CreateJob { object, .. } | Write::DeleteJob { object, .. } => {
+            gate.cluster().live_job(object).await?.map_or(Live::Absent, Live::Job)
+        }
     })
 }
 
@@ -283,7 +286,7 @@ impl<'a> Run<'a> {
 fn at_once(repair: RepairId) -> usize {
     match repair {
         RepairId::DeleteStrays => DELETES_AT_ONCE,
-        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => 1,
+        RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo => 1,
     }
 }
 
@@ -298,7 +301,10 @@ impl Tally {
         }
         let n = step.n;
         match &step.write {
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeleteConfigMap { .. } => {
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::CreateJob { .. } => {
                 Some(format!("step {n} is {}: the steps after it may build on it", outcome.word()))
             }
             Write::PatchImage { object, .. } => Some(format!(
@@ -307,13 +313,13 @@ impl Tally {
                 object.name,
                 outcome.word()
             )),
-            Write::DeletePod { .. } if kind == Some(FailureKind::Unauthenticated) => {
+            Write::DeletePod { .. } | Write::DeleteJob { .. } if kind == Some(FailureKind::Unauthenticated) => {
                 Some(format!("step {n}: the server does not know us any more; sign in, then resume"))
             }
-            Write::DeletePod { .. } if self.failed_in_a_row >= IN_A_ROW => {
+            Write::DeletePod { .. } | Write::DeleteJob { .. } if self.failed_in_a_row >= IN_A_ROW => {
                 Some(format!("{IN_A_ROW} steps in a row went wrong"))
             }
-            Write::DeletePod { .. } => None,
+            Write::DeletePod { .. } | Write::DeleteJob { .. } => None,
         }
     }
 
@@ -411,9 +417,10 @@ impl Core<'_> {
             fault::point(Point::AfterSend, step.n, &self.stop).await;
             match (answer, &write) {
                 (Ok(sent), _) => return Ok(StepEnd::done(done_word(&write), sent)),
-                (Err(SendError::NotDone(failure)), Write::DeletePod { .. } | Write::DeleteConfigMap { .. })
-                    if failure.kind == FailureKind::NotFound =>
-                {
+                (
+                    Err(SendError::NotDone(failure)),
+                    Write::DeletePod { .. } | Write::DeleteConfigMap { .. } | Write::DeleteJob { .. },
+                ) if failure.kind == FailureKind::NotFound => {
                     return Ok(StepEnd::done("already gone", Sent::default()));
                 }
                 (Err(SendError::NotDone(failure)), _) if failure.kind == FailureKind::Conflict && !last => {}
@@ -440,6 +447,7 @@ impl Core<'_> {
             Live::ConfigMap(map) => &map.json,
             Live::Pod(pod) => &pod.json,
             Live::Workload(workload) => &workload.json,
+            Live::Job(own) => &own.json,
             Live::Absent => return Ok(None),
         };
         self.writer().backup(step.n, step.write.object(), json).map(Some)
@@ -448,7 +456,8 @@ impl Core<'_> {
 
 /// A stray that is not there any more is what was wanted.
 fn went_by_itself(write: &Write, live: &Live) -> bool {
-    matches!((write, live), (Write::DeletePod { seen: Some(_), .. }, Live::Absent))
+    let is_wanted_gone = matches!(write, Write::DeletePod { seen: Some(_), .. } | Write::DeleteJob { .. });
+    is_wanted_gone && *live == Live::Absent
 }
 
 /// The answer was lost: only the write being there proves anything. That it is not there yet does not: a slow admission
@@ -480,8 +489,8 @@ pub(super) fn in_words(landed: &Landed) -> (Found, String) {
 fn done_word(write: &Write) -> &'static str {
     match write {
         Write::PutConfigMap { .. } => "written",
-        Write::CreateConfigMap { .. } => "created",
-        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => "deleted",
+        Write::CreateConfigMap { .. } | Write::CreateJob { .. } => "created",
+        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => "deleted",
         Write::PatchImage { .. } => "image set",
     }
 }
@@ -491,7 +500,7 @@ fn guard_of(write: &Write) -> Guard {
         Write::PutConfigMap { at, .. } | Write::DeleteConfigMap { at, .. } | Write::PatchImage { at, .. } => {
             Guard::Version(at.clone())
         }
-        Write::CreateConfigMap { .. } => Guard::Absence,
-        Write::DeletePod { uid, .. } => Guard::Uid { uid: uid.clone() },
+        Write::CreateConfigMap { .. } | Write::CreateJob { .. } => Guard::Absence,
+        Write::DeletePod { uid, .. } | Write::DeleteJob { uid, .. } => Guard::Uid { uid: uid.clone() },
     }
 }

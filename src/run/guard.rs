@@ -1,5 +1,6 @@
 //! Does a step still hold? What the plan saw against what is there now. Pure: preview and run ask the same function.
 
+use crate::cluster::check_job::LiveJob;
 use crate::cluster::live::{LiveConfigMap, LivePod, LiveWorkload};
 use crate::model::{
     ConfigMapBody, Failure, FailureKind, ImageChange, ObjectRef, ObjectVersion, SeenPod, WorkloadState, Write,
@@ -13,6 +14,8 @@ pub enum Live {
     ConfigMap(Box<LiveConfigMap>),
     Pod(LivePod),
     Workload(Box<LiveWorkload>),
+    /// One that asks a checkconfig, or what has its name.
+    Job(LiveJob),
     Absent,
 }
 
@@ -55,16 +58,24 @@ pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
         (Write::PatchImage { object, at, images }, Live::Workload(live)) => {
             judge_patch(object, at, images, &live.state)
         }
+        (Write::CreateJob { .. }, Live::Absent) => Judgement::Holds(write.clone()),
+        (Write::CreateJob { object, .. }, Live::Job(_)) => {
+            Judgement::Moved(format!("{object} was made after the plan was made"))
+        }
+        (Write::DeleteJob { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
+        (Write::DeleteJob { object, uid }, Live::Job(own)) => judge_job(write, object, uid, own),
         (
             Write::PutConfigMap { object, .. }
             | Write::CreateConfigMap { object, .. }
             | Write::DeleteConfigMap { object, .. },
-            Live::Pod(_) | Live::Workload(_),
+            Live::Pod(_) | Live::Workload(_) | Live::Job(_),
         )
-        | (Write::DeletePod { object, .. }, Live::ConfigMap(_) | Live::Workload(_))
-        | (Write::PatchImage { object, .. }, Live::ConfigMap(_) | Live::Pod(_)) => {
-            Judgement::Refused(Failure::new(FailureKind::Refused, format!("what was read is not {object}")))
-        }
+        | (Write::DeletePod { object, .. }, Live::ConfigMap(_) | Live::Workload(_) | Live::Job(_))
+        | (Write::PatchImage { object, .. }, Live::ConfigMap(_) | Live::Pod(_) | Live::Job(_))
+        | (
+            Write::CreateJob { object, .. } | Write::DeleteJob { object, .. },
+            Live::ConfigMap(_) | Live::Pod(_) | Live::Workload(_),
+        ) => Judgement::Refused(Failure::new(FailureKind::Refused, format!("what was read is not {object}"))),
     }
 }
 
@@ -142,6 +153,23 @@ fn judge_patch(object: &ObjectRef, at: &ObjectVersion, images: &[ImageChange], l
     })
 }
 
+/// Only what a check of ours made.
+fn judge_job(write: &Write, object: &ObjectRef, uid: &str, own: &LiveJob) -> Judgement {
+    if own.uid != uid {
+        return Judgement::NotNeeded("another object has the name now; it is left alone".to_owned());
+    }
+    if own.deleting {
+        return Judgement::NotNeeded("it is being deleted already".to_owned());
+    }
+    if !own.is_own {
+        return Judgement::Refused(
+            Failure::new(FailureKind::Refused, format!("{object} is not labelled as made by this program"))
+                .hint("only what a check left behind is deleted: look at whose it is"),
+        );
+    }
+    Judgement::Holds(write.clone())
+}
+
 fn judge_pod(repair: RepairId, write: &Write, uid: &str, seen: Option<&SeenPod>, pod: &LivePod) -> Judgement {
     if pod.uid != uid {
         return Judgement::NotNeeded("another pod has the name now; it is left alone".to_owned());
@@ -157,7 +185,7 @@ fn judge_pod(repair: RepairId, write: &Write, uid: &str, seen: Option<&SeenPod>,
         ),
         // Kicked is what does not come up: a pod that came up by itself is what everybody waits for.
         (RepairId::Kick, _) if pod.ready => Judgement::NotNeeded("it is Ready by now; it is left alone".to_owned()),
-        (RepairId::Kick | RepairId::SyncConfig | RepairId::Rollback | RepairId::Undo, _) => {
+        (RepairId::Kick | RepairId::SyncConfig | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo, _) => {
             Judgement::Holds(write.clone())
         }
     }

@@ -64,6 +64,10 @@ pub async fn read_for_undo(
         let found = cluster_of(clusters, &object.cluster)?.live_workload(object).await?;
         live.workloads.insert(object.clone(), found.map(|found| found.state));
     }
+    for object in source.jobs() {
+        let found = cluster_of(clusters, &object.cluster)?.live_job(object).await?;
+        live.jobs.insert(object.clone(), found.map(|job| job.uid));
+    }
     Ok(live)
 }
 

@@ -43,10 +43,11 @@ async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) 
             Ok(Judgement::Holds(write)) => write,
             Ok(Judgement::NotNeeded(detail)) => {
                 return Ok(match write {
-                    Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => Answer::Gone,
-                    Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => {
-                        Answer::Moved { detail }
-                    }
+                    Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => Answer::Gone,
+                    Write::PutConfigMap { .. }
+                    | Write::CreateConfigMap { .. }
+                    | Write::PatchImage { .. }
+                    | Write::CreateJob { .. } => Answer::Moved { detail },
                 });
             }
             Ok(Judgement::Moved(detail)) => return Ok(Answer::Moved { detail }),
@@ -73,8 +74,11 @@ async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) 
 
 fn is_delete(write: &Write) -> bool {
     match write {
-        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => true,
-        Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => false,
+        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => true,
+        Write::PutConfigMap { .. }
+        | Write::CreateConfigMap { .. }
+        | Write::PatchImage { .. }
+        | Write::CreateJob { .. } => false,
     }
 }
 

@@ -137,7 +137,9 @@ fn as_sent(step: &Step, begun: &StepRecord) -> Write {
             | Write::CreateConfigMap { .. }
             | Write::DeleteConfigMap { .. }
             | Write::DeletePod { .. }
-            | Write::PatchImage { .. },
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteJob { .. },
             _,
         ) => step.write.clone(),
     }

@@ -233,7 +233,7 @@ impl App {
         let mut request = Request::new(repair);
         match repair {
             RepairId::DeleteStrays => request.include_running = self.strays.running == RunningOnes::Deleted,
-            RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::Undo => {}
+            RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo => {}
         }
         request
     }

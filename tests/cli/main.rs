@@ -4,6 +4,7 @@
 //! `INSTA_UPDATE=always cargo test --test cli`). The environment is empty but for PATH, where git is; paths of the test's
 //! own folder read `[HOME]`.
 
+mod check;
 mod config;
 mod help;
 mod limits;

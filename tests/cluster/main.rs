@@ -16,6 +16,7 @@ mod bed {
 mod agree;
 mod big_repository;
 mod bootstrapper;
+mod check;
 mod config_speed;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]

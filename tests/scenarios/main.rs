@@ -55,7 +55,9 @@ fn after(plan: &Plan, mut snapshot: Snapshot, now: &str) -> Snapshot {
                     component.pods.retain(|pod| pod.object.uid != object.uid);
                 }
             }
-            Write::PatchImage { .. } => panic!("no images change in these incidents"),
+            Write::PatchImage { .. } | Write::CreateJob { .. } | Write::DeleteJob { .. } => {
+                panic!("nothing of the kind in these incidents")
+            }
         }
     }
     snapshot

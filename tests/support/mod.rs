@@ -76,6 +76,7 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
         tracking: Vec::new(),
         paused: false,
         trouble: None,
+        placement: Default::default(),
     }
 }
 
@@ -196,7 +197,7 @@ fn candidate(revision: Revision, job_config: &Values, objections: Vec<Objection>
         desired_map("job-config", job_config),
         desired_map("plugins", &values(&[("plugins.yaml", PLUGINS)])),
     ];
-    Candidate { revision, config_maps: Ok(Arc::new(maps)), objections }
+    Candidate { revision, config_maps: Ok(Arc::new(maps)), objections, content: None }
 }
 
 fn good_job_config() -> Values {
@@ -326,6 +327,7 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         }),
         interrupted: Vec::new(),
         refused: Vec::new(),
+        checked: Vec::new(),
     }
 }
 

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::fake::{FakeServer, Fault};
-use crate::model::{Alias, ImageChange, Kind, ObjectRef, ObjectVersion, SeenPod, Values};
+use crate::model::{
+    Alias, CheckFile, CheckFolder, CheckJob, ImageChange, Key, Kind, ObjectRef, ObjectVersion, Placement, SeenPod,
+    Values,
+};
 
 fn body() -> ConfigMapBody {
     let values =
@@ -43,6 +46,8 @@ fn writes() -> Vec<Write> {
         delete_map("u-5", "20"),
         patch(Kind::Deployment, "u-3", "18"),
         patch(Kind::CronJob, "u-4", "19"),
+        check_job(),
+        Write::DeleteJob { object: own(Kind::Job), uid: "u-6".to_owned() },
     ]
 }
 
@@ -122,6 +127,64 @@ fn an_image_patch_names_images_and_preconditions_and_nothing_else() {
     assert_eq!(body["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"], containers);
 }
 
+fn own(kind: Kind) -> ObjectRef {
+    ObjectRef::new(&Alias::service(), "prow", kind, "prow-breakglass-check-1")
+}
+
+fn check_job() -> Write {
+    let file = |path: &str, config_map: &str| CheckFile {
+        path: path.to_owned(),
+        config_map: config_map.to_owned(),
+        key: format!("key-of-{path}"),
+        stands_for: (Key::new("prow", "job-config"), path.to_owned()),
+    };
+    let folder = CheckFolder {
+        path: "/etc/job-config".to_owned(),
+        files: vec![file("a.yaml", "check-1"), file("b.yaml", "check-2")],
+    };
+    let placement = Placement {
+        node_selector: BTreeMap::from([("pool".to_owned(), "prow".to_owned())]),
+        tolerations: vec![json!({"key": "pool", "operator": "Exists"})],
+        image_pull_secrets: vec!["registry".to_owned()],
+    };
+    let body = CheckJob {
+        image: "gcr.io/k8s-prow/checkconfig:v1".to_owned(),
+        args: vec!["--config-path=/etc/config/config.yaml".to_owned()],
+        folders: vec![folder],
+        placement,
+    };
+    Write::CreateJob { object: own(Kind::Job), body }
+}
+
+#[test]
+fn a_check_runs_once_may_nothing_and_is_marked_as_ours() {
+    let (method, uri, body) = parts(&check_job(), Effect::Real);
+    assert_eq!(
+        (method.as_str(), uri.as_str()),
+        ("POST", "/apis/batch/v1/namespaces/prow/jobs?fieldManager=prow-breakglass")
+    );
+    assert_eq!(body["metadata"]["labels"], json!({"app.kubernetes.io/managed-by": "prow-breakglass"}));
+    assert_eq!((&body["spec"]["backoffLimit"], body["spec"]["ttlSecondsAfterFinished"].is_u64()), (&json!(0), true));
+    let pod = &body["spec"]["template"]["spec"];
+    assert_eq!((&pod["restartPolicy"], &pod["automountServiceAccountToken"]), (&json!("Never"), &json!(false)));
+    assert_eq!(pod["nodeSelector"], json!({"pool": "prow"}));
+    assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}]));
+    let sources = pod["volumes"][0]["projected"]["sources"].as_array().unwrap();
+    assert_eq!(sources.len(), 2, "one folder of two ConfigMaps");
+    assert_eq!(sources[0]["configMap"]["items"], json!([{"key": "key-of-a.yaml", "path": "a.yaml"}]));
+}
+
+#[test]
+fn what_is_ours_goes_by_its_uid() {
+    let write = Write::DeleteJob { object: own(Kind::Job), uid: "u-9".to_owned() };
+    let (method, uri, body) = parts(&write, Effect::Real);
+    assert_eq!(
+        (method.as_str(), uri.as_str()),
+        ("DELETE", "/apis/batch/v1/namespaces/prow/jobs/prow-breakglass-check-1")
+    );
+    assert_eq!((&body["preconditions"], &body["propagationPolicy"]), (&json!({"uid": "u-9"}), &json!("Background")));
+}
+
 #[test]
 fn a_dry_run_differs_in_dry_run_only() {
     for write in writes() {
@@ -130,13 +193,14 @@ fn a_dry_run_differs_in_dry_run_only() {
         assert_eq!(method, dry_method);
         match write {
             // The API server ignores a DELETE's URL options where it has a body.
-            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => {
+            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => {
                 assert_eq!(dry_uri, uri);
                 assert_eq!(dry_body.as_object_mut().unwrap().remove("dryRun"), Some(json!(["All"])));
             }
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => {
-                assert_eq!(dry_uri, format!("{uri}&dryRun=All"))
-            }
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. } => assert_eq!(dry_uri, format!("{uri}&dryRun=All")),
         }
         assert_eq!(body, dry_body);
         assert!(!format!("{uri}{body}").contains("dryRun"));
@@ -154,6 +218,10 @@ fn nothing_goes_out_without_a_precondition() {
         delete_map("", "20"),
         delete_map("u-5", ""),
         Write::DeletePod { object: pod("hook-1"), uid: String::new(), seen: None },
+        Write::DeleteJob { object: own(Kind::Job), uid: String::new() },
+        // Nothing else is deleted by that name.
+        Write::DeleteJob { object: pod("hook-1"), uid: "u-1".to_owned() },
+        Write::DeleteJob { object: own(Kind::ConfigMap), uid: "u-1".to_owned() },
     ] {
         let failure = request::build(&write, Effect::Real, "id").unwrap_err();
         assert_eq!(failure.kind, FailureKind::Refused, "{failure}");

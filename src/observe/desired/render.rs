@@ -9,12 +9,15 @@ use super::store::{Need, Store};
 use super::{DesiredOptions, Reading};
 use crate::git::{Commit, EntryKind, Repository};
 use crate::model::text::sanitize_line;
-use crate::model::{Candidate, DesiredConfigMap, Failure, MapNote, Mapping, Objection, Quirk, Revision, Trouble};
+use crate::model::{
+    Candidate, DesiredConfigMap, Failure, MapNote, Mapping, Objection, Quirk, Revision, Trouble, sha256_hex,
+};
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
+use crate::prow::layout::{LaidFile, ReadAs};
 use crate::prow::load::ConfigFile;
 use crate::prow::plugins::{Updater, parse_plugins};
 use crate::prow::updater::{Circumstances, render_with};
-use crate::prow::{ConfigFiles, Judge, ReadFiles};
+use crate::prow::{ConfigFiles, Judge, Layout, ReadFiles};
 
 /// A symlink is read only when what leads to it is: so many may hang on each other.
 const ROUNDS: usize = 41;
@@ -25,6 +28,8 @@ pub(super) struct Renderer<'a> {
     /// `org/repo` of the repository.
     origin: Option<String>,
     store: Store,
+    /// sha256 of what Prow reads of a blob, through gzip or not.
+    digests: HashMap<(Arc<str>, bool), String>,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
     read: ReadFiles,
     judge: Option<Judge>,
@@ -56,6 +61,7 @@ struct Rendering {
     config_maps: Result<Arc<Vec<DesiredConfigMap>>, String>,
     objections: Vec<Objection>,
     notes: Vec<MapNote>,
+    content: Option<String>,
 }
 
 impl<'a> Renderer<'a> {
@@ -69,7 +75,8 @@ impl<'a> Renderer<'a> {
             Some(origin) => origin,
             None => repository.origin().await,
         };
-        Renderer { repository, options, origin, store, updaters, read, judge: None, rendered: Vec::new() }
+        let (digests, rendered) = (HashMap::new(), Vec::new());
+        Renderer { repository, options, origin, store, digests, updaters, read, judge: None, rendered }
     }
 
     pub(super) fn keep(self) -> Kept {
@@ -224,6 +231,7 @@ impl<'a> Renderer<'a> {
             revision: revision.clone(),
             config_maps: rendering.config_maps,
             objections: rendering.objections,
+            content: rendering.content,
         };
         let content = state.plugins_id().and_then(|id| self.store.plain(id)).unwrap_or_default().to_vec();
         let mapping =
@@ -274,7 +282,19 @@ impl<'a> Renderer<'a> {
             let judge = Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule);
             judge.with(std::mem::take(&mut self.read))
         });
+        let digests = &mut self.digests;
+        let mut content_of = |file: &LaidFile<'_>| {
+            let map = rendered.config_maps.iter().find(|map| map.key == *file.config_map);
+            let path = map.and_then(|map| map.entries.get(file.key)).map(|entry| entry.path.as_str());
+            let id = match path.and_then(|path| contents.get(path)) {
+                Some(Content::Blob(id)) => (id.clone(), file.read_as == ReadAs::Inflated),
+                Some(Content::Nothing(_) | Content::Unread(_)) | None => return sha256_hex(&file.content()),
+            };
+            digests.entry(id).or_insert_with(|| sha256_hex(&file.content())).clone()
+        };
         Rendering {
+            content: Layout::of_desired(&rendered.config_maps, judge.files())
+                .map(|layout| layout.digest_with(&mut content_of)),
             objections: judge.desired(&rendered.config_maps),
             config_maps: Ok(Arc::new(rendered.config_maps)),
             notes,
@@ -290,7 +310,7 @@ impl<'a> Renderer<'a> {
             config_key: plugins.key.clone(),
             repeats: None,
         };
-        Rendering { config_maps: Err(why), objections: vec![objection], notes: Vec::new() }
+        Rendering { config_maps: Err(why), objections: vec![objection], notes: Vec::new(), content: None }
     }
 
     /// `prowjob_namespace` of a state, with a sentence where it is not sure.
@@ -319,13 +339,13 @@ impl<'a> Renderer<'a> {
 }
 
 /// Which ConfigMaps are Prow's configuration: where flags name files of the repository, the ConfigMaps made of them.
-fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap]) -> ConfigFiles {
+pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap]) -> ConfigFiles {
     let mut files = options.files.clone();
     let made_of = |is: &dyn Fn(&str) -> bool| -> Vec<(ConfigFile, String)> {
         let entries = config_maps.iter().flat_map(|map| map.entries.iter().map(move |(key, entry)| (map, key, entry)));
         entries
             .filter(|(_, _, entry)| is(&entry.path))
-            .map(|(map, key, _)| (ConfigFile { config_map: map.key.clone(), key: None }, key.clone()))
+            .map(|(map, key, _)| (ConfigFile::all_of(map.key.clone()), key.clone()))
             .collect()
     };
     let single = |path: &Option<String>| {

@@ -220,6 +220,7 @@ pub(super) fn left_alone(components: &[Component], members: &[&Component], tag: 
             Kind::Deployment
             | Kind::StatefulSet
             | Kind::DaemonSet
+            | Kind::Job
             | Kind::ReplicaSet
             | Kind::Pod
             | Kind::ConfigMap

@@ -1,8 +1,13 @@
 //! What speaks against a `sync-config`: each check refuses with the reason and the next step; those that a person may know
 //! better can be set aside by an override with a reason.
 
-use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, FindingKind, stale_checkout};
-use crate::model::{Candidate, ConfigMapState, DesiredConfigMap, Key, Objection, Snapshot, Values, Write};
+use std::collections::BTreeMap;
+
+use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, by_checked, stale_checkout};
+use crate::model::text::sanitize_line;
+use crate::model::{
+    Candidate, ConfigMapState, DesiredConfigMap, Key, KnownFrom, LoadVerdict, Objection, Snapshot, Values, Write,
+};
 use crate::prow;
 
 use super::writes::total;
@@ -18,22 +23,38 @@ pub(super) fn check_loads(
     request: &Request,
     choice: &Choice,
     candidate: &Candidate,
-    diagnosis: &Diagnosis,
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
-    let against = diagnosis.findings.iter().find_map(|finding| match &finding.kind {
-        FindingKind::RevisionWouldNotLoad { revision, objections, .. } if revision.id == choice.revision.id => {
-            objections.first().map(|objection| objection.message.clone())
-        }
-        _ => None,
-    });
-    let against = against.or_else(|| candidate.objections.first().map(|objection| objection.message.clone()));
-    let Some(against) = against else { return Ok(()) };
+    if let KnownFrom::Checkconfig { program, deployed } = &choice.verdict.from
+        && !deployed.is_empty()
+    {
+        warnings.push(format!("{program} judged it, and {} is deployed: its word is a GUESS", deployed.join(", ")));
+    }
+    // Chosen because that guess speaks against every revision alike.
+    if choice.why != ChoiceReason::Asked && matches!(choice.verdict.from, KnownFrom::Resembles { .. }) {
+        return Ok(());
+    }
+    let Some(objection) = choice.verdict.refused() else { return Ok(()) };
+    let against = format!("{}{}", objection.message, place(objection, candidate));
     let refusal = Refusal::new(
-        format!("revision {} would not load: {against}", choice.revision.short()),
+        format!("revision {} would not load: {against}: {}", choice.revision.short(), choice.verdict.from),
         "choose another revision, or --override would-not-load --reason TEXT",
     );
     request.allowed(OverrideId::WouldNotLoad, &format!("({against})"), refusal, warnings)
+}
+
+/// Where the objection is to be found, with the file of the repository.
+fn place(objection: &Objection, candidate: &Candidate) -> String {
+    let maps = candidate.config_maps.as_ref().map_or(&[][..], |maps| maps.as_slice());
+    let entry = objection.config_map.as_ref().zip(objection.config_key.as_ref()).and_then(|(map, key)| {
+        maps.iter().filter(|desired| desired.key == *map).find_map(|desired| desired.entries.get(key))
+    });
+    match (&objection.config_map, &objection.config_key, entry) {
+        (Some(map), Some(key), Some(entry)) => {
+            format!(" (ConfigMap {map}, key {key}, file {})", sanitize_line(&entry.path))
+        }
+        (_, _, _) => objection.place(),
+    }
 }
 
 pub(super) fn check_mutable(live: &ConfigMapState) -> Result<(), Refusal> {
@@ -95,11 +116,34 @@ pub(super) fn check_what_is_written(
     steps: &[Step],
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
-    let (Some(live), Some(components)) = (snapshot.service.config_maps.known(), snapshot.service.components.known())
-    else {
+    let (Some(after), Some(components)) = (live_after(steps, snapshot), snapshot.service.components.known()) else {
         return Ok(());
     };
-    let mut after = live.clone();
+    let files = prow::ConfigFiles::of_components(components.iter());
+    let content = prow::Layout::of_live(&after, &files).map(|layout| layout.digest());
+    let checked = content.and_then(|content| by_checked(snapshot, &content));
+    if checked.as_ref().is_some_and(LoadVerdict::loads_as_fact) {
+        return Ok(());
+    }
+    let by_checkconfig = checked.as_ref().and_then(|verdict| verdict.refused().cloned().zip(Some(&verdict.from)));
+    let tags =
+        components.iter().flat_map(|component| &component.spec_images).filter_map(|image| prow::image::tag(image));
+    let rule = prow::preset_rule(tags);
+    let known = |message: &str| known.iter().any(|objection| objection.message == message);
+    let by_rules =
+        || prow::objections_live(&after, &files, rule).into_iter().map(|objection| (objection, &KnownFrom::Rules));
+    let fault = by_checkconfig.into_iter().chain(by_rules()).find(|(objection, _)| !known(&objection.message));
+    let Some((fault, from)) = fault else { return Ok(()) };
+    let refusal = Refusal::new(
+        format!("what would be live afterwards would not load: {}{}: {from}", fault.message, fault.place()),
+        "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
+    );
+    request.allowed(OverrideId::WouldNotLoad, &format!("({})", fault.message), refusal, warnings)
+}
+
+/// What would be live once these steps are done; `None` where what is live is not known now.
+pub(in crate::repair) fn live_after(steps: &[Step], snapshot: &Snapshot) -> Option<BTreeMap<Key, ConfigMapState>> {
+    let mut after = snapshot.service.config_maps.known()?.clone();
     for step in steps.iter().filter(|step| *step.write.cluster() == snapshot.service.alias) {
         let object = step.write.object();
         let key = Key::new(&object.namespace, &object.name);
@@ -108,22 +152,14 @@ pub(super) fn check_what_is_written(
                 let state = after.entry(key.clone()).or_insert_with(|| ConfigMapState::named(&object.cluster, &key));
                 state.values.clone_from(&body.values);
             }
-            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => {}
+            Write::DeleteConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteJob { .. } => {}
         }
     }
-    let tags =
-        components.iter().flat_map(|component| &component.spec_images).filter_map(|image| prow::image::tag(image));
-    let rule = prow::preset_rule(tags);
-    let files = prow::ConfigFiles::of_components(components.iter());
-    let known = |message: &str| known.iter().any(|objection| objection.message == message);
-    let fault = prow::objections_live(&after, &files, rule).into_iter().find(|objection| !known(&objection.message));
-    let Some(fault) = fault else { return Ok(()) };
-    let place = fault.config_map.map_or(String::new(), |map| format!(" (ConfigMap {map})"));
-    let refusal = Refusal::new(
-        format!("what would be live afterwards would not load: {}{place}", fault.message),
-        "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
-    );
-    request.allowed(OverrideId::WouldNotLoad, &format!("({})", fault.message), refusal, warnings)
+    Some(after)
 }
 
 /// Running components fix their caches on the namespaces that they started with: another one in the configuration stalls every
@@ -150,7 +186,9 @@ pub(super) fn check_pod_namespace(
         | Write::CreateConfigMap { .. }
         | Write::DeleteConfigMap { .. }
         | Write::DeletePod { .. }
-        | Write::PatchImage { .. } => None,
+        | Write::PatchImage { .. }
+        | Write::CreateJob { .. }
+        | Write::DeleteJob { .. } => None,
     });
     // One that does not parse is refused by other rules.
     let Some(asked) = written.and_then(|bytes| prow::config::parse_config(bytes).ok()) else { return Ok(()) };

@@ -75,7 +75,11 @@ pub(super) fn arrange(snapshot: &Snapshot, steps: Vec<Step>) -> (Vec<Step>, Vec<
 fn values_of(write: &Write) -> Option<&Values> {
     match write {
         Write::PutConfigMap { body, .. } | Write::CreateConfigMap { body, .. } => Some(&body.values),
-        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => None,
+        Write::DeleteConfigMap { .. }
+        | Write::DeletePod { .. }
+        | Write::PatchImage { .. }
+        | Write::CreateJob { .. }
+        | Write::DeleteJob { .. } => None,
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Writer, config_map_ref};
+use crate::model::{Kind, Writer, config_map_ref};
 
 fn values(pairs: &[(&str, &[u8])]) -> Values {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect()
@@ -109,7 +109,9 @@ fn labels_of_today_stay_unless_the_run_changed_them() {
         Write::CreateConfigMap { .. }
         | Write::DeleteConfigMap { .. }
         | Write::DeletePod { .. }
-        | Write::PatchImage { .. } => panic!("an undo is a PUT"),
+        | Write::PatchImage { .. }
+        | Write::CreateJob { .. }
+        | Write::DeleteJob { .. } => panic!("an undo is a PUT"),
     };
     assert_eq!(labels(&source()), now.labels);
     let mut changed = source();
@@ -164,4 +166,23 @@ fn taking_away_can_be_taken_back() {
     let Write::CreateConfigMap { body, .. } = &again.steps[0].write else { panic!("a POST: {again:?}") };
     assert_eq!((&body.values, &body.labels), (&written("12").values, &written("12").labels));
     assert!(undo(&source, &live(Some(written("13")))).unwrap_err().reason.contains("is there"));
+}
+
+/// The Job of a check is taken away by its uid, as long as it is there.
+#[test]
+fn the_job_of_a_check_is_taken_away() {
+    let job = ObjectRef::new(&Alias::service(), "prow", Kind::Job, "check");
+    let placement = crate::model::Placement::default();
+    let body = crate::model::CheckJob { image: "i:v1".to_owned(), args: Vec::new(), folders: Vec::new(), placement };
+    let step = UndoStep { n: 1, write: Write::CreateJob { object: job.clone(), body }, prior: None, made: None };
+    let source = UndoSource { run: "r-0001".to_owned(), steps: vec![step] };
+    assert_eq!(source.jobs(), [&job]);
+    assert!(undo(&source, &live(None)).unwrap_err().reason.contains("could not be read"));
+    let mut now = live(None);
+    now.jobs.insert(job.clone(), Some("u-7".to_owned()));
+    let plan = undo(&source, &now).unwrap();
+    let Write::DeleteJob { object, uid } = &plan.steps[0].write else { panic!("{:?}", plan.steps) };
+    assert_eq!((object.name.as_str(), uid.as_str(), plan.steps[0].undo), ("check", "u-7", Undo::None));
+    now.jobs.insert(job, None);
+    assert!(undo(&source, &now).is_err(), "it is gone already");
 }

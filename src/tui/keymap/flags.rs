@@ -66,7 +66,7 @@ fn planned(app: &App, diagnosis: &Diagnosis) -> String {
         RepairId::Rollback => "4, p",
         RepairId::DeleteStrays => "3, p",
         RepairId::SyncConfig => "2, p",
-        RepairId::Kick | RepairId::Undo => return words,
+        RepairId::Kick | RepairId::CheckInCluster | RepairId::Undo => return words,
     };
     // Behind the step's name: the end of the line may be cut.
     let at = [words.find(": "), words.find(" \""), words.find(", but first")]

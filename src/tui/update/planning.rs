@@ -168,7 +168,7 @@ fn plan_diff(plan: &Plan, snapshot: &Snapshot) -> Vec<DiffLine> {
                 lines.push(DiffLine { tag: DiffTag::Hunk, text: format!("{object} goes") });
                 continue;
             }
-            Write::DeletePod { .. } => continue,
+            Write::DeletePod { .. } | Write::CreateJob { .. } | Write::DeleteJob { .. } => continue,
         };
         let live = live_map(snapshot, object).map(|map| map.values.clone()).unwrap_or_default();
         let keys: std::collections::BTreeSet<&String> = live.keys().chain(body.values.keys()).collect();

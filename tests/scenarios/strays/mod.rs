@@ -85,9 +85,9 @@ fn deleted(plan: &Plan) -> BTreeSet<String> {
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
             | Write::DeleteConfigMap { .. }
-            | Write::PatchImage { .. } => {
-                panic!("not a delete: {step:?}")
-            }
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteJob { .. } => panic!("not a delete: {step:?}"),
         })
         .collect()
 }
@@ -104,9 +104,9 @@ fn images(plan: &Plan) -> Vec<(String, String, String)> {
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
             | Write::DeleteConfigMap { .. }
-            | Write::DeletePod { .. } => {
-                panic!("not an image: {step:?}")
-            }
+            | Write::DeletePod { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteJob { .. } => panic!("not an image: {step:?}"),
         })
         .collect()
 }

@@ -81,6 +81,8 @@ static HOROLOGIUM: Program = instrumented("horologium", &["--kubeconfig={kubecon
 
 static CRIER: Program = instrumented("crier", GITHUB);
 
+static CHECKCONFIG: Program = Program { binary: "checkconfig", ports: &[], flags: &[], misreads: Misreads::Nothing };
+
 const fn instrumented(binary: &'static str, flags: &'static [&'static str]) -> Program {
     Program { binary, ports: INSTRUMENTED, flags, misreads: Misreads::Nothing }
 }
@@ -95,6 +97,7 @@ const TABLE: &[Row] = &[
     Row { base: "sinker", tags: PUBLISHED, play: Play::Run(&SINKER) },
     Row { base: "horologium", tags: PUBLISHED, play: Play::Run(&HOROLOGIUM) },
     Row { base: "crier", tags: PUBLISHED, play: Play::Run(&CRIER) },
+    Row { base: "checkconfig", tags: PUBLISHED, play: Play::Run(&CHECKCONFIG) },
     Row { base: "deck", tags: PUBLISHED, play: Play::Stays },
     Row { base: "tide", tags: PUBLISHED, play: Play::Stays },
     Row { base: "status-reconciler", tags: PUBLISHED, play: Play::Stays },

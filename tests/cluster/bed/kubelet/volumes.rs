@@ -1,13 +1,13 @@
 //! ConfigMaps and Secrets as files, the way a kubelet lays them out: a folder of links through `..data`, which is
 //! swapped in one rename, so that a reader sees the old content or the new one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Secret, Volume};
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, ProjectedVolumeSource, Secret, Volume};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::watch;
@@ -113,6 +113,18 @@ impl Volumes {
     pub fn refresh(&mut self, store: &Store, namespace: &str, spec: &PodSpec) -> Result<Vec<String>> {
         let mut missing = Vec::new();
         for volume in spec.volumes.iter().flatten() {
+            if let Some(projected) = &volume.projected {
+                match projected_files(store, namespace, projected) {
+                    Ok(files) => self.write(&volume.name, Arc::new(files))?,
+                    // A running pod keeps its old files.
+                    Err(_) if self.written.contains_key(&volume.name) => {}
+                    Err(name) => missing.push(format!(
+                        "MountVolume.SetUp failed for volume \"{}\" : configmap \"{name}\" not found",
+                        volume.name
+                    )),
+                }
+                continue;
+            }
             let Some((kind, name, optional)) = source(volume) else {
                 std::fs::create_dir_all(self.path(&volume.name))?;
                 continue;
@@ -146,21 +158,29 @@ impl Volumes {
         let fresh = format!("..{}", self.generation);
         std::fs::create_dir_all(dir.join(&fresh))?;
         for (key, value) in files.iter() {
-            std::fs::write(dir.join(&fresh).join(key), value).with_context(|| format!("write {key}"))?;
+            let file = dir.join(&fresh).join(key);
+            if let Some(parent) = file.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::write(file, value).with_context(|| format!("write {key}"))?;
         }
         let data = dir.join("..data");
         let previous = std::fs::read_link(&data).ok();
         let next = dir.join("..data_tmp");
         std::os::unix::fs::symlink(&fresh, &next)?;
         std::fs::rename(&next, &data)?;
-        for key in files.keys() {
-            let link = dir.join(key);
+        // A path of several parts is linked by its first.
+        let top = |key: &String| key.split('/').next().unwrap_or_default().to_owned();
+        for key in files.keys().map(top) {
+            let link = dir.join(&key);
             if link.symlink_metadata().is_err() {
-                std::os::unix::fs::symlink(Path::new("..data").join(key), &link)?;
+                std::os::unix::fs::symlink(Path::new("..data").join(&key), &link)?;
             }
         }
         if let Some(written) = self.written.insert(volume.to_owned(), Arc::clone(&files)) {
-            for gone in written.keys().filter(|key| !files.contains_key(*key)) {
+            let kept: BTreeSet<String> = files.keys().map(top).collect();
+            let before: BTreeSet<String> = written.keys().map(top).collect();
+            for gone in before.difference(&kept) {
                 std::fs::remove_file(dir.join(gone))?;
             }
         }
@@ -169,6 +189,24 @@ impl Volumes {
         }
         Ok(())
     }
+}
+
+/// The keys that a projected volume takes of its ConfigMaps; `Err` names one that is not there.
+fn projected_files(store: &Store, namespace: &str, volume: &ProjectedVolumeSource) -> Result<Files, String> {
+    let mut files = Files::new();
+    for map in volume.sources.iter().flatten().filter_map(|source| source.config_map.as_ref()) {
+        let found = store.get(Kind::ConfigMap, namespace, &map.name).ok_or_else(|| map.name.clone())?;
+        match &map.items {
+            None => files.extend(found.iter().map(|(key, value)| (key.clone(), value.clone()))),
+            Some(items) => {
+                for item in items {
+                    let value = found.get(&item.key).ok_or_else(|| map.name.clone())?;
+                    files.insert(item.path.clone(), value.clone());
+                }
+            }
+        }
+    }
+    Ok(files)
 }
 
 fn source(volume: &Volume) -> Option<(Kind, String, bool)> {

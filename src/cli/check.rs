@@ -1,0 +1,79 @@
+//! `config check`: would the deployed Prow load it? Without a cluster, for a presubmit: would this checkconfig?
+
+use crate::diagnose::{live_verdict, revision_verdict};
+use crate::model::{Failure, FailureKind, Snapshot, Source};
+use crate::observe::desired::{self, DesiredOptions};
+use crate::present::{self, CheckSubject, CheckedSubject};
+
+use super::args::Global;
+use super::checking::{Scope, tags_of};
+use super::{Exit, output, session};
+
+/// Exit code 1 where one of them is refused. What nobody knows is said as such, and is no refusal.
+pub async fn check(global: &Global, no_cluster: bool) -> Exit {
+    let (snapshot, checking) = if no_cluster {
+        let (mut snapshot, checking) = (of_repository(global).await?, session::checking(global));
+        let asked = checking.complete(None, &mut snapshot, Scope::Named).await;
+        asked.failure.map_or(Ok(()), Err)?;
+        (snapshot, checking)
+    } else {
+        let seen = session::look_and_ask(global, Scope::Named).await?;
+        seen.must_be_checked()?;
+        (seen.snapshot.as_ref().clone(), seen.checking)
+    };
+    let mut subjects = Vec::new();
+    // A revision that was asked for is what the answer is about: that it mends a broken live content is no fault of it.
+    let asked = snapshot.desired.seen().and_then(|desired| desired.asked.as_ref());
+    if asked.is_none() && !no_cluster {
+        let verdict = live_verdict(&snapshot).ok_or_else(|| not_live(&snapshot))?;
+        subjects.push(CheckedSubject { subject: CheckSubject::Live, verdict });
+    }
+    match (&snapshot.desired, snapshot.desired.seen()) {
+        (_, Some(desired)) => {
+            let candidate = asked.unwrap_or(&desired.head);
+            let verdict = revision_verdict(&snapshot, candidate);
+            subjects.push(CheckedSubject { subject: CheckSubject::Revision(candidate), verdict });
+        }
+        // Without a repository it is the live content alone.
+        (Source::Lost { error, .. }, None) if error.kind == FailureKind::NotFound && global.revision.is_none() => {}
+        (source, None) => return Err(session::not_seen(source, "the configuration repository")),
+    }
+    let checker = checking.checker(&tags_of(&snapshot)).await?;
+    let program = checker.as_ref().map(|checker| checker.program());
+    let deployed = tags_of(&snapshot);
+    output::document(
+        global.output,
+        || present::check_document(&subjects, &deployed, program),
+        || present::check_text(&subjects, &deployed, program),
+    )?;
+    Ok(u8::from(subjects.iter().any(|subject| subject.verdict.refused().is_some())))
+}
+
+/// A picture of the repository alone: the revision asked for, else the upstream's head.
+pub async fn of_repository(global: &Global) -> Result<Snapshot, Failure> {
+    let repository = session::repository(global).await?.ok_or_else(|| {
+        Failure::new(FailureKind::Usage, "no configuration repository given")
+            .hint("--repo PATH, the checkout (or bare repository) that Prow's configuration lies in")
+    })?;
+    let options = DesiredOptions { history: 1, ..session::checking(global).options().clone() };
+    let mut read = desired::read(&repository, &options).await?;
+    // Nothing else is asked about.
+    if let Some(asked) = &read.asked {
+        read.head = asked.clone();
+    }
+    read.candidates.clear();
+    let now = session::clock(global).now();
+    Ok(Snapshot { desired: Source::Known { value: read, at: now }, ..Snapshot::of_no_cluster(now) })
+}
+
+fn not_live(snapshot: &Snapshot) -> Failure {
+    let view = &snapshot.service;
+    if view.components.seen().is_none() {
+        return session::not_seen(&view.components, "Prow's components");
+    }
+    if view.config_maps.seen().is_none() {
+        return session::not_seen(&view.config_maps, "the live ConfigMaps");
+    }
+    Failure::new(FailureKind::NotFound, "no live ConfigMap holds Prow's config.yaml")
+        .hint("with git-sync or a volume there is nothing in the cluster to check; --revision REV checks git")
+}

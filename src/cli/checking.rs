@@ -1,0 +1,371 @@
+//! What a picture leaves open of "would it load?", asked of a checkconfig on this machine, where there is one: the one given
+//! with `--checkconfig`, else the one of the deployed tag in the cache. What is asked next is `diagnose::to_check`'s to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::check::{Checker, cached};
+use crate::clock::Clock;
+use crate::diagnose::bisect::{self, Next, OldEnd};
+use crate::diagnose::{ToCheck, deployed_tags, revision_verdict, to_check};
+use crate::git::Repository;
+use crate::journal::Journal;
+use crate::model::{Candidate, Checked, ConfigMapState, Failure, FailureKind, Key, LoadAnswer, Snapshot, Witness};
+use crate::observe::Observer;
+use crate::observe::desired::DesiredOptions;
+use crate::observe::desired::line::Line;
+use crate::prow::{ConfigFiles, Layout, preset_rule, repo_acl};
+
+/// More answers than any search needs.
+const MOST: usize = 60;
+/// How many commits are looked at for one that loads.
+pub const FURTHER: usize = 1000;
+
+/// How far to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Nothing: the caller asks itself.
+    Nothing,
+    /// The live content, the revision asked for, git's head.
+    Named,
+    /// And the newest revision that loads.
+    NearestGood,
+}
+
+/// Where a checkconfig may lie.
+#[derive(Debug, Clone)]
+enum Place {
+    Given(PathBuf),
+    Cache(PathBuf),
+    Nowhere,
+}
+
+pub struct Checking {
+    place: Place,
+    journal: Journal,
+    clock: Clock,
+    /// With what the repository is read; the files are filled in from the cluster.
+    options: DesiredOptions,
+    /// By the tags that it was looked for with.
+    opened: Mutex<Option<(Vec<String>, Arc<Checker>)>>,
+}
+
+/// What came of asking.
+pub struct Outcome {
+    /// A good revision older than the candidates, if that far had to be searched.
+    pub further: Vec<Candidate>,
+    /// Why not all could be asked: no reason not to look.
+    pub failure: Option<Failure>,
+}
+
+impl Checking {
+    /// In a drill there is no Prow whose checkconfig this could be.
+    pub fn of_drill(journal: Journal, clock: Clock, options: DesiredOptions) -> Checking {
+        Checking { place: Place::Nowhere, journal, clock, options, opened: Mutex::default() }
+    }
+
+    pub fn new(
+        given: Option<PathBuf>,
+        cache: Option<PathBuf>,
+        journal: Journal,
+        clock: Clock,
+        options: DesiredOptions,
+    ) -> Checking {
+        let place = match (given, cache) {
+            (Some(path), _) => Place::Given(path),
+            (None, Some(cache)) => Place::Cache(cache),
+            (None, None) => Place::Nowhere,
+        };
+        Checking { place, journal, clock, options, opened: Mutex::default() }
+    }
+
+    /// False where there is none to be had, whatever is deployed.
+    pub fn may_ask(&self) -> bool {
+        match &self.place {
+            Place::Given(_) => true,
+            Place::Cache(cache) => cache.join("checkconfig").is_dir(),
+            Place::Nowhere => false,
+        }
+    }
+
+    /// The checkconfig for what is deployed; `None` where there is none to be had.
+    ///
+    /// # Errors
+    /// It is there, or was named, and is not to be used.
+    pub async fn checker(&self, tags: &[String]) -> Result<Option<Arc<Checker>>, Failure> {
+        let mut opened = self.opened.lock().await;
+        if let Some((_, checker)) = opened.as_ref().filter(|(known, _)| known == tags) {
+            return Ok(Some(Arc::clone(checker)));
+        }
+        let checker = match &self.place {
+            Place::Nowhere => return Ok(None),
+            Place::Given(path) => Checker::open(path, None).await?,
+            Place::Cache(cache) => {
+                let found = tags.iter().find_map(|tag| Some((tag, cached(cache, tag)?)));
+                let Some((tag, path)) = found else { return Ok(None) };
+                Checker::open(&path, Some(tag)).await?
+            }
+        };
+        let checker = Arc::new(checker);
+        *opened = Some((tags.to_vec(), Arc::clone(&checker)));
+        Ok(Some(checker))
+    }
+
+    /// Puts into a picture what is remembered, and what a checkconfig says of what that leaves open. New answers are
+    /// remembered.
+    pub async fn complete(&self, repository: Option<&Repository>, snapshot: &mut Snapshot, scope: Scope) -> Outcome {
+        let mut outcome = Outcome { further: Vec::new(), failure: None };
+        let tags = tags_of(snapshot);
+        let (checker, failure) = match self.checker(&tags).await {
+            Ok(checker) => (checker, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        outcome.failure = failure;
+        // That the journal cannot be read is said by whoever asks it for more.
+        let mut known = self.journal.checked().unwrap_or_default();
+        known.extend(std::mem::take(&mut snapshot.checked));
+        known.retain(|checked| match (&checked.by, &checker) {
+            (Witness::Checkconfig(program), Some(checker)) => program == checker.program(),
+            // One of another day: of it is known what its place said, or nothing.
+            (Witness::Checkconfig(program), None) => program.version.is_some(),
+            (Witness::Running { .. } | Witness::Job { .. }, _) => true,
+        });
+        let before = known.len();
+        snapshot.checked = known;
+        if let (Some(checker), Scope::Named | Scope::NearestGood) = (&checker, scope)
+            && let Err(failure) = self.ask(checker, repository, snapshot, scope, &mut outcome.further).await
+        {
+            outcome.failure = Some(failure);
+        }
+        let new = snapshot.checked.len() - before;
+        self.remember(&snapshot.checked[..new], &mut outcome);
+        outcome
+    }
+
+    fn remember(&self, new: &[Checked], outcome: &mut Outcome) {
+        if let Err(failure) = self.journal.remember_checked(new) {
+            outcome.failure.get_or_insert(failure);
+        }
+    }
+
+    async fn ask(
+        &self,
+        checker: &Checker,
+        repository: Option<&Repository>,
+        snapshot: &mut Snapshot,
+        scope: Scope,
+        further: &mut Vec<Candidate>,
+    ) -> Result<(), Failure> {
+        let mut last = None;
+        for _ in 0..MOST {
+            let Some(wanted) = to_check(snapshot, checker.program()) else { return Ok(()) };
+            if last.as_ref() == Some(&wanted) {
+                // What it is called and what was laid out differ: the picture is between two readings.
+                return Ok(());
+            }
+            let answer = match &wanted {
+                ToCheck::Live => match live_layout(snapshot) {
+                    Some(layout) => checker.check(&layout, self.clock.now()).await?,
+                    None => return Ok(()),
+                },
+                ToCheck::Revision(id) => {
+                    let Some(candidate) = candidate_of(snapshot, id).filter(|_| is_in(scope, snapshot, id)) else {
+                        return Ok(());
+                    };
+                    self.check(checker, snapshot, &candidate).await?
+                }
+                ToCheck::Further => {
+                    if let (Scope::NearestGood, Some(repository)) = (scope, repository) {
+                        self.look_further(checker, repository, snapshot, further).await?;
+                    }
+                    return Ok(());
+                }
+            };
+            snapshot.checked.insert(0, answer);
+            last = Some(wanted);
+        }
+        Ok(())
+    }
+
+    /// Asks about a revision.
+    ///
+    /// # Errors
+    /// There is no verdict.
+    pub async fn check(
+        &self,
+        checker: &Checker,
+        snapshot: &Snapshot,
+        candidate: &Candidate,
+    ) -> Result<Checked, Failure> {
+        let nothing = || {
+            Failure::new(
+                FailureKind::Tool,
+                format!("revision {} has no config.yaml to check", candidate.revision.short()),
+            )
+            .hint("say which file it is with --config-path PATH")
+        };
+        let maps = candidate.config_maps.as_ref().map_err(|_| nothing())?;
+        let files = self.options_for(snapshot).files_among(maps);
+        let layout = Layout::of_desired(maps, &files).ok_or_else(nothing)?;
+        checker.check(&layout, self.clock.now()).await
+    }
+
+    /// Remembers an answer. Not remembering it costs a second, no more.
+    pub fn keep(&self, answer: &Checked) {
+        drop(self.journal.remember_checked(std::slice::from_ref(answer)));
+    }
+
+    /// Asks about what would be live, if that is not known. True where the picture knows more now.
+    ///
+    /// # Errors
+    /// There is no verdict.
+    pub async fn complete_after(
+        &self,
+        snapshot: &mut Snapshot,
+        after: &BTreeMap<Key, ConfigMapState>,
+    ) -> Result<bool, Failure> {
+        let Some(checker) = self.checker(&tags_of(snapshot)).await? else { return Ok(false) };
+        let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
+        let Some(layout) = Layout::of_live(after, &files) else { return Ok(false) };
+        let content = layout.digest();
+        if snapshot.checked.iter().any(|checked| checked.content == content) {
+            return Ok(false);
+        }
+        let answer = checker.check(&layout, self.clock.now()).await?;
+        self.keep(&answer);
+        snapshot.checked.insert(0, answer);
+        Ok(true)
+    }
+
+    /// With what the repository is read where nothing is known to be deployed.
+    pub fn options(&self) -> &DesiredOptions {
+        &self.options
+    }
+
+    /// With what the repository is read for what is deployed.
+    pub fn options_for(&self, snapshot: &Snapshot) -> DesiredOptions {
+        let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
+        if components.is_empty() {
+            return self.options.clone();
+        }
+        let tags = deployed_tags(components);
+        let tags = || tags.iter().map(String::as_str);
+        DesiredOptions {
+            rule: preset_rule(tags()),
+            acl: repo_acl(tags()),
+            files: ConfigFiles::of_components(components.iter()),
+            ..self.options.clone()
+        }
+    }
+
+    /// Searches revisions older than the candidates for the newest that loads.
+    async fn look_further(
+        &self,
+        checker: &Checker,
+        repository: &Repository,
+        snapshot: &mut Snapshot,
+        further: &mut Vec<Candidate>,
+    ) -> Result<(), Failure> {
+        let Some(oldest) = snapshot.desired.seen().and_then(|desired| desired.candidates.last()).cloned() else {
+            return Ok(());
+        };
+        let options = self.options_for(snapshot);
+        let mut line = Line::read(repository, &options, &oldest.revision, FURTHER).await?;
+        let mut answers = vec![None; line.revisions().len()];
+        if let Some(first) = answers.first_mut() {
+            *first = Some(false);
+        }
+        loop {
+            let (n, is_found) = match bisect::next(&answers, OldEnd::Open) {
+                Next::Ask(n) => (n, false),
+                Next::Found { good, .. } => (good, true),
+                Next::NothingBad | Next::NothingGood => return Ok(()),
+            };
+            let Some(candidate) = line.candidate(n).await? else { return Ok(()) };
+            if is_found {
+                further.push(candidate);
+                snapshot.desired = snapshot.desired.map(|desired| desired.with_further(further));
+                return Ok(());
+            }
+            let verdict = revision_verdict(snapshot, &candidate);
+            answers[n] = Some(match (&verdict.answer, verdict.from.is_fact()) {
+                (LoadAnswer::Refused(_), _) => false,
+                (LoadAnswer::Loads, true) => true,
+                (LoadAnswer::Loads, false) | (LoadAnswer::Unknown, _) => {
+                    let answer = self.check(checker, snapshot, &candidate).await?;
+                    let loads = answer.refused.is_none();
+                    snapshot.checked.insert(0, answer);
+                    loads
+                }
+            });
+        }
+    }
+}
+
+/// Asks about each new picture, for as long as it is looked at, and puts the answers into the pictures to come. What cannot be
+/// asked stays open.
+pub async fn follow(checking: Checking, repository: Option<Repository>, observer: Arc<Observer>) {
+    let mut snapshots = observer.snapshots();
+    let mut last = None;
+    let mut further = Vec::new();
+    while snapshots.changed().await.is_ok() {
+        let mut snapshot = snapshots.borrow_and_update().as_ref().clone();
+        let now = subject_of(&snapshot);
+        if now.is_none() || now == last {
+            continue;
+        }
+        last = now;
+        let outcome = checking.complete(repository.as_ref(), &mut snapshot, Scope::NearestGood).await;
+        if !outcome.further.is_empty() {
+            further = outcome.further;
+        }
+        observer.set_checked(snapshot.checked, further.clone());
+    }
+}
+
+/// What answers depend on: `None` while it is not known.
+fn subject_of(snapshot: &Snapshot) -> Option<Vec<String>> {
+    let (maps, desired) = (snapshot.service.config_maps.known()?, &snapshot.desired);
+    if !desired.is_settled() || !snapshot.service.identity.is_settled() {
+        return None;
+    }
+    let mut all = tags_of(snapshot);
+    all.extend(maps.values().map(|map| format!("{} {}", map.key, map.resource_version)));
+    let candidates = desired.seen().into_iter().flat_map(|desired| desired.asked.iter().chain([&desired.head]));
+    all.extend(candidates.map(|candidate| format!("{} {:?}", candidate.revision.id, candidate.content)));
+    Some(all)
+}
+
+/// What is deployed, as far as it can be seen.
+pub fn tags_of(snapshot: &Snapshot) -> Vec<String> {
+    deployed_tags(snapshot.service.components.seen().map_or(&[], Vec::as_slice))
+}
+
+fn live_layout(snapshot: &Snapshot) -> Option<Layout<'_>> {
+    let files = ConfigFiles::of_components(snapshot.service.components.seen()?.iter());
+    Layout::of_live(snapshot.service.config_maps.seen()?, &files)
+}
+
+fn candidate_of(snapshot: &Snapshot, id: &str) -> Option<Candidate> {
+    let desired = snapshot.desired.seen()?;
+    let all = desired.asked.iter().chain([&desired.head]).chain(&desired.candidates);
+    all.into_iter().find(|candidate| candidate.revision.id == id).cloned()
+}
+
+fn is_in(scope: Scope, snapshot: &Snapshot, id: &str) -> bool {
+    let named: BTreeSet<&str> = snapshot
+        .desired
+        .seen()
+        .into_iter()
+        .flat_map(|desired| desired.asked.iter().chain([&desired.head]))
+        .map(|candidate| candidate.revision.id.as_str())
+        .collect();
+    match scope {
+        Scope::Nothing => false,
+        Scope::Named => named.contains(id),
+        Scope::NearestGood => true,
+    }
+}
