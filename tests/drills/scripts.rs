@@ -48,9 +48,11 @@ fn a_drill_that_is_left_early_says_what_is_open() {
 fn config_diff_compares_with_the_revision_that_status_would_write() {
     for drill in ["2019-01-23", "healthy"] {
         let played = Stage::new().play(&[drill], "status\nconfig diff\n");
-        let after = |words: &str| played.words.split(words).nth(1).and_then(|rest| rest.lines().next()).map(str::to_owned);
+        let after =
+            |words: &str| played.words.split(words).nth(1).and_then(|rest| rest.lines().next()).map(str::to_owned);
         let (status, diff) = (after("a repair would write "), after("live (-) against git (+) "));
-        let revision = |line: &Option<String>| line.as_deref().and_then(|line| line.split(';').next()).map(str::to_owned);
+        let revision =
+            |line: &Option<String>| line.as_deref().and_then(|line| line.split(';').next()).map(str::to_owned);
         assert!(revision(&diff).is_some(), "{}", played.words);
         assert_eq!(revision(&status), revision(&diff), "{}", played.words);
     }
