@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::diagnose::{Diagnosis, NextStep, VerifyState, diagnose, verify};
+use crate::diagnose::{Diagnosis, NextStep, VerifyState, diagnose, verify_for};
 use crate::journal::{Journal, Mode};
 use crate::model::{Alias, Failure, FailureKind, RunEvent, RunSummary};
 use crate::present;
-use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, approve, still_allowed};
+use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, Verify, approve, still_allowed};
 use crate::run::{self, Clusters, Operator, StopToken};
 
-use super::args::{ApplyArgs, Format, Global, WriteArgs};
+use super::args::{ApplyArgs, Format, Global, Watch, WriteArgs, quoted};
 use super::memory::Memory;
 use super::{Exit, output, plan_file, session, signals};
 
@@ -41,7 +41,7 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
     let journal = session::journal_for_writing(global)?;
     let stop = signals::stop_on_signals()?;
     let summary = execute(global, approved, &clusters, &journal, mode, stop.clone()).await;
-    Ok(conclude(global, &plan, &summary, &clusters, &journal, stop, args.write.wait).await)
+    Ok(conclude(global, &plan, &summary, &clusters, &journal, stop, args.write.watch()).await)
 }
 
 /// The newest picture, for plans that are held against it once more before anything is sent.
@@ -152,7 +152,14 @@ pub async fn print_events(format: Format, mut events: mpsc::UnboundedReceiver<Ru
 
 /// How the watching for the proof ended.
 enum Proof {
-    Holds,
+    /// Those that run on from before kept quiet for so many seconds.
+    Holds {
+        quiet: Option<(Vec<String>, u64)>,
+    },
+    /// What was written is refused.
+    Refused {
+        what: String,
+    },
     /// Not yet, and nothing more will happen soon without a further step.
     Needs {
         what: String,
@@ -175,7 +182,7 @@ pub async fn conclude(
     clusters: &Clusters,
     journal: &Journal,
     stop: StopToken,
-    wait: Option<Duration>,
+    watch: Watch,
 ) -> u8 {
     if !summary.run.is_empty() {
         output::words(&format!(
@@ -207,10 +214,20 @@ pub async fn conclude(
         return summary.exit_code();
     }
     let Some(within_seconds) = plan.verify.within_seconds() else { return 0 };
-    let within = wait.unwrap_or(Duration::from_secs(within_seconds.into()));
-    let proof = watch_for_proof(global, plan, clusters, journal, stop, within).await;
+    let within = watch.wait.unwrap_or(Duration::from_secs(within_seconds.into()));
+    let proof = watch_for_proof(global, plan, clusters, journal, stop, within, watch.settle).await;
     let (ok, detail, code) = match proof {
-        Proof::Holds => (true, format!("verified: {}", present::promise(&plan.verify)), 0),
+        Proof::Holds { quiet: None } => (true, format!("verified: {}", present::promise(&plan.verify)), 0),
+        Proof::Holds { quiet: Some((running, seconds)) } => {
+            let promise = present::promise(&plan.verify);
+            (true, format!("verified: {promise}; {}", present::quiet(&running, seconds)), 0)
+        }
+        Proof::Refused { what } => {
+            for line in how_to_restore(plan, summary, journal, &global.again()) {
+                output::words(&line);
+            }
+            (false, format!("written, and REFUSED: {what}"), 4)
+        }
         Proof::Needs { what } => (false, format!("written; not seen to work yet: {what}"), 0),
         Proof::NotInTime { what } => {
             (false, format!("written, but not seen to work within {} s: {what}", within.as_secs()), 4)
@@ -237,18 +254,34 @@ pub async fn conclude(
 
 /// The two commands that take back what was written: `undo` only makes the plan. `None` where nothing can be.
 fn how_to_take_back(plan: &Plan, summary: &RunSummary, again: &str) -> Option<String> {
-    let replaced = plan.steps.iter().filter(|step| step.undo == Undo::FromBackup).count();
+    let replaced = plan.steps.iter().filter(|step| matches!(step.undo, Undo::FromBackup | Undo::Delete)).count();
     if summary.done == 0 || replaced == 0 {
         return None;
     }
     // Known only where all of it was done: how many of the steps done were such.
     let count = if summary.done == plan.steps.len() { replaced.to_string() } else { "N".to_owned() };
-    let context = plan.clusters.first().map_or("NAME", |cluster| cluster.context.as_str());
+    let context = plan.clusters.first().map_or("NAME".to_owned(), |cluster| quoted(&cluster.context));
     Some(format!(
         "to take it back: prow-breakglass undo {} --context {context}{again} -f undo.json\n           \
          then: prow-breakglass apply undo.json --execute --context {context}{again} --expect {count}",
         summary.run
     ))
+}
+
+/// The exact commands that bring back what works: what was there before this run, and what was last seen loaded.
+fn how_to_restore(plan: &Plan, summary: &RunSummary, journal: &Journal, again: &str) -> Vec<String> {
+    let mut lines: Vec<String> = how_to_take_back(plan, summary, again).into_iter().collect();
+    let Some(cluster) = plan.clusters.first() else { return lines };
+    // A journal that cannot be read has nothing to offer; that it cannot be was said.
+    if journal.last_loaded(cluster).is_ok_and(|contents| !contents.is_empty()) {
+        lines.push(format!(
+            "or what was last seen loaded: prow-breakglass plan sync-config --last-loaded --context {context}{again} -f \
+             restore.json\n           then: prow-breakglass apply restore.json --execute --context {context}{again} \
+             --expect N",
+            context = quoted(&cluster.context)
+        ));
+    }
+    lines
 }
 
 async fn watch_for_proof(
@@ -258,7 +291,11 @@ async fn watch_for_proof(
     journal: &Journal,
     stop: StopToken,
     within: Duration,
+    settle: Duration,
 ) -> Proof {
+    let clock = session::clock(global);
+    let written = clock.now();
+    let settle = u32::try_from(settle.as_secs()).unwrap_or(u32::MAX);
     let Some(cluster) = clusters.get(&Alias::service()) else {
         return Proof::NotInTime { what: "the service cluster is not connected".to_owned() };
     };
@@ -268,19 +305,31 @@ async fn watch_for_proof(
     let mut snapshots = observer.snapshots();
     let deadline = tokio::time::Instant::now() + within;
     tokio::select! {
-        _ = observer.settled(within.min(Duration::from_secs(15))) => {}
+        _ = observer.settled(within.min(first_look(plan))) => {}
         () = stop.stopped() => {}
     }
+    let mut quiet: Option<Vec<String>> = None;
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
-        let missing = match verify(plan, &snapshot) {
-            VerifyState::Holds => return Proof::Holds,
-            VerifyState::NotYet { what } => what,
+        let state = verify_for(plan, &snapshot, written, settle);
+        let missing = match &state {
+            VerifyState::Holds => return Proof::Holds { quiet: quiet.map(|running| (running, settle.into())) },
+            VerifyState::Settling { running } => {
+                if quiet.is_none() {
+                    output::words(&present::settling(running, settle));
+                }
+                quiet = Some(running.clone());
+                String::new()
+            }
+            VerifyState::Refused { what } | VerifyState::NotYet { what } => what.clone(),
         };
         let diagnosis = diagnose(&snapshot);
         // What was written may be refused, too.
         if let Err(failure) = memory.keep(&observer, &snapshot, &diagnosis.refused) {
             session::note(&failure);
+        }
+        if let VerifyState::Refused { what } = state {
+            return Proof::Refused { what };
         }
         // Who waits out a back-off of up to five minutes should know that there is a way round it.
         if plan.repair == RepairId::SyncConfig
@@ -292,14 +341,39 @@ async fn watch_for_proof(
         }
         tokio::select! {
             biased;
-            () = stop.stopped() => return Proof::Interrupted { what: missing },
-            () = tokio::time::sleep_until(deadline) => return Proof::NotInTime { what: missing },
+            () = stop.stopped() => return Proof::Interrupted { what: unproven(missing, quiet.as_deref()) },
+            () = tokio::time::sleep_until(deadline) => {
+                let waited = clock.now().as_second() - written.as_second();
+                return match quiet {
+                    Some(running) if missing.is_empty() => {
+                        Proof::Holds { quiet: Some((running, waited.unsigned_abs())) }
+                    }
+                    Some(_) | None => Proof::NotInTime { what: missing },
+                };
+            }
             changed = snapshots.changed() => {
                 if changed.is_err() {
                     return Proof::NotInTime { what: missing };
                 }
             }
         }
+    }
+}
+
+/// How long the first picture may take to be whole. Where components come up, what matters is seen soon, and a log that hangs
+/// should not hold the good news back; where pods of jobs are counted, half a picture proves nothing.
+fn first_look(plan: &Plan) -> Duration {
+    Duration::from_secs(match plan.verify {
+        Verify::ComponentsReady { .. } | Verify::Written => 3,
+        Verify::RolloutDone { .. } | Verify::NoStrays { .. } => 15,
+    })
+}
+
+/// What is missing; where nothing is but time, whom it is for.
+fn unproven(missing: String, quiet: Option<&[String]>) -> String {
+    match quiet {
+        Some(running) if missing.is_empty() => format!("{} may yet refuse it", running.join(", ")),
+        Some(_) | None => missing,
     }
 }
 
@@ -312,7 +386,6 @@ mod tests {
     use crate::cli::testing;
     use crate::cluster::fake::FakeServer;
     use crate::model::{Kind, ObjectRef};
-    use crate::repair::Verify;
 
     /// Concludes a run that wrote everything and promised that hook becomes Ready, which it never does.
     async fn concluded(journal: impl FnOnce(&Plan) -> Journal, stop: StopToken) -> (u8, Journal) {
@@ -324,7 +397,7 @@ mod tests {
         let args = Args::try_parse_from(["prow-breakglass", "status"]).unwrap();
         let clusters = Clusters::from([(Alias::service(), server.cluster())]);
         let summary = RunSummary { run: "r-0001".to_owned(), done: 1, ..RunSummary::default() };
-        let wait = Some(Duration::from_millis(20));
+        let wait = Watch { wait: Some(Duration::from_millis(20)), settle: Duration::from_secs(1) };
         (conclude(&args.global, &plan, &summary, &clusters, &journal, stop, wait).await, journal)
     }
 

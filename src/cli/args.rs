@@ -7,6 +7,7 @@ use super::stage::Stage;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::diagnose::SETTLED_AFTER_SECONDS;
 use crate::model::Alias;
 use crate::repair::{Expect, OverrideId, RepairId};
 
@@ -121,7 +122,7 @@ impl Global {
 }
 
 /// A word for a shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:,@+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -263,9 +264,15 @@ pub struct PlanArgs {
     /// Save the plan in this file
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// Only this ConfigMap (repeatable)
+    /// sync-config: only this ConfigMap, by name, NAMESPACE/NAME or CLUSTER/NAMESPACE/NAME (repeatable)
     #[arg(long = "map", value_name = "NAME")]
     pub maps: Vec<String>,
+    /// sync-config: only this key (repeatable)
+    #[arg(long = "key", value_name = "NAME | MAP/NAME")]
+    pub keys: Vec<String>,
+    /// sync-config: write what was last seen loaded, from the journal, instead of a revision of git
+    #[arg(long, conflicts_with_all = ["revision", "worktree"])]
+    pub last_loaded: bool,
     /// Also remove keys that no file in git stands for
     #[arg(long)]
     pub prune: bool,
@@ -311,9 +318,31 @@ pub struct WriteArgs {
     /// After the last write, watch this long for the proof that it worked [default: what the plan says]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub wait: Option<Duration>,
+    /// sync-config: watch the logs of components that run on this long for a refusal of what was written
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2m")]
+    pub settle: Duration,
+}
+
+/// How long to watch after the last write.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch {
+    /// For the proof; what the plan says, where it is not given.
+    pub wait: Option<Duration>,
+    /// The logs of components that run on.
+    pub settle: Duration,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch { wait: None, settle: Duration::from_secs(SETTLED_AFTER_SECONDS.into()) }
+    }
 }
 
 impl WriteArgs {
+    pub fn watch(&self) -> Watch {
+        Watch { wait: self.wait, settle: self.settle }
+    }
+
     /// How many objects may change, where that was given.
     pub fn expects(&self) -> Option<Expect> {
         self.expect.map(Expect::Exactly).or(self.expect_at_most.map(Expect::AtMost))

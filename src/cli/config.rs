@@ -46,7 +46,10 @@ pub async fn render(global: &Global) -> Exit {
             for finding in &findings {
                 let weight = present::severity(finding.severity);
                 text.push_str(&format!("{weight:<4}  {}\n", present::finding(finding)));
-                finding.evidence.iter().for_each(|evidence| text.push_str(&format!("      {evidence}\n")));
+                // The line has its place in plugins.yaml already, and what it is about, unless that is more than one.
+                let place = format!("{}:", mapping.plugins);
+                let more = finding.evidence.iter().filter(|evidence| !evidence.starts_with(&place)).skip(1);
+                more.for_each(|evidence| text.push_str(&format!("      {evidence}\n")));
             }
             for what in &not_understood {
                 text.push_str(&format!("not understood, and so not rendered: {what}\n"));

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::diagnose::{ConfigMapDrift, DriftState, KeyChange, KeyDrift, choice_candidate};
-use crate::model::{Failure, FailureKind, Key, ObjectRef};
+use crate::model::{Failure, FailureKind, ObjectRef};
 use crate::present::{self, DiffLine, DiffTag};
 
 use super::args::{DiffArgs, Global};
@@ -118,8 +118,7 @@ fn full_name(object: &ObjectRef) -> String {
 }
 
 fn key_diff(seen: &SeenConfiguration, object: &ObjectRef, key: &str, context: usize) -> Vec<DiffLine> {
-    let map = Key::new(&object.namespace, &object.name);
-    let live = seen.snapshot.service.config_maps.seen().and_then(|maps| maps.get(&map));
+    let live = seen.snapshot.live_config_map(object);
     let git = seen
         .snapshot
         .desired
@@ -127,7 +126,7 @@ fn key_diff(seen: &SeenConfiguration, object: &ObjectRef, key: &str, context: us
         .zip(seen.configuration.choice.as_ref())
         .and_then(|(desired, choice)| choice_candidate(desired, choice))
         .and_then(|candidate| candidate.config_maps.as_ref().ok())
-        .and_then(|maps| maps.iter().find(|desired| desired.key == map && desired.cluster == object.cluster))
+        .and_then(|maps| seen.snapshot.asked_of(maps, object))
         .and_then(|desired| desired.entries.get(key));
     let live = live.and_then(|state| state.values.get(key)).map(Vec::as_slice);
     present::diff(live, git.map(|entry| entry.bytes.as_slice()), context)

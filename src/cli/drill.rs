@@ -39,6 +39,9 @@ pub async fn run(global: &mut Global, args: &DrillArgs) -> Exit {
             let ended = tui::run(global).await;
             let score = play.score();
             conclude(&score);
+            if folder.keep == Keep::Yes {
+                output::words(&format!("journal: {}", folder.path.display()));
+            }
             // Why it ended before its time, if it did; a drill has no other failures.
             ended?;
             Ok(score.exit_code())

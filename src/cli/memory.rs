@@ -2,8 +2,10 @@
 //! refused. Brought into each picture; and what a picture shows that is not remembered yet is written down at once, also
 //! where the repair is done by hand.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use crate::diagnose::loaded_now;
 use crate::journal::{Journal, seen_on};
 use crate::model::{ClusterIdentity, Failure, InterruptedRun, RefusedContent, Snapshot};
 use crate::observe::Observer;
@@ -17,12 +19,14 @@ pub struct Memory {
     clusters: Clusters,
     /// What the journal could not take: remembered for as long as the program runs.
     unsaved: Mutex<Vec<RefusedContent>>,
+    /// ConfigMaps (uid and resourceVersion) whose loaded content was looked after already.
+    kept: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Memory {
     /// Of what is in this journal, for looks at these clusters.
     pub fn new(journal: Journal, clusters: Clusters) -> Memory {
-        Memory { journal, clusters, unsaved: Mutex::default() }
+        Memory { journal, clusters, unsaved: Mutex::default(), kept: Mutex::default() }
     }
 
     /// Puts all that is remembered into the pictures to come. Gives back what could not be read: to be said, and no
@@ -62,9 +66,10 @@ impl Memory {
     /// # Errors
     /// The journal cannot be written. Then it is remembered until the program ends.
     pub fn keep(&self, observer: &Observer, snapshot: &Snapshot, refused: &[RefusedContent]) -> Result<(), Failure> {
+        let loaded = self.keep_loaded(snapshot);
         let is_new = |content: &&RefusedContent| !snapshot.refused.contains(content);
         let new: Vec<RefusedContent> = refused.iter().filter(is_new).cloned().collect();
-        let Some(cluster) = snapshot.service.identity.known().filter(|_| !new.is_empty()) else { return Ok(()) };
+        let Some(cluster) = snapshot.service.identity.known().filter(|_| !new.is_empty()) else { return loaded };
         let written = self.journal.remember_refused(cluster, &new);
         if written.is_err() {
             let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +82,21 @@ impl Memory {
         // Where it cannot be read either, what the pictures had from it stays.
         let saved = self.journal.refused().unwrap_or_else(|_| snapshot.refused.clone());
         observer.set_refused(self.with_unsaved(saved));
-        written
+        written.and(loaded)
+    }
+
+    /// Keeps what a picture shows as loaded. What cannot be kept is tried, and told, once.
+    fn keep_loaded(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        let Some(cluster) = snapshot.service.identity.known() else { return Ok(()) };
+        let mut outcome = Ok(());
+        for (state, images) in loaded_now(snapshot) {
+            let version = (state.uid.clone(), state.resource_version.clone());
+            let is_new = self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(version);
+            if is_new {
+                outcome = outcome.and(self.journal.keep_loaded(cluster, state, images));
+            }
+        }
+        outcome
     }
 
     fn with_unsaved(&self, mut saved: Vec<RefusedContent>) -> Vec<RefusedContent> {

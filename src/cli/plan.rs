@@ -1,10 +1,11 @@
 //! `plan REPAIR`: makes a plan, previews it on the server, saves it. Writes nothing to a cluster.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::model::text::sanitize_line;
 use crate::present;
-use crate::repair::{self, Override, OverrideId, Plan, RepairId, Request};
+use crate::repair::{self, Origin, Override, OverrideId, Plan, RepairId, Request};
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
@@ -17,11 +18,19 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     if snapshot.service.components.seen().is_none() {
         return Err(session::not_seen(&snapshot.service.components, "Prow's components"));
     }
-    if args.repair == RepairId::SyncConfig && snapshot.desired.seen().is_none() {
+    if args.repair == RepairId::SyncConfig && !args.last_loaded && snapshot.desired.seen().is_none() {
         return Err(session::not_seen(&snapshot.desired, "the configuration repository"));
     }
+    let origin = match (args.last_loaded, snapshot.service.identity.known()) {
+        (true, Some(cluster)) => Origin::LastLoaded(Arc::new(session::journal(global).last_loaded(cluster)?)),
+        // Without an identity nothing is planned anyway.
+        (true, None) => Origin::LastLoaded(Arc::default()),
+        (false, _) => Origin::Git,
+    };
     let request = Request {
+        origin,
         maps: args.maps.clone(),
+        keys: args.keys.clone(),
         prune: args.prune,
         to: args.to.clone(),
         components: args.components.clone(),

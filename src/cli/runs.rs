@@ -80,7 +80,7 @@ pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
         run::resume(&journal, run, &clusters, &operator, stop.clone(), tell).await
     };
     let _ = printer.await;
-    Ok(apply::conclude(global, &plan, &summary?, &clusters, &journal, stop, args.wait).await)
+    Ok(apply::conclude(global, &plan, &summary?, &clusters, &journal, stop, args.watch()).await)
 }
 
 fn is_over(record: &RunRecord, view: &ResumeView) -> bool {

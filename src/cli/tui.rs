@@ -87,11 +87,12 @@ fn seat(stage: &Stage) -> Option<Seat> {
     let (pacing, aborting, told, clock) = (play.clone(), play.clone(), stage.clone(), play.clock());
     Some(Seat {
         name: props.name.clone(),
-        welcome: "A drill: nothing here is real. P holds its time, q ends it and shows the scorecard".to_owned(),
+        welcome: "A drill: nothing here is real. ? tells more, P holds its time, q ends it".to_owned(),
+        story: play.story().to_owned(),
         clock,
         set_pace: Arc::new(move |pace| pacing.set_pace(pace)),
         standing: over,
-        abort: Arc::new(move |job| aborting.abort(job)),
+        abort: Arc::new(move |job| aborting.abort(job).map(drop)),
         refused: Arc::new(move |failure| told.refused(failure)),
     })
 }

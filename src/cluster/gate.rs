@@ -162,6 +162,11 @@ impl Gate {
                 Some(live) if live.state.values == body.values => Landed::AsWritten,
                 Some(live) => otherwise("it is there, with other content", &live),
             }),
+            Write::DeleteConfigMap { object, at } => Ok(match self.cluster.live_config_map(object).await? {
+                Some(live) if live.state.uid == at.uid => Landed::AsBefore,
+                // Another one under its name is not the one that was to go.
+                Some(_) | None => Landed::AsWritten,
+            }),
             Write::DeletePod { object, uid, .. } => Ok(match self.cluster.live_pod(object).await? {
                 Some(LivePod { uid: now, deleting: false, .. }) if now == *uid => Landed::AsBefore,
                 Some(_) | None => Landed::AsWritten,
@@ -263,6 +268,9 @@ fn understand(write: &Write, text: &str) -> Option<Sent> {
         Write::PutConfigMap { at, .. } => is_it("ConfigMap", Some(&at.uid)),
         Write::CreateConfigMap { .. } => is_it("ConfigMap", None),
         Write::PatchImage { object, at, .. } => is_it(&object.kind.to_string(), Some(&at.uid)),
+        Write::DeleteConfigMap { at, .. } => {
+            is_it("ConfigMap", Some(&at.uid)) || (answer.kind == "Status" && answer.status == "Success")
+        }
         Write::DeletePod { uid, .. } => {
             is_it("Pod", Some(uid)) || (answer.kind == "Status" && answer.status == "Success")
         }

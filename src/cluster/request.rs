@@ -45,25 +45,14 @@ pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Ve
             path_of(object, Kind::ConfigMap)?;
             (Method::POST, with_query(&collection(object, Kind::ConfigMap)?, effect), config_map(object, body))
         }
+        Write::DeleteConfigMap { at, .. } => {
+            let path = path_of(object, Kind::ConfigMap)?;
+            (Method::DELETE, path, delete_options(object, &at.uid, Some(&at.resource_version), effect)?)
+        }
         Write::DeletePod { uid, seen, .. } => {
             let path = path_of(object, Kind::Pod)?;
-            not_empty(object, "uid", uid)?;
-            // No grace period of ours: the pod's own holds, and nothing is forced.
-            let mut options = json!({
-                "apiVersion": "v1",
-                "kind": "DeleteOptions",
-                "preconditions": { "uid": uid },
-            });
-            if let Some(seen) = seen {
-                not_empty(object, "resourceVersion", &seen.resource_version)?;
-                options["preconditions"]["resourceVersion"] = Value::from(seen.resource_version.as_str());
-            }
-            match effect {
-                // In the body, not in the URL: the server ignores the options of a URL where there is a body.
-                Effect::DryRun => options["dryRun"] = json!(["All"]),
-                Effect::Real => {}
-            }
-            (Method::DELETE, path, options)
+            let version = seen.as_ref().map(|seen| seen.resource_version.as_str());
+            (Method::DELETE, path, delete_options(object, uid, version, effect)?)
         }
         Write::PatchImage { at, images, .. } => {
             let path = path_of(object, object.kind)?;
@@ -83,6 +72,26 @@ pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Ve
         .header("Audit-ID", audit_id)
         .body(body.to_string().into_bytes())
         .map_err(|error| Failure::new(FailureKind::Tool, "the request could not be built").cause(error.to_string()))
+}
+
+/// No grace period of ours: a pod's own holds, and nothing is forced.
+fn delete_options(object: &ObjectRef, uid: &str, version: Option<&str>, effect: Effect) -> Result<Value, Failure> {
+    not_empty(object, "uid", uid)?;
+    let mut options = json!({
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "preconditions": { "uid": uid },
+    });
+    if let Some(version) = version {
+        not_empty(object, "resourceVersion", version)?;
+        options["preconditions"]["resourceVersion"] = Value::from(version);
+    }
+    match effect {
+        // In the body, not in the URL: the server ignores the options of a URL where there is a body.
+        Effect::DryRun => options["dryRun"] = json!(["All"]),
+        Effect::Real => {}
+    }
+    Ok(options)
 }
 
 fn with_query(path: &str, effect: Effect) -> String {

@@ -45,6 +45,8 @@ pub enum Scope {
     Namespace(String),
     /// The whole cluster but this namespace: the server leaves it out.
     Without(String),
+    /// One object, by name.
+    One(Key),
 }
 
 /// What came of a list since the last time.
@@ -135,6 +137,7 @@ pub fn doing<L: Listed>(scope: &Scope) -> String {
         Scope::Cluster => format!("list {} in all namespaces", L::RESOURCE),
         Scope::Namespace(namespace) => format!("list {} in namespace {namespace}", L::RESOURCE),
         Scope::Without(namespace) => format!("list {} in all namespaces but {namespace}", L::RESOURCE),
+        Scope::One(key) => format!("list {} {} in namespace {}", L::RESOURCE, key.name, key.namespace),
     }
 }
 
@@ -150,7 +153,7 @@ pub async fn keep_listed<L: Listed>(
     let doing = doing::<L>(&scope);
     let api: Api<L::Object> = match &scope {
         Scope::Cluster | Scope::Without(_) => Api::all(cluster.client()),
-        Scope::Namespace(namespace) => Api::namespaced(cluster.client(), namespace),
+        Scope::Namespace(namespace) | Scope::One(Key { namespace, .. }) => Api::namespaced(cluster.client(), namespace),
     };
     let config = watcher::Config {
         label_selector: L::LABELS.map(str::to_owned),
@@ -223,11 +226,12 @@ pub async fn keep_listed<L: Listed>(
 
 /// What the server leaves out beside labels.
 fn fields<L: Listed>(scope: &Scope) -> Option<String> {
-    let without = match scope {
+    let selected = match scope {
         Scope::Without(namespace) => Some(format!("metadata.namespace!={namespace}")),
+        Scope::One(key) => Some(format!("metadata.name={}", key.name)),
         Scope::Cluster | Scope::Namespace(_) => None,
     };
-    let all: Vec<String> = L::FIELDS.map(str::to_owned).into_iter().chain(without).collect();
+    let all: Vec<String> = L::FIELDS.map(str::to_owned).into_iter().chain(selected).collect();
     (!all.is_empty()).then(|| all.join(","))
 }
 

@@ -3,12 +3,17 @@
 //! The head, where nothing speaks against it; else the newest known to load; else the newest that nothing speaks
 //! against. In the first minute of 2019-01-23 the head *was* the broken commit: live equalled git.
 
+use std::collections::BTreeSet;
+
 use crate::model::{
-    Candidate, Component, ConfigMapState, ContainerState, Desired, DesiredConfigMap, Key, RefusedContent, Snapshot,
+    Candidate, Component, ConfigMapState, Container, ContainerState, Desired, DesiredConfigMap, Key, RefusedContent,
+    Snapshot,
 };
 
+use crate::prow::image;
+
 use super::compare::{is_refused_content, known_keys, same_value};
-use super::load_failure::{CrashContent, LoadFailure, UPLOADERS, config_maps_of};
+use super::load_failure::{CrashContent, LoadFailure, UPLOADERS, config_maps_of, load_failures};
 use super::{Basis, Choice, ChoiceReason, ConfigMapDrift, DriftState};
 
 /// Chooses, or `None` where git cannot be seen or no revision is acceptable.
@@ -76,7 +81,10 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
     else {
         return false;
     };
-    let mine: Vec<_> = desired.iter().filter(|map| map.cluster == snapshot.service.alias).collect();
+    let service = &snapshot.service.alias;
+    let is_here =
+        |map: &&DesiredConfigMap| snapshot.config_map_cluster(&map.cluster).is_some_and(|view| view.alias == *service);
+    let mine: Vec<_> = desired.iter().filter(is_here).collect();
     !mine.is_empty()
         && mine
             .iter()
@@ -85,32 +93,69 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
 
 /// True when a Ready container that reads this ConfigMap at start began after its last write.
 pub(super) fn started_on(state: &ConfigMapState, components: &[Component]) -> bool {
-    let Some(written) = state.last_writer().and_then(|writer| writer.at) else { return false };
-    components
-        .iter()
-        .filter(|component| config_maps_of(component).contains(&state.key))
-        .flat_map(|component| &component.pods)
-        .flat_map(|pod| &pod.containers)
-        .any(|container| {
-            container.ready
-                && matches!(container.state, ContainerState::Running { since: Some(since) } if since > written)
+    !images_started_on(state, components).is_empty()
+}
+
+/// The images of the Ready containers that read this ConfigMap at start and began after its last write. During a rollout what the
+/// old version loaded says nothing of the new one; while a reader crash-loops and nobody knows of what, nothing does.
+fn images_started_on<'a>(state: &ConfigMapState, components: &'a [Component]) -> BTreeSet<&'a String> {
+    let Some(written) = state.last_writer().and_then(|writer| writer.at) else { return BTreeSet::new() };
+    let readers = || components.iter().filter(|component| config_maps_of(component).contains(&state.key));
+    let containers = |component: &'a Component| component.pods.iter().flat_map(|pod| &pod.containers);
+    let is_mute = |container: &Container| container.is_crash_looping() && container.last_fatal.is_none();
+    if readers().flat_map(containers).any(is_mute) {
+        return BTreeSet::new();
+    }
+    let began = |container: &&Container| {
+        container.ready && matches!(container.state, ContainerState::Running { since: Some(since) } if since > written)
+    };
+    let runs = |component: &'a Component| {
+        let of_spec = |container: &'a Container| {
+            let tag = image::tag(&container.image);
+            component
+                .spec_images
+                .iter()
+                .find(|spec| **spec == container.image || (tag.is_some() && image::tag(spec) == tag))
+        };
+        containers(component).filter(began).filter_map(of_spec)
+    };
+    readers().flat_map(runs).collect()
+}
+
+/// The live ConfigMaps that are loaded now, each with the images that did: a Ready container that reads it at start began after
+/// it was written, and nobody refuses it.
+pub fn loaded_now(snapshot: &Snapshot) -> Vec<(&ConfigMapState, Vec<String>)> {
+    let (Some(live), Some(components)) = (snapshot.service.config_maps.known(), snapshot.service.components.known())
+    else {
+        return Vec::new();
+    };
+    let failures = load_failures(snapshot);
+    let is_refused = |state: &ConfigMapState| {
+        failures.iter().any(|failure| {
+            failure.content == CrashContent::Live && config_maps_of(failure.component).contains(&state.key)
         })
+    };
+    live.values()
+        .filter(|state| !is_refused(state))
+        .map(|state| (state, images_started_on(state, components)))
+        .filter(|(_, images)| !images.is_empty())
+        .map(|(state, images)| (state, images.into_iter().cloned().collect()))
+        .collect()
 }
 
 /// Why the checkout may be behind: Prow itself uploaded something that no revision here asks for, after the checkout was
 /// last fetched. Then git's head is not what people merged last, and writing it would take production back.
 pub fn stale_checkout(snapshot: &Snapshot, drift: &[ConfigMapDrift]) -> Option<String> {
     let desired = snapshot.desired.seen()?;
-    let live = snapshot.service.config_maps.seen()?;
     let seen_until = desired.fetched.unwrap_or(desired.head.revision.committed).max(desired.head.revision.committed);
     drift.iter().filter(|drift| drift.state == DriftState::Drift).find_map(|drift| {
         let key = Key::new(&drift.object.namespace, &drift.object.name);
-        let state = live.get(&key)?;
+        let state = snapshot.live_config_map(&drift.object)?;
         let writer = state.last_writer().filter(|writer| UPLOADERS.contains(&writer.manager.as_str()))?;
         let written = writer.at.filter(|at| *at > seen_until)?;
         let is_here = |candidate: &Candidate| {
             let maps = candidate.config_maps.as_ref().map_or(&[][..], |maps| maps.as_slice());
-            maps.iter().any(|map| map.key == key && holds(state, map))
+            snapshot.asked_of(maps, &drift.object).is_some_and(|map| holds(state, map))
         };
         let known = is_here(&desired.head) || desired.candidates.iter().any(is_here);
         (!known).then(|| {

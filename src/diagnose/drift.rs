@@ -1,6 +1,6 @@
 //! `configmap-drift`, `configmap-missing`, `configmap-stale-keys`: live ConfigMaps against the chosen revision.
 
-use crate::model::{DesiredConfigMap, Key, Snapshot, Source, Values, config_map_ref};
+use crate::model::{DesiredConfigMap, Key, ObjectRef, Snapshot, Source, Values, config_map_ref};
 use crate::repair::RepairId;
 
 use super::choose::choice_candidate;
@@ -25,7 +25,7 @@ pub(super) fn compare(
         .and_then(|candidate| candidate.config_maps.as_ref().ok())
         .map_or(Vec::new(), |maps| maps.iter().collect());
     let mut all: Vec<ConfigMapDrift> = desired.iter().map(|map| compare_one(snapshot, map)).collect();
-    for drift in &mut all {
+    for drift in all.iter_mut().filter(|drift| drift.object.cluster == snapshot.service.alias) {
         drift.blamed = blamed(snapshot, failures, drift);
     }
 
@@ -33,7 +33,7 @@ pub(super) fn compare(
     let mut unmanaged: Vec<Key> = components
         .iter()
         .flat_map(config_maps_of)
-        .filter(|key| !desired.iter().any(|map| map.key == *key && map.cluster == snapshot.service.alias))
+        .filter(|key| !desired.iter().any(|map| map.key == *key && is_for_service(snapshot, map)))
         .collect();
     unmanaged.sort();
     unmanaged.dedup();
@@ -59,20 +59,24 @@ pub(super) fn compare(
     all
 }
 
+fn is_for_service(snapshot: &Snapshot, map: &DesiredConfigMap) -> bool {
+    snapshot.config_map_cluster(&map.cluster).is_some_and(|view| view.alias == snapshot.service.alias)
+}
+
 fn compare_one(snapshot: &Snapshot, desired: &DesiredConfigMap) -> ConfigMapDrift {
-    let object = config_map_ref(&desired.cluster, &desired.key);
+    // What goes to a cluster that nobody knows keeps its alias.
+    let view = snapshot.config_map_cluster(&desired.cluster);
+    let object = config_map_ref(view.map_or(&desired.cluster, |view| &view.alias), &desired.key);
     let drift = |object, state, keys, bytes| ConfigMapDrift { object, state, keys, blamed: Vec::new(), bytes };
     let unknown = |object| drift(object, DriftState::Unknown, Vec::new(), 0);
-    if desired.cluster != snapshot.service.alias {
-        return unknown(object);
-    }
-    let maps = match &snapshot.service.config_maps {
+    let Some(view) = view.filter(|view| view.is_plannable()) else { return unknown(object) };
+    let maps = match &view.config_maps {
         Source::Known { value, .. } => value,
         Source::Loading | Source::Denied { .. } | Source::Lost { .. } => return unknown(object),
     };
     let Some(live) = maps.get(&desired.key) else {
         // A namespace that could not be listed is not one without ConfigMaps.
-        if !snapshot.service.sees_config_maps_of(&desired.key.namespace) {
+        if !view.sees_config_map(&desired.key) {
             return unknown(object);
         }
         let keys = desired.entries.iter().map(|(key, entry)| KeyDrift {
@@ -153,24 +157,19 @@ pub(super) fn find_drift(context: &Context<'_>) -> Vec<Finding> {
                 KeyChange::Changed => Some(format!("key {}: differs", key.key)),
             })
             .collect();
-        if let Some(writer) = context
-            .snapshot
-            .service
-            .config_maps
-            .seen()
-            .and_then(|maps| maps.get(&config_map))
-            .and_then(|state| state.last_writer())
-        {
+        if let Some(writer) = context.snapshot.live_config_map(&drift.object).and_then(|state| state.last_writer()) {
             let at = writer.at.map_or("at an unknown time".to_owned(), |at| at.to_string());
             evidence.insert(0, format!("last written {at} by {}", writer.manager));
         }
+        let place = elsewhere(context, &drift.object);
         let kind = if added + changed > 0 {
-            FindingKind::ConfigMapDrift { config_map, revision: choice.revision.clone(), added, removed, changed }
+            let revision = choice.revision.clone();
+            FindingKind::ConfigMapDrift { config_map, place, revision, added, removed, changed }
         } else {
-            FindingKind::ConfigMapStaleKeys { config_map, keys: stale }
+            FindingKind::ConfigMapStaleKeys { config_map, place, keys: stale }
         };
         findings.push(Finding {
-            id: id(&kind, &subject(&crate::model::ObjectRef { uid: None, ..drift.object.clone() })),
+            id: id(&kind, &subject(&ObjectRef { uid: None, ..drift.object.clone() })),
             severity: Severity::Warn,
             basis: Basis::Fact,
             kind,
@@ -187,12 +186,10 @@ pub(super) fn find_drift(context: &Context<'_>) -> Vec<Finding> {
 pub(super) fn find_missing(context: &Context<'_>) -> Vec<Finding> {
     let service = &context.snapshot.service;
     let Some(live) = service.config_maps.known() else { return Vec::new() };
-    let asked: Vec<Key> = context
-        .drift
-        .iter()
-        .filter(|drift| drift.state == DriftState::Missing)
-        .map(|drift| Key::new(&drift.object.namespace, &drift.object.name))
-        .collect();
+    let absent = || context.drift.iter().filter(|drift| drift.state == DriftState::Missing).map(|drift| &drift.object);
+    let (here, there): (Vec<&ObjectRef>, Vec<&ObjectRef>) =
+        absent().partition(|object| object.cluster == service.alias);
+    let asked: Vec<Key> = here.iter().map(|object| Key::new(&object.namespace, &object.name)).collect();
     let mut missing: Vec<(Key, Vec<String>)> = asked.iter().map(|key| (key.clone(), Vec::new())).collect();
     for component in context.components() {
         for mount in component.mounts.iter().filter(|mount| !mount.optional) {
@@ -206,7 +203,7 @@ pub(super) fn find_missing(context: &Context<'_>) -> Vec<Finding> {
             }
         }
     }
-    missing
+    let mut findings: Vec<Finding> = missing
         .into_iter()
         .map(|(config_map, mut mounted_by)| {
             mounted_by.dedup();
@@ -217,17 +214,33 @@ pub(super) fn find_missing(context: &Context<'_>) -> Vec<Finding> {
                 some => vec![format!("mounted by {}: new pods wait in ContainerCreating", some.join(", "))],
             };
             let severity = if mounted_by.is_empty() { Severity::Warn } else { Severity::Bad };
-            let kind = FindingKind::ConfigMapMissing { config_map, mounted_by };
-            Finding {
-                id: id(&kind, &subject(&object)),
-                severity,
-                basis: Basis::Fact,
-                kind,
-                subjects: vec![object],
-                since: None,
-                evidence,
-                repairs,
-            }
+            let kind = FindingKind::ConfigMapMissing { config_map, place: None, mounted_by };
+            missing_one(kind, object, severity, evidence, repairs)
         })
-        .collect()
+        .collect();
+    findings.extend(there.into_iter().map(|object| {
+        let config_map = Key::new(&object.namespace, &object.name);
+        let kind =
+            FindingKind::ConfigMapMissing { config_map, place: elsewhere(context, object), mounted_by: Vec::new() };
+        let evidence = vec!["asked for by git, for jobs that run there".to_owned()];
+        missing_one(kind, object.clone(), Severity::Warn, evidence, vec![RepairId::SyncConfig])
+    }));
+    findings
+}
+
+fn missing_one(
+    kind: FindingKind,
+    object: ObjectRef,
+    severity: Severity,
+    evidence: Vec<String>,
+    repairs: Vec<RepairId>,
+) -> Finding {
+    let id = id(&kind, &subject(&object));
+    Finding { id, severity, basis: Basis::Fact, kind, subjects: vec![object], since: None, evidence, repairs }
+}
+
+/// The context of a cluster other than the service cluster.
+fn elsewhere(context: &Context<'_>, object: &ObjectRef) -> Option<String> {
+    let snapshot = context.snapshot;
+    (object.cluster != snapshot.service.alias).then(|| snapshot.context_of(&object.cluster).to_owned())
 }

@@ -88,6 +88,8 @@ pub enum FindingKind {
     /// A live ConfigMap differs from the revision that a repair would write.
     ConfigMapDrift {
         config_map: Key,
+        /// Context of the cluster; `None` for the service cluster.
+        place: Option<String>,
         revision: Revision,
         added: usize,
         removed: usize,
@@ -95,11 +97,13 @@ pub enum FindingKind {
     },
     ConfigMapMissing {
         config_map: Key,
+        place: Option<String>,
         mounted_by: Vec<String>,
     },
     /// Keys that no file of the repository stands for.
     ConfigMapStaleKeys {
         config_map: Key,
+        place: Option<String>,
         keys: Vec<String>,
     },
     /// A part could not be read for lack of rights.

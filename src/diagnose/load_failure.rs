@@ -1,8 +1,8 @@
 //! `config-load-failure`: a component cannot start on the configuration that it finds.
 
 use crate::model::{
-    Component, ComponentPod, ConfigMapState, Container, ContainerState, Key, LogLine, Objection, RefusedContent,
-    Snapshot, Timestamp, config_map_ref,
+    Component, ComponentPod, ConfigMapState, Container, ContainerState, Key, LogLine, ObjectRef, Objection,
+    RefusedContent, Snapshot, Timestamp, config_map_ref,
 };
 use crate::prow;
 use crate::repair::RepairId;
@@ -267,8 +267,10 @@ fn culprit<'a>(context: &Context<'_>, failure: &'a LoadFailure<'_>) -> Option<&'
 
 /// Whether a live value differs from the revision that a repair would write; `None` where that cannot be told.
 fn differs(context: &Context<'_>, map: &Key, key: &str) -> Option<bool> {
-    let drift =
-        context.drift.iter().find(|drift| drift.object.name == map.name && drift.object.namespace == map.namespace)?;
+    let service = &context.snapshot.service.alias;
+    let is_it =
+        |object: &ObjectRef| object.cluster == *service && object.name == map.name && object.namespace == map.namespace;
+    let drift = context.drift.iter().find(|drift| is_it(&drift.object))?;
     drift.keys.iter().find(|drift| drift.key == key).map(|drift| drift.change != KeyChange::Same)
 }
 

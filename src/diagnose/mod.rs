@@ -30,7 +30,7 @@ mod verify;
 mod versions;
 
 pub use automation::{Actor, ActorKind, UnderWay, automation};
-pub use choose::{choice_candidate, stale_checkout};
+pub use choose::{choice_candidate, loaded_now, stale_checkout};
 pub(crate) use compare::digests;
 pub use compare::same_value;
 pub use finding::*;
@@ -43,7 +43,7 @@ pub use strays::{
     Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, git_pod_namespace,
     strays,
 };
-pub use verify::{VerifyState, verify};
+pub use verify::{SETTLED_AFTER_SECONDS, VerifyState, verify, verify_for};
 pub use versions::{role_image, role_tag};
 
 use crate::model::{Component, ObjectRef, RefusedContent, Snapshot};

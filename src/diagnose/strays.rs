@@ -338,7 +338,7 @@ pub fn git_pod_namespace(snapshot: &Snapshot) -> Option<String> {
         .find(|path| path.config_map.as_ref() == Some(from))
         .and_then(|path| path.key.as_deref())?;
     let maps = snapshot.desired.seen()?.head.config_maps.as_ref().ok()?;
-    let map = maps.iter().find(|map| map.cluster == snapshot.service.alias && map.key == *from)?;
+    let map = snapshot.asked_of(maps, &crate::model::config_map_ref(&snapshot.service.alias, from))?;
     parse_config(&map.entries.get(key)?.bytes).ok().map(|config| config.pod_namespace)
 }
 

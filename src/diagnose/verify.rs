@@ -3,23 +3,115 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Alias, ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp, Write,
-    content_digest,
+    Alias, ClusterView, ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp,
+    Write, content_digest,
 };
-use crate::prow::image;
+use crate::prow::{PresetRule, image};
 use crate::repair::{Plan, Verify};
 
-use super::load_failure::load_failures;
+use super::load_failure::{CrashContent, LoadFailure, Refusing, load_failures, suspect};
 use super::stray_pods::finalizer_owner;
 
 /// What the newest snapshot says of a plan's promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VerifyState {
     Holds,
+    /// What can be known holds. These run on from before it was written: that they refuse to load it may yet show in their logs.
+    Settling {
+        running: Vec<String>,
+    },
+    /// A component refuses what was written: waiting does not help.
+    Refused {
+        what: String,
+    },
     /// Not yet, and what is missing.
     NotYet {
         what: String,
     },
+}
+
+/// A GUESS: Prow does not announce that it loaded a changed configuration. Kubelets pass a change on within two minutes, and
+/// components look for one every second; for plugins.yaml every minute, for subfolders of job files every ten.
+pub const SETTLED_AFTER_SECONDS: u32 = 120;
+
+/// The same as [`verify`], and beyond it: whoever was running when it was written must go so many seconds without a load error
+/// in its log. `written` is when the last write was done, by this machine's clock. Whoever started since has loaded it.
+pub fn verify_for(plan: &Plan, snapshot: &Snapshot, written: Timestamp, seconds: u32) -> VerifyState {
+    let state = verify(plan, snapshot);
+    let waited = snapshot.taken_at.as_second() - written.as_second();
+    let Verify::ComponentsReady { components, .. } = &plan.verify else { return state };
+    if state != VerifyState::Holds || written_maps(plan, snapshot).is_empty() {
+        return state;
+    }
+    let at_server = written.as_second() - snapshot.service.clock_ahead.unwrap_or(0);
+    if let Some(what) = doubtful(components, snapshot, at_server) {
+        return VerifyState::NotYet { what };
+    }
+    if waited >= i64::from(seconds) {
+        return state;
+    }
+    let ran = |container: &Container| match &container.state {
+        ContainerState::Running { since } => since.is_none_or(|since| since.as_second() <= at_server),
+        ContainerState::Waiting { .. } | ContainerState::Terminated(_) | ContainerState::Unknown => false,
+    };
+    let seen = snapshot.service.components.known().map_or(&[][..], Vec::as_slice);
+    let running: Vec<String> = seen
+        .iter()
+        .filter(|component| components.iter().any(|wanted| wanted.uid == component.object.uid))
+        .filter(|component| component.pods.iter().flat_map(|pod| &pod.containers).any(ran))
+        .map(|component| component.object.name.clone())
+        .collect();
+    if running.is_empty() { state } else { VerifyState::Settling { running } }
+}
+
+/// Who logged, after the write, that it could not load its configuration, in words that no rule of ours knows: it may still have
+/// meant the content from before, which the kubelet had not replaced, and silence afterwards proves nothing, for Prow tries a
+/// refused content again only after ten minutes.
+fn doubtful(wanted: &[ObjectRef], snapshot: &Snapshot, written: i64) -> Option<String> {
+    let seen = snapshot.service.components.known()?;
+    seen.iter().filter(|component| wanted.iter().any(|wanted| wanted.uid == component.object.uid)).find_map(
+        |component| {
+            let containers = component.pods.iter().filter(|pod| !pod.deleting).flat_map(|pod| &pod.containers);
+            let mut errors = containers.filter_map(|container| container.reload_error.as_ref());
+            // Of a fault that our rules know, they say whether it is still there.
+            let line = errors.find(|line| {
+                line.at.is_some_and(|at| at.as_second() >= written) && PresetRule::of_error(&line.error).is_none()
+            })?;
+            Some(format!(
+                "{} logged after the write, of the new content or still of the old: {} {}",
+                component.object.name, line.msg, line.error
+            ))
+        },
+    )
+}
+
+/// The ConfigMaps of the service cluster that a plan writes.
+fn written_maps(plan: &Plan, snapshot: &Snapshot) -> BTreeSet<Key> {
+    let writes = plan.steps.iter().map(|step| &step.write);
+    writes
+        .filter(|write| match write {
+            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => true,
+            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => false,
+        })
+        .map(Write::object)
+        .filter(|object| object.cluster == snapshot.service.alias)
+        .map(|object| Key::new(&object.namespace, &object.name))
+        .collect()
+}
+
+/// Who refuses what a plan has written.
+fn refused(plan: &Plan, snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Option<String> {
+    let written = written_maps(plan, snapshot);
+    let failure = failures
+        .iter()
+        .filter(|failure| failure.content == CrashContent::Live)
+        .find(|failure| suspect(snapshot, failure).is_some_and(|map| written.contains(&map.key)))?;
+    let name = &failure.component.object.name;
+    let how = match failure.how {
+        Refusing::Crashed => "crashes on what was written",
+        Refusing::KeptOld => "runs on what it loaded before, and refuses what was written",
+    };
+    Some(format!("{name} {how}: {}", failure.line.error))
 }
 
 /// Compares a plan's promise with a snapshot: what was written is still there, and who should be Ready is.
@@ -44,6 +136,9 @@ pub fn verify(plan: &Plan, snapshot: &Snapshot) -> VerifyState {
         return not_yet("the components cannot be seen".to_owned());
     };
     let failures = load_failures(snapshot);
+    if let Some(what) = refused(plan, snapshot, &failures) {
+        return VerifyState::Refused { what };
+    }
     for wanted in wanted {
         let Some(component) = seen.iter().find(|component| component.object.uid == wanted.uid) else {
             return not_yet(format!("{wanted} is not there"));
@@ -196,7 +291,10 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
         .iter()
         .filter_map(|step| match &step.write {
             Write::DeletePod { uid, .. } => Some(uid.as_str()),
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => None,
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::PatchImage { .. } => None,
         })
         .collect();
     // The pods of the plan by their uids, whatever is thought of them now.
@@ -248,10 +346,23 @@ fn not_written(plan: &Plan, snapshot: &Snapshot) -> Option<String> {
         let (object, body) = match &step.write {
             Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body } => (object, body),
             Write::PatchImage { object, images, .. } => return no_image(snapshot, object, images),
+            Write::DeleteConfigMap { object, at } => {
+                let there = snapshot.live_config_map(object).is_some_and(|state| state.uid == at.uid);
+                return there.then(|| format!("{object} is still there"));
+            }
             Write::DeletePod { .. } => return None,
         };
-        let Some(live) = snapshot.service.config_maps.known() else {
-            return Some("the live ConfigMaps cannot be seen".to_owned());
+        let is_seen = |view: &&ClusterView| {
+            object.cluster == snapshot.service.alias || view.sees_config_map(&Key::new(&object.namespace, &object.name))
+        };
+        let view = snapshot.view(&object.cluster).filter(is_seen);
+        let live = match view.and_then(|view| view.config_maps.known()) {
+            Some(live) => live,
+            None if object.cluster == snapshot.service.alias => {
+                return Some("the live ConfigMaps cannot be seen".to_owned());
+            }
+            // Where nobody looks on, the server's answer is the proof.
+            None => return None,
         };
         match live.get(&Key::new(&object.namespace, &object.name)) {
             Some(state) if content_digest(&state.values) == body.content_digest() => None,

@@ -85,7 +85,8 @@ pub fn find(name: &str) -> Result<Drill, Failure> {
         })?;
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         let stem = path.file_stem().map(|stem| sanitize_line(&stem.to_string_lossy())).unwrap_or_default();
-        let file = parse(name, &bytes)?;
+        let file: DrillFile = parse(name, &bytes)?;
+        file.check().map_err(|why| no_drill(name, &why))?;
         return Ok(Drill { name: stem, file, assets: Assets::Folder(folder) });
     }
     let known: Vec<&str> = names().chain([SURPRISE]).collect();
@@ -93,18 +94,23 @@ pub fn find(name: &str) -> Result<Drill, Failure> {
         .hint(format!("there are {}; or name a file: ./mine.toml", known.join(", "))))
 }
 
+fn no_drill(name: &str, why: &str) -> Failure {
+    Failure::new(FailureKind::Usage, format!("{} is no drill", sanitize_line(name)))
+        .cause(sanitize_line(why))
+        .hint("assets/drills/README.md tells the format")
+}
+
 /// Reads a file of the format.
 ///
 /// # Errors
 /// It is none.
 pub(super) fn parse<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, Failure> {
-    let wrong = |why: String| {
-        Failure::new(FailureKind::Usage, format!("{} is no drill", sanitize_line(name)))
-            .cause(sanitize_line(&why))
-            .hint("assets/drills/README.md tells the format")
-    };
+    let wrong = |why: String| no_drill(name, &why);
     let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
-    toml::from_str(text).map_err(|error| wrong(error.message().to_owned()))
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(0, |span| 1 + text.get(..span.start).unwrap_or_default().matches('\n').count());
+        wrong(format!("line {line}: {}", error.message()))
+    })
 }
 
 #[cfg(test)]
@@ -142,17 +148,35 @@ mod tests {
     }
 
     #[test]
-    fn colleagues_merge_what_there_is_and_times_are_in_order() {
+    fn the_embedded_ones_hang_together_and_times_are_in_order() {
         for drill in all().unwrap() {
             let file = &drill.file;
-            let commits: Vec<&str> = file.repository.commits.iter().map(|commit| commit.name.as_str()).collect();
-            for colleague in &file.colleagues {
-                assert!(commits.contains(&colleague.merges.as_str()), "{}: {}", drill.name, colleague.merges);
-            }
-            assert!(file.begins < file.opens && !file.story.is_empty() && !file.title.ends_with('.'), "{}", drill.name);
+            assert_eq!(file.check(), Ok(()), "{}", drill.name);
+            assert!(!file.story.is_empty() && !file.title.ends_with('.'), "{}", drill.name);
             let Some(outage) = &file.outage else { continue };
             let times = [outage.began, outage.noticed, outage.diagnosed, outage.mitigated, outage.cleaned];
             assert!(times.is_sorted(), "{}", drill.name);
         }
+    }
+
+    #[test]
+    fn one_that_does_not_hang_together_is_told_so() {
+        let good = find("bad-plugins").unwrap().file;
+        let told = |spoil: fn(&mut DrillFile)| {
+            let mut file = good.clone();
+            spoil(&mut file);
+            file.check().unwrap_err()
+        };
+        assert!(told(|file| file.begins = file.opens).contains("begins no sooner"));
+        assert!(told(|file| file.jobs[0].jobs.clear()).contains("have no jobs"));
+        assert!(told(|file| file.colleagues[0].merges = "x".to_owned()).contains("merges x"));
+        assert!(told(|file| file.clusters.clear()).contains("no [[cluster]]"));
+        assert!(told(|file| file.prow.tag = "v1".to_owned()).contains("no [[version]]"));
+    }
+
+    #[test]
+    fn a_file_that_is_none_is_told_with_its_line() {
+        let failure = parse::<DrillFile>("x.toml", b"title = \"a\"\nstory = 3\n").unwrap_err();
+        assert!(failure.causes[0].starts_with("line 2: "), "{failure:?}");
     }
 }

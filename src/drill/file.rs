@@ -44,6 +44,34 @@ pub struct DrillFile {
     pub unavoidable: Vec<Unavoidable>,
 }
 
+impl DrillFile {
+    /// Whether it hangs together.
+    ///
+    /// # Errors
+    /// It does not; a fragment.
+    pub fn check(&self) -> Result<(), String> {
+        if self.begins >= self.opens {
+            return Err(format!("it opens at {}, and begins no sooner ({})", self.opens, self.begins));
+        }
+        for batch in &self.jobs {
+            if batch.jobs.is_empty() || batch.until < batch.from {
+                return Err(format!("the [[jobs]] from {} have no jobs, or end before they begin", batch.from));
+            }
+        }
+        let commits = || self.repository.commits.iter().map(|commit| commit.name.as_str());
+        let merged = self.colleagues.iter().map(|colleague| &colleague.merges);
+        let merged = merged.chain(self.before.iter().filter_map(|before| before.merges.as_ref()));
+        if let Some(unknown) = merged.into_iter().find(|name| !commits().any(|commit| commit == *name)) {
+            return Err(format!("somebody merges {unknown}, and there is no commit of that name"));
+        }
+        let own = self.clusters.first().ok_or("it has no [[cluster]]")?;
+        match self.versions.iter().find(|version| version.tag == self.prow.tag) {
+            None => Err(format!("{} runs {}, and there is no [[version]] of that tag", own.context, self.prow.tag)),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
 /// The real outage's times.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

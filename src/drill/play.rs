@@ -166,17 +166,17 @@ impl Play {
         self.0.kept().score.refusals.push(Refused { at, by: "guard", what: what.to_owned() });
     }
 
-    /// Somebody aborts in Deck what goes on of a job, or one ProwJob. Gives what Deck's page says then.
+    /// Somebody aborts in Deck what goes on of a job, or one ProwJob. Gives how many it were.
     ///
     /// # Errors
     /// There is no Deck, or nothing to abort.
-    pub fn abort(&self, name: &str) -> Result<String, Failure> {
+    pub fn abort(&self, name: &str) -> Result<usize, Failure> {
         self.0.turn(Judging::Sometimes);
         let aborted = self.0.simulation.change(|world| deck::abort(world, name));
         self.0.turn(Judging::Sometimes);
         let name = sanitize_line(name);
         match aborted {
-            Ok(aborted) => Ok(format!("Deck: {} of {name} aborted", aborted.len())),
+            Ok(aborted) => Ok(aborted.len()),
             Err(NotAborted::NoDeck) => {
                 Err(Failure::new(FailureKind::Unreachable, "Deck does not answer: no pod of it runs")
                     .hint("repair it first; `status` tells what is wrong with it"))

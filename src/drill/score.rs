@@ -226,7 +226,8 @@ impl Scorecard {
                 lines.push(row(what, &passed(self.after(mine)), &passed(theirs)));
             }
             if let Some(outage) = &self.outage {
-                lines.push(format!("  times since somebody looked; {}: {}", outage.source, outage.writes));
+                lines.push(format!("  times since somebody looked; {}", outage.source));
+                lines.push(format!("  there: {}", outage.writes));
             }
         }
         let unavoidable = match self.lost.len() - self.lost_needlessly() {

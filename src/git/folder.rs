@@ -1,7 +1,9 @@
 //! Files as they lie in a folder: a work tree, or a directory that is no git repository. It has one revision, which is
 //! what is there, and no history. Symlinks are not followed: their content is where they lead, as in git.
 
+use std::ffi::OsString;
 use std::io::Read as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Blob;
@@ -14,6 +16,8 @@ const MOST_FILES: usize = 200_000;
 
 /// What ids begin with; the path follows.
 const ID: &str = "file:";
+/// The same, where the path is not UTF-8 and follows as hexadecimal digits.
+const HEX_ID: &str = "bytes:";
 
 #[derive(Debug, Clone)]
 pub(super) struct Folder {
@@ -108,7 +112,7 @@ impl Folder {
         take: &mut (dyn FnMut(usize, Blob) + Send),
     ) -> Result<(), Failure> {
         for (n, id) in ids.iter().enumerate() {
-            let path = self.root.join(id.strip_prefix(ID).unwrap_or(id));
+            let path = self.root.join(path_of(id));
             let reading = tokio::task::spawn_blocking(move || (read(&path, largest), path)).await;
             match reading {
                 Ok((Ok(blob), _)) => take(n, blob),
@@ -151,14 +155,23 @@ impl Walked {
         } else {
             return;
         };
-        match path.to_str() {
-            Some(path) => {
-                let entry = TreeEntry { path: path.to_owned(), kind, id: format!("{ID}{path}") };
-                self.tree.entries.push(entry);
-            }
-            None => self.tree.skipped.push(path.to_string_lossy().into_owned()),
-        }
+        let bytes = path.as_os_str().as_bytes();
+        let id = match path.to_str() {
+            Some(path) => format!("{ID}{path}"),
+            None => bytes.iter().fold(HEX_ID.to_owned(), |id, byte| format!("{id}{byte:02x}")),
+        };
+        self.tree.add(bytes, |path| TreeEntry { path, kind, id });
     }
+}
+
+/// The path that an id stands for.
+fn path_of(id: &str) -> PathBuf {
+    let Some(digits) = id.strip_prefix(HEX_ID) else {
+        return PathBuf::from(id.strip_prefix(ID).unwrap_or(id));
+    };
+    let pairs = (0..digits.len()).step_by(2).filter_map(|at| digits.get(at..at + 2));
+    let bytes: Vec<u8> = pairs.filter_map(|pair| u8::from_str_radix(pair, 16).ok()).collect();
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// The bytes of a file, or where a symlink leads.

@@ -120,7 +120,7 @@ impl History {
         let commit = &stored.commits[self.place(&stored, revision)?];
         let entry =
             |(path, id): (&String, &String)| TreeEntry { path: path.clone(), kind: EntryKind::File, id: id.clone() };
-        Ok(Tree { entries: commit.files.iter().map(entry).collect(), skipped: Vec::new() })
+        Ok(Tree { entries: commit.files.iter().map(entry).collect(), hostile: Vec::new() })
     }
 
     pub(super) fn blobs(&self, ids: &[String]) -> Result<Vec<Vec<u8>>, Failure> {

@@ -1,5 +1,5 @@
-//! What git prints, read from its `-z` formats. Names that are not UTF-8 are skipped and told, since no key of a
-//! ConfigMap can come of them.
+//! What git prints, read from its `-z` formats. Of names that are not UTF-8 the bytes are told beside the text that stands for
+//! them; in a history they are skipped.
 
 use crate::model::text::sanitize_line;
 use crate::model::{Revision, Timestamp};
@@ -11,13 +11,22 @@ pub(super) const LOG_FORMAT: &str = "--format=%x01%H%x00%an%x00%ct%x00%s";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     pub entries: Vec<TreeEntry>,
-    /// Names that are not UTF-8, with a stand-in for what is wrong; not sanitised.
-    pub skipped: Vec<String>,
+    /// Entries whose paths are not UTF-8, with the bytes of these.
+    pub hostile: Vec<(Vec<u8>, TreeEntry)>,
+}
+
+impl Tree {
+    pub(super) fn add(&mut self, path: &[u8], entry: impl FnOnce(String) -> TreeEntry) {
+        match std::str::from_utf8(path) {
+            Ok(text) => self.entries.push(entry(text.to_owned())),
+            Err(_) => self.hostile.push((path.to_vec(), entry(String::from_utf8_lossy(path).into_owned()))),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
-    /// From the repository's root, with slashes.
+    /// From the repository's root, with slashes; with stand-ins for what is not UTF-8.
     pub path: String,
     pub kind: EntryKind,
     /// Full hash of the content.
@@ -70,13 +79,8 @@ pub(super) fn tree(out: &[u8]) -> Tree {
         let (Some(mode), Some(_), Some(id)) = (words.next(), words.next(), words.next()) else {
             continue;
         };
-        match std::str::from_utf8(&record[tab + 1..]) {
-            Ok(path) => {
-                let kind = EntryKind::of_mode(mode);
-                tree.entries.push(TreeEntry { path: path.to_owned(), kind, id: id.to_owned() });
-            }
-            Err(_) => tree.skipped.push(String::from_utf8_lossy(&record[tab + 1..]).into_owned()),
-        }
+        let kind = EntryKind::of_mode(mode);
+        tree.add(&record[tab + 1..], |path| TreeEntry { path, kind, id: id.to_owned() });
     }
     tree
 }

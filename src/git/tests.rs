@@ -92,9 +92,10 @@ async fn trees_and_blobs() {
 }
 
 #[test]
-fn names_that_are_not_utf8_are_skipped_and_told() {
+fn names_that_are_not_utf8_are_told_apart() {
     let tree = parse::tree(b"100644 blob aa\ta\xff\x00100644 blob bb\tb\x00garbage\x00");
-    assert_eq!(tree.skipped, ["a\u{fffd}"]);
+    let [(raw, entry)] = tree.hostile.as_slice() else { panic!("{tree:?}") };
+    assert_eq!((raw.as_slice(), entry.path.as_str(), entry.id.as_str()), (&b"a\xff"[..], "a\u{fffd}", "aa"));
     assert_eq!(tree.entries.len(), 1);
 }
 

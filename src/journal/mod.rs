@@ -4,6 +4,7 @@
 //! DIR/runs/r-0001/journal.ndjson     the records, chained
 //!                 plan.json          the approved plan, complete
 //!                 backup/001-*.json  each object as the server gave it before the write
+//! DIR/loaded/CLUSTER/MAP/*.json      contents of ConfigMaps that were seen loaded: what can be brought back without git
 //! DIR/refused.ndjson                 contents that a component refused, of each cluster
 //! ```
 //!
@@ -11,9 +12,11 @@
 //! an intent without an outcome and reads back; nothing is guessed. A run's journal is locked while a process works on it,
 //! and only the kernel's lock says that somebody does: it cannot outlive the process, as a pid can.
 //!
-//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`].
+//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`]
+//! and [`loaded`].
 
 mod files;
+mod loaded;
 mod read;
 mod record;
 mod refused;
@@ -381,19 +384,21 @@ impl Journal {
                 continue;
             }
             let prior = match (&step.write, self.backup(run, step.n)?) {
-                (Write::PutConfigMap { object, .. }, Some(json)) => {
+                (Write::PutConfigMap { object, .. } | Write::DeleteConfigMap { object, .. }, Some(json)) => {
                     Some(parse_config_map(&object.cluster, json)?.state)
                 }
                 (
                     // What an image was before stands in the write itself.
                     Write::PutConfigMap { .. }
                     | Write::CreateConfigMap { .. }
+                    | Write::DeleteConfigMap { .. }
                     | Write::DeletePod { .. }
                     | Write::PatchImage { .. },
                     _,
                 ) => None,
             };
-            steps.push(UndoStep { n: step.n, write: step.write, prior });
+            let made = record.outcome.as_ref().and_then(|ended| ended.uid.clone());
+            steps.push(UndoStep { n: step.n, write: step.write, prior, made });
         }
         Ok(UndoSource { run: run.run.clone(), steps })
     }

@@ -29,6 +29,21 @@ pub struct ConfigMapState {
 }
 
 impl ConfigMapState {
+    /// One that holds nothing and was never written.
+    pub fn named(cluster: &Alias, key: &Key) -> Self {
+        ConfigMapState {
+            cluster: cluster.clone(),
+            key: key.clone(),
+            uid: String::new(),
+            resource_version: String::new(),
+            immutable: false,
+            values: Values::new(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            writers: Vec::new(),
+        }
+    }
+
     /// What the API server counts against its limit of 1,048,576 bytes: values, not keys.
     pub fn bytes(&self) -> usize {
         self.values.values().map(Vec::len).sum()

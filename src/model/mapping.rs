@@ -173,7 +173,7 @@ pub enum Trouble {
     Submodule,
     /// Git LFS keeps the content elsewhere: in git it is a pointer, and hook would write that.
     LfsPointer,
-    /// The name is not UTF-8.
+    /// A symlink to a name that is not UTF-8.
     Name,
     /// So many bytes are no configuration.
     TooLarge { bytes: u64 },

@@ -11,6 +11,7 @@
 //! - [`snapshot`]: everything seen at one time
 //! - [`failure`]: what went wrong, why, and what to do
 //! - [`write`]: the few writes the program can make, and their guards
+//! - [`last_loaded`]: contents that a repair can bring back without git
 //! - [`event`]: what a run tells while it goes on
 //!
 //! To extend: add the field here first, then fill it in `observe`, then judge it in `diagnose`.
@@ -19,6 +20,7 @@ pub mod component;
 pub mod configmap;
 pub mod event;
 pub mod failure;
+pub mod last_loaded;
 pub mod mapping;
 pub mod object;
 pub mod prow_pod;
@@ -33,6 +35,7 @@ pub use component::*;
 pub use configmap::*;
 pub use event::*;
 pub use failure::*;
+pub use last_loaded::*;
 pub use mapping::*;
 pub use object::*;
 pub use prow_pod::*;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Alias, ClusterIdentity, Component, ConfigMapState, CronJobState, Desired, Endpoints, EventGroup, Key, PodCensus,
-    ProwJob, ProwPod, Rollout, Source, Timestamp,
+    Alias, ClusterIdentity, Component, ConfigMapState, CronJobState, Desired, DesiredConfigMap, Endpoints, EventGroup,
+    Key, ObjectRef, PodCensus, ProwJob, ProwPod, Rollout, Source, Timestamp,
 };
 
 /// Begins the name of a part (of [`ClusterView::parts`]) that pods of jobs are missing for: it may not be listed.
@@ -91,6 +91,24 @@ impl Snapshot {
         let by_context = || self.views().find(|view| view.context == name);
         let by_key = || self.views().find(|view| view.alias.0 == name);
         by_alias.or_else(by_context).or_else(by_key).map(|view| &view.alias)
+    }
+
+    /// The cluster that `config_updater` means by an alias: `default` is always the service cluster, whatever jobs call so; any
+    /// other is a context of hook, which is where jobs of that alias go.
+    pub fn config_map_cluster(&self, alias: &Alias) -> Option<&ClusterView> {
+        if *alias == self.service.alias { Some(&self.service) } else { self.place_of(alias) }
+    }
+
+    /// What a revision asks of an object: its ConfigMaps name clusters as Prow does, objects by their keys here.
+    pub fn asked_of<'a>(&self, maps: &'a [DesiredConfigMap], object: &ObjectRef) -> Option<&'a DesiredConfigMap> {
+        maps.iter().filter(|map| map.key.namespace == object.namespace && map.key.name == object.name).find(|map| {
+            self.config_map_cluster(&map.cluster).map_or(&map.cluster, |view| &view.alias) == &object.cluster
+        })
+    }
+
+    /// A live ConfigMap of any cluster, also when it is only remembered.
+    pub fn live_config_map(&self, object: &ObjectRef) -> Option<&ConfigMapState> {
+        self.view(&object.cluster)?.config_maps.seen()?.get(&Key::new(&object.namespace, &object.name))
     }
 
     /// The cluster that pods of jobs with this alias belong to, where that is known.
@@ -261,6 +279,14 @@ impl ClusterView {
         let list = format!("configmaps in {namespace}");
         self.config_maps.known().is_some()
             && self.parts.iter().any(|part| part.name == list && part.source.known().is_some())
+    }
+
+    /// The same for a single ConfigMap: in build clusters these are all that is looked at.
+    pub fn sees_config_map(&self, key: &Key) -> bool {
+        let alone = format!("configmap {key}");
+        self.sees_config_maps_of(&key.namespace)
+            || self.config_maps.known().is_some()
+                && self.parts.iter().any(|part| part.name == alone && part.source.known().is_some())
     }
 
     /// Lists of job pods that are missing here, so that `job_pods` is less than all.

@@ -17,6 +17,8 @@ pub enum Write {
     PutConfigMap { object: ObjectRef, at: ObjectVersion, body: ConfigMapBody },
     /// One POST of a ConfigMap that does not exist.
     CreateConfigMap { object: ObjectRef, body: ConfigMapBody },
+    /// One DELETE of a ConfigMap that was made by mistake, with uid and resourceVersion as preconditions.
+    DeleteConfigMap { object: ObjectRef, at: ObjectVersion },
     /// One DELETE with the uid as precondition, and the pod's own grace period.
     DeletePod {
         object: ObjectRef,
@@ -97,6 +99,7 @@ impl Write {
         match self {
             Write::PutConfigMap { object, .. }
             | Write::CreateConfigMap { object, .. }
+            | Write::DeleteConfigMap { object, .. }
             | Write::DeletePod { object, .. }
             | Write::PatchImage { object, .. } => object,
         }
@@ -106,12 +109,23 @@ impl Write {
         &self.object().cluster
     }
 
+    /// True where there was nothing before.
+    pub fn is_create(&self) -> bool {
+        match self {
+            Write::CreateConfigMap { .. } => true,
+            Write::PutConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::PatchImage { .. } => false,
+        }
+    }
+
     /// For lists: `replace`, `create`, `delete`, `patch`.
     pub fn word(&self) -> &'static str {
         match self {
             Write::PutConfigMap { .. } => "replace",
             Write::CreateConfigMap { .. } => "create",
-            Write::DeletePod { .. } => "delete",
+            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => "delete",
             Write::PatchImage { .. } => "patch",
         }
     }

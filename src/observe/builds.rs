@@ -19,11 +19,11 @@ use super::jobs::JobIndex;
 use super::observer::Interest;
 use super::owner::{Message, Place};
 use super::raw::{Contact, Raw};
-use super::wanted::{JobsWanted, wanted_of_jobs};
+use super::wanted::{JobsWanted, ListId, wanted_of_jobs};
 use super::watched::Watched;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Contexts};
-use crate::model::{Alias, AliasPlace, AliasProof, ClusterStanding, ClusterView, Failure, ProwSettings};
+use crate::model::{Alias, AliasPlace, AliasProof, ClusterStanding, ClusterView, Failure, Key, ProwSettings};
 use context::{Context, State};
 
 /// Contexts that are looked into unasked.
@@ -146,13 +146,15 @@ impl Builds {
         };
     }
 
-    /// Does what the newest look asks for: connects, proves, keeps lists. `needed` are the aliases of ProwJobs that go on.
+    /// Does what the newest look asks for: connects, proves, keeps lists. `needed` are the aliases of ProwJobs that go on,
+    /// `asked` the ConfigMaps that git asks for, by cluster.
     pub fn follow(
         &mut self,
         service: &Raw,
         settings: Option<&ProwSettings>,
         jobs: &JobIndex,
         needed: &BTreeSet<Alias>,
+        asked: &BTreeMap<Alias, BTreeSet<Key>>,
         tasks: &mut JoinSet<()>,
     ) {
         if !self.has_begun {
@@ -163,7 +165,6 @@ impl Builds {
         self.prove(service, jobs);
         self.look_around(service, jobs, tasks);
         self.leave(jobs, needed);
-        let Some(settings) = settings else { return };
         for context in self.contexts.values_mut() {
             if let State::Watching(watched, _) = &mut context.state {
                 // Before it is known which cluster this is, its pods might be counted twice.
@@ -171,16 +172,19 @@ impl Builds {
                     continue;
                 }
                 watched.raw.jobs.rekey(&context.key);
-                let wanted = wanted_of_jobs(
-                    &watched.raw,
-                    &JobsWanted {
+                // Of a shared cluster no more is read than what is ours to write.
+                let asked = asked.get(&context.key).into_iter().flatten();
+                let mut wanted: BTreeSet<ListId> = asked.cloned().map(ListId::ConfigMap).collect();
+                if let Some(settings) = settings {
+                    let of_jobs = JobsWanted {
                         pod_namespace: &settings.pod_namespace,
                         key: &context.key,
                         jobs,
                         aliases: &self.aliases,
                         known: &watched.known,
-                    },
-                );
+                    };
+                    wanted.extend(wanted_of_jobs(&watched.raw, &of_jobs));
+                }
                 watched.keep(wanted, tasks);
                 if watched.raw.is_settled() && matches!(watched.raw.contact, Contact::Answering { .. }) {
                     watched.raw.opening = false;
@@ -320,7 +324,10 @@ impl Builds {
             State::Failed(_) => true,
             State::Watching(watched, _) => {
                 matches!(watched.raw.contact, Contact::Silent { .. })
-                    || watched.raw.identity.is_settled() && is_counted(&watched.raw) && watched.raw.jobs.is_settled()
+                    || watched.raw.identity.is_settled()
+                        && is_counted(&watched.raw)
+                        && watched.raw.jobs.is_settled()
+                        && watched.raw.single_maps.values().all(|list| !list.standing.is_loading())
             }
         })
     }

@@ -67,7 +67,7 @@ async fn nothing_is_counted_in_a_cluster_that_is_not_known_yet() {
     };
     builds.has_begun = true;
     let follow = |builds: &mut Builds, tasks: &mut JoinSet<()>| {
-        builds.follow(&Raw::default(), Some(&settings), &JobIndex::new(), &BTreeSet::new(), tasks);
+        builds.follow(&Raw::default(), Some(&settings), &JobIndex::new(), &BTreeSet::new(), &BTreeMap::new(), tasks);
         builds.raw("outer").expect("it is watched").jobs.pods.len()
     };
     builds.raw("outer").expect("it is watched").identity = Source::Loading;

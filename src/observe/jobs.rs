@@ -285,7 +285,7 @@ pub fn parts(raw: &Raw) -> Vec<SourceStatus> {
             name: format!("{PODS_OF_JOBS} outside {namespace}"),
             source: raw.source(&list.standing, ()),
         }),
-        Scope::Without(_) | Scope::Namespace(_) | Scope::Cluster => None,
+        Scope::Without(_) | Scope::Namespace(_) | Scope::One(_) | Scope::Cluster => None,
     });
     let events = raw.jobs.events.iter().map(|(namespace, list)| SourceStatus {
         name: format!("events in {namespace}"),

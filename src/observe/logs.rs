@@ -15,7 +15,7 @@ use crate::prow::Catalogue;
 
 /// After a change of a map: when the log of a running component is read again, counted from when the change was seen.
 const AGAIN: [Duration; 4] =
-    [Duration::from_secs(20), Duration::from_secs(60), Duration::from_secs(120), Duration::from_secs(180)];
+    [Duration::from_secs(20), Duration::from_secs(60), Duration::from_secs(115), Duration::from_secs(180)];
 /// A log that could not be read is tried again after this long, one that is denied after [`PATIENT`].
 const SOON: Duration = Duration::from_secs(30);
 const PATIENT: Duration = Duration::from_secs(120);

@@ -136,10 +136,10 @@ fn given_up(seen: &Snapshot, within: Duration) -> Snapshot {
     let mut snapshot = seen.clone();
     let view = &mut snapshot.service;
     end(&mut view.components, "list Prow's components", within);
-    end(&mut view.config_maps, "list configmaps", within);
     end(&mut view.endpoints, "list endpointslices", within);
     for view in std::iter::once(&mut snapshot.service).chain(snapshot.clusters.values_mut()) {
         end(&mut view.identity, "get namespace kube-system", within);
+        end(&mut view.config_maps, "list configmaps", within);
         end(&mut view.job_pods, "list pods of jobs", within);
         end(&mut view.census, "count the pods of the pod namespace", within);
         end(&mut view.pod_events, "list events", within);

@@ -20,13 +20,13 @@ use super::logs::{Said, Want};
 use super::observer::Interest;
 use super::raw::{Contact, Raw};
 use super::repository::{self, Deployed};
-use super::wanted::{JobsWanted, ListId, wanted, wanted_of_jobs};
+use super::wanted::{JobsWanted, ListId, asked_of_clusters, asks_elsewhere, wanted, wanted_of_jobs};
 use super::watched::{Apply, Watched};
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::model::{
-    Alias, AliasPlace, ClusterView, Desired, Failure, InterruptedRun, ProwJob, ProwSettings, RefusedContent, Snapshot,
-    Source, Timestamp,
+    Alias, AliasPlace, ClusterView, Desired, Failure, InterruptedRun, Key, ProwJob, ProwSettings, RefusedContent,
+    Snapshot, Source, Timestamp,
 };
 use crate::prow::log;
 
@@ -247,18 +247,21 @@ impl Owner {
         let settings = self.service.raw.settings.as_ref().map(|(settings, _)| settings.clone());
         let jobs = &assembled.jobs;
         let needed: BTreeSet<Alias> = jobs.values().filter(|job| has_pod(job)).map(|job| job.alias()).collect();
-        match self.interest {
-            Interest::Everything => {
-                self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &mut self.tasks);
-            }
-            Interest::Configuration => {}
+        let asked = asked_of_clusters(&self.beside.desired, &self.service.names.alias, self.builds.aliases());
+        let looks_elsewhere = match self.interest {
+            Interest::Everything => true,
+            Interest::Configuration => asks_elsewhere(&self.beside.desired, &self.service.names.alias),
+        };
+        if looks_elsewhere {
+            self.builds.follow(&self.service.raw, settings.as_ref(), jobs, &needed, &asked, &mut self.tasks);
         }
         if *self.builds.aliases() != aliases {
             // Which pods are strays hangs on them.
             assembled = assemble(&self.service.names, &self.service.raw, self.builds.aliases());
         }
         let jobs = &assembled.jobs;
-        self.want_lists(settings.as_ref(), jobs);
+        let asked = asked_of_clusters(&self.beside.desired, &self.service.names.alias, self.builds.aliases());
+        self.want_lists(settings.as_ref(), jobs, &asked);
         self.want_logs(&assembled, now);
         let deployed = Deployed::of(&assembled);
         self.deployed.send_if_modified(|held| {
@@ -293,9 +296,9 @@ impl Owner {
         (self.beside.snapshot(assembled, others, now), quiet)
     }
 
-    fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex) {
+    fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex, asked: &BTreeMap<Alias, BTreeSet<Key>>) {
         let service = &self.service;
-        let mut wanted = wanted(&service.raw, &self.beside.desired, &service.names.alias, &service.known);
+        let mut wanted = wanted(&service.raw, asked.get(&service.names.alias), &service.known);
         if self.interest == Interest::Configuration {
             wanted.retain(ListId::tells_configuration);
         } else if let Some(settings) = settings {

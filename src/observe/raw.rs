@@ -148,6 +148,8 @@ pub struct Raw {
     pub pods: ByNamespace<PodRow>,
     pub replica_sets: ByNamespace<ReplicaSetRow>,
     pub config_maps: ByNamespace<ConfigMapState>,
+    /// Single ones, by name: of build clusters.
+    pub single_maps: BTreeMap<Key, List<ConfigMapState>>,
     pub endpoints: ByNamespace<EndpointsRow>,
     pub prowjobs: ByNamespace<Arc<ProwJob>>,
     /// All CronJobs of the namespaces of components.
@@ -175,6 +177,7 @@ impl Default for Raw {
             pods: BTreeMap::new(),
             replica_sets: BTreeMap::new(),
             config_maps: BTreeMap::new(),
+            single_maps: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             prowjobs: BTreeMap::new(),
             cron_jobs: BTreeMap::new(),
@@ -202,6 +205,7 @@ impl Raw {
             && lists(&self.pods)
             && lists(&self.replica_sets)
             && lists(&self.config_maps)
+            && lists(&self.single_maps)
             && lists(&self.endpoints)
             && lists(&self.prowjobs)
             && lists(&self.cron_jobs)
@@ -251,6 +255,7 @@ impl Raw {
             let name = match scope {
                 Scope::Cluster | Scope::Without(_) => kind.resource().to_owned(),
                 Scope::Namespace(namespace) => format!("{} in {namespace}", kind.resource()),
+                Scope::One(key) => format!("{} {key}", kind.resource()),
             };
             parts.push(self.part(name, &list.standing));
         }
@@ -270,6 +275,15 @@ impl Raw {
         parts.extend(jobs::parts(self));
         parts.extend(self.logs.parts());
         parts
+    }
+
+    /// The ConfigMaps that were asked for one by one, and what came of each. That one is not among them says nothing where its
+    /// part does not.
+    pub fn single_maps(&self) -> (Source<BTreeMap<Key, ConfigMapState>>, Vec<SourceStatus>) {
+        let rows = self.single_maps.values().flat_map(|list| &list.rows);
+        let all = self.source(&Standing::Known, rows.map(|(key, map)| (key.clone(), map.clone())).collect());
+        let part = |(key, list): (&Key, &List<_>)| self.part(format!("configmap {key}"), &list.standing);
+        (all, self.single_maps.iter().map(part).collect())
     }
 
     fn part(&self, name: String, standing: &Standing) -> SourceStatus {

@@ -6,7 +6,7 @@ use super::assemble::component_namespaces;
 use super::jobs::JobIndex;
 use super::raw::{Raw, Standing, WorkloadKind};
 use crate::cluster::watch::Scope;
-use crate::model::{Alias, AliasPlace, Desired, Source};
+use crate::model::{Alias, AliasPlace, Desired, Key, Source};
 
 /// Namespaces that a Prow is usually found in, looked at where the whole cluster may not be listed.
 const USUAL_NAMESPACES: [&str; 2] = ["default", "prow"];
@@ -18,6 +18,8 @@ pub enum ListId {
     Pods(String),
     ReplicaSets(String),
     ConfigMaps(String),
+    /// A single one.
+    ConfigMap(Key),
     Endpoints(String),
     ProwJobs(String),
     CronJobs(String),
@@ -39,7 +41,11 @@ impl ListId {
     /// Whether what it lists decides which revision would be written, or is compared with it.
     pub fn tells_configuration(&self) -> bool {
         match self {
-            ListId::Workloads(..) | ListId::Pods(_) | ListId::ReplicaSets(_) | ListId::ConfigMaps(_) => true,
+            ListId::Workloads(..)
+            | ListId::Pods(_)
+            | ListId::ReplicaSets(_)
+            | ListId::ConfigMaps(_)
+            | ListId::ConfigMap(_) => true,
             ListId::Endpoints(_)
             | ListId::ProwJobs(_)
             | ListId::CronJobs(_)
@@ -53,8 +59,43 @@ impl ListId {
     }
 }
 
-/// The lists to be kept, given what they showed so far. `known` are namespaces to fall back to.
-pub fn wanted(raw: &Raw, desired: &Source<Desired>, alias: &Alias, known: &[String]) -> BTreeSet<ListId> {
+/// The ConfigMaps that any revision asks for, by the cluster that they go to as `config_updater` means it. Those whose alias
+/// leads nowhere that is known are left out.
+pub fn asked_of_clusters(
+    desired: &Source<Desired>,
+    service: &Alias,
+    aliases: &BTreeMap<Alias, AliasPlace>,
+) -> BTreeMap<Alias, BTreeSet<Key>> {
+    let mut asked: BTreeMap<Alias, BTreeSet<Key>> = BTreeMap::new();
+    let Some(desired) = desired.seen() else { return asked };
+    let candidates = std::iter::once(&desired.head).chain(&desired.asked).chain(&desired.candidates);
+    for map in candidates.filter_map(|candidate| candidate.config_maps.as_ref().ok()).flat_map(|maps| maps.iter()) {
+        let cluster = match aliases.get(&map.cluster) {
+            _ if map.cluster == *service => service,
+            Some(AliasPlace::At { cluster, .. }) => cluster,
+            Some(AliasPlace::Ambiguous { .. }) | None => continue,
+        };
+        if !map.key.namespace.is_empty() {
+            let keys = asked.entry(cluster.clone()).or_default();
+            if !keys.contains(&map.key) {
+                keys.insert(map.key.clone());
+            }
+        }
+    }
+    asked
+}
+
+/// Whether any revision asks for a ConfigMap of another cluster than Prow's own.
+pub fn asks_elsewhere(desired: &Source<Desired>, service: &Alias) -> bool {
+    let Some(desired) = desired.seen() else { return false };
+    let candidates = std::iter::once(&desired.head).chain(&desired.asked).chain(&desired.candidates);
+    let mut maps = candidates.filter_map(|candidate| candidate.config_maps.as_ref().ok()).flat_map(|maps| maps.iter());
+    maps.any(|map| map.cluster != *service)
+}
+
+/// The lists to be kept, given what they showed so far. `asked` are the ConfigMaps that the repository wants here, `known`
+/// namespaces to fall back to.
+pub fn wanted(raw: &Raw, asked: Option<&BTreeSet<Key>>, known: &[String]) -> BTreeSet<ListId> {
     let mut wanted = BTreeSet::new();
     for kind in WorkloadKind::ALL {
         wanted.insert(ListId::Workloads(kind, Scope::Cluster));
@@ -84,14 +125,7 @@ pub fn wanted(raw: &Raw, desired: &Source<Desired>, alias: &Alias, known: &[Stri
         wanted.insert(ListId::ProwJobs(settings.prowjob_namespace.clone()));
     }
     // Where the repository wants ConfigMaps that nothing mounts (yet).
-    if let Some(desired) = desired.seen() {
-        let candidates = std::iter::once(&desired.head).chain(&desired.asked).chain(&desired.candidates);
-        for map in candidates.filter_map(|candidate| candidate.config_maps.as_ref().ok()).flat_map(|maps| maps.iter()) {
-            if map.cluster == *alias && !map.key.namespace.is_empty() {
-                wanted.insert(ListId::ConfigMaps(map.key.namespace.clone()));
-            }
-        }
-    }
+    wanted.extend(asked.into_iter().flatten().map(|key| ListId::ConfigMaps(key.namespace.clone())));
     wanted
 }
 
@@ -135,12 +169,11 @@ mod tests {
     #[test]
     fn a_denied_cluster_falls_back_to_known_namespaces_kind_by_kind() {
         let mut raw = Raw::default();
-        let alias = Alias::service();
-        let first = wanted(&raw, &Source::Loading, &alias, &["ci".to_owned()]);
+        let first = wanted(&raw, None, &["ci".to_owned()]);
         assert_eq!(first.len(), 4, "nothing but workloads over the whole cluster: {first:?}");
         let denied = raw.workloads.entry((WorkloadKind::Deployment, Scope::Cluster)).or_default();
         denied.standing = Standing::Denied { verb: "list deployments in all namespaces".to_owned() };
-        let second = wanted(&raw, &Source::Loading, &alias, &["ci".to_owned()]);
+        let second = wanted(&raw, None, &["ci".to_owned()]);
         for namespace in ["ci", "default", "prow"] {
             let id = ListId::Workloads(WorkloadKind::Deployment, Scope::Namespace(namespace.to_owned()));
             assert!(second.contains(&id), "{namespace}");

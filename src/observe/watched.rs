@@ -109,6 +109,7 @@ impl Watched {
             ListId::Pods(namespace) => drop(raw.pods.remove(namespace)),
             ListId::ReplicaSets(namespace) => drop(raw.replica_sets.remove(namespace)),
             ListId::ConfigMaps(namespace) => drop(raw.config_maps.remove(namespace)),
+            ListId::ConfigMap(key) => drop(raw.single_maps.remove(key)),
             ListId::Endpoints(namespace) => drop(raw.endpoints.remove(namespace)),
             ListId::ProwJobs(namespace) => drop(raw.prowjobs.remove(namespace)),
             ListId::CronJobs(namespace) => drop(raw.cron_jobs.remove(namespace)),
@@ -146,6 +147,16 @@ impl Watched {
             ListId::Pods(namespace) => self.within::<Pods>(tasks, namespace, |raw| &mut raw.pods),
             ListId::ReplicaSets(namespace) => self.within::<ReplicaSets>(tasks, namespace, |raw| &mut raw.replica_sets),
             ListId::ConfigMaps(namespace) => self.within::<ConfigMaps>(tasks, namespace, |raw| &mut raw.config_maps),
+            ListId::ConfigMap(key) => {
+                self.raw.single_maps.entry(key.clone()).or_default();
+                let at = key.clone();
+                self.list::<ConfigMaps>(
+                    tasks,
+                    Scope::One(key.clone()),
+                    |_| true,
+                    move |raw| raw.single_maps.get_mut(&at),
+                )
+            }
             ListId::Endpoints(namespace) => self.within::<Endpoints>(tasks, namespace, |raw| &mut raw.endpoints),
             ListId::ProwJobs(namespace) => {
                 self.raw.prowjobs.entry(namespace.clone()).or_default();

@@ -1,6 +1,7 @@
 //! One line a finding.
 
 use crate::diagnose::{Finding, FindingKind, StrayPlace};
+use crate::model::Key;
 
 /// What it is, in one line; the evidence says how we know.
 pub fn finding(finding: &Finding) -> String {
@@ -36,17 +37,22 @@ pub fn finding(finding: &Finding) -> String {
             let why = objections.first().map_or("it is refused", |objection| objection.message.as_str());
             format!("{which} {} \"{}\" would not load: {why}", revision.short(), revision.subject)
         }
-        FindingKind::ConfigMapDrift { config_map, revision, added, removed, changed } => format!(
-            "ConfigMap {config_map} differs from {}: {changed} key(s) changed, {added} missing, {removed} not in git",
+        FindingKind::ConfigMapDrift { config_map, place, revision, added, removed, changed } => format!(
+            "ConfigMap {} differs from {}: {changed} key(s) changed, {added} missing, {removed} not in git",
+            placed(config_map, place.as_deref()),
             revision.short()
         ),
-        FindingKind::ConfigMapMissing { config_map, mounted_by } => match mounted_by.as_slice() {
-            [] => format!("ConfigMap {config_map} does not exist"),
-            some => format!("ConfigMap {config_map} does not exist, and {} need(s) it", some.join(", ")),
-        },
-        FindingKind::ConfigMapStaleKeys { config_map, keys } => {
+        FindingKind::ConfigMapMissing { config_map, place, mounted_by } => {
+            let map = placed(config_map, place.as_deref());
+            match mounted_by.as_slice() {
+                [] => format!("ConfigMap {map} does not exist"),
+                some => format!("ConfigMap {map} does not exist, and {} need(s) it", some.join(", ")),
+            }
+        }
+        FindingKind::ConfigMapStaleKeys { config_map, place, keys } => {
             format!(
-                "ConfigMap {config_map} holds {} key(s) that no file in git stands for: {}",
+                "ConfigMap {} holds {} key(s) that no file in git stands for: {}",
+                placed(config_map, place.as_deref()),
                 keys.len(),
                 keys.join(", ")
             )
@@ -160,6 +166,11 @@ pub fn finding(finding: &Finding) -> String {
             "pod_namespace is {live} in the live configuration and {git} in git: where pods belong, a person must say"
         ),
     }
+}
+
+/// `prow/job-config`, with the context where it is not in the service cluster.
+fn placed(config_map: &Key, place: Option<&str>) -> String {
+    place.map_or(config_map.to_string(), |context| format!("{config_map} in {context}"))
 }
 
 fn pods(count: usize) -> &'static str {

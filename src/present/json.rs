@@ -69,7 +69,7 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
         .iter()
         .map(|drift| {
             let key = crate::model::Key::new(&drift.object.namespace, &drift.object.name);
-            let live = snapshot.service.config_maps.seen().and_then(|maps| maps.get(&key));
+            let live = snapshot.live_config_map(&drift.object);
             json!({
                 "cluster": drift.object.cluster, "namespace": key.namespace, "name": key.name, "state": drift.state,
                 "added": drift.count(KeyChange::Added), "removed": drift.count(KeyChange::Removed),
@@ -91,6 +91,7 @@ pub fn status_document(snapshot: &Snapshot, diagnosis: &Diagnosis) -> Value {
             "state": verdict.state, "since": verdict.since, "summary": verdict_summary(diagnosis),
             "cause": verdict.cause, "next": super::next(diagnosis).trim_start_matches("NEXT  "),
             "repair": verdict.next.repair(), "loss": verdict.loss,
+            "stopFirst": diagnosis.about_to_revert().map(|actor| actor.name.as_str()).collect::<Vec<_>>(),
         },
         "flow": diagnosis.flow,
         "context": snapshot.service.context, "server": snapshot.service.server, "user": snapshot.user,
@@ -120,6 +121,7 @@ pub fn plan_document(plan: &Plan, preview: Option<&Preview>) -> Value {
         value["guard"] = match &step.write {
             Write::PutConfigMap { at, .. } => json!({ "uid": at.uid, "resourceVersion": at.resource_version }),
             Write::CreateConfigMap { .. } => json!({ "absent": true }),
+            Write::DeleteConfigMap { at, .. } => json!({ "uid": at.uid, "resourceVersion": at.resource_version }),
             Write::DeletePod { uid, seen, .. } => {
                 json!({ "uid": uid, "resourceVersion": seen.as_ref().map(|seen| &seen.resource_version) })
             }
@@ -132,7 +134,7 @@ pub fn plan_document(plan: &Plan, preview: Option<&Preview>) -> Value {
             .and_then(|preview| preview.steps.iter().find(|item| item.n == step.n))
             .map_or(Value::Null, |item| json!(answer(&item.answer)));
         value["undo"] = match step.undo {
-            Undo::FromBackup | Undo::RecreatedByOwner | Undo::None => json!(step.undo),
+            Undo::FromBackup | Undo::RecreatedByOwner | Undo::Delete | Undo::None => json!(step.undo),
         };
     }
     document

@@ -78,7 +78,7 @@ fn trouble_with(trouble: &Trouble) -> String {
         Trouble::NoWay => "is a symlink that leads in a circle or through a file".to_owned(),
         Trouble::Submodule => "leads into a submodule".to_owned(),
         Trouble::LfsPointer => "is kept by Git LFS; what is in git is a pointer, and hook would write that".to_owned(),
-        Trouble::Name => "has a name that is not UTF-8".to_owned(),
+        Trouble::Name => "is a symlink to a name that is not UTF-8".to_owned(),
         Trouble::TooLarge { bytes } => format!("has {bytes} bytes, which is no configuration"),
         Trouble::Unread => "was not read".to_owned(),
     }

@@ -19,7 +19,9 @@ pub use finding::finding;
 pub use history::{automation_document, automation_text, history_document, history_text};
 pub use json::{API_VERSION, plan_document, refusal_document, render_document, run_event, status_document};
 pub use mapping::map_note;
-pub use plan::{StepWords, answer, by_hand, confirmation, plan_notes, plan_text, promise, step, undo_word};
+pub use plan::{
+    StepWords, answer, by_hand, confirmation, plan_notes, plan_text, promise, quiet, settling, step, undo_word,
+};
 pub use runs::{first_refusal, run_document, run_line, run_list, run_text};
 pub use status::{
     choice, clock_note, component_note, component_state, drift_state, flow, health, key_change, next, short_image,

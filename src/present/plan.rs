@@ -1,7 +1,7 @@
 //! Plans in words: steps, server's answers, notes, the same by hand.
 
 use crate::model::Write;
-use crate::repair::{Answer, Confirmation, Plan, Preview, Step, Undo, Verify};
+use crate::repair::{Answer, Confirmation, Plan, Preview, RepairId, Step, Undo, Verify};
 
 use super::{clock_seconds, failure};
 
@@ -20,7 +20,7 @@ pub struct StepWords {
 
 pub fn step(step: &Step) -> StepWords {
     let guard = match &step.write {
-        Write::PutConfigMap { at, .. } | Write::PatchImage { at, .. } => {
+        Write::PutConfigMap { at, .. } | Write::DeleteConfigMap { at, .. } | Write::PatchImage { at, .. } => {
             format!("uid {} rv {}", short(&at.uid), at.resource_version)
         }
         Write::CreateConfigMap { .. } => "does not exist".to_owned(),
@@ -43,6 +43,7 @@ pub fn undo_word(undo: Undo) -> &'static str {
     match undo {
         Undo::FromBackup => "from backup",
         Undo::RecreatedByOwner => "owner recreates",
+        Undo::Delete => "delete it",
         Undo::None => "none",
     }
 }
@@ -67,6 +68,9 @@ pub fn confirmation(confirmation: &Confirmation) -> String {
         Confirmation::CountIn { .. } => {
             "That is very many. To run it, type the count and the cluster, and press Enter".to_owned()
         }
+        Confirmation::PruneMany { .. } => {
+            "It removes very many keys. To run it, type both words and the count, and press Enter".to_owned()
+        }
         Confirmation::TagTail(_) => "To run it, type the last four characters of the tag and press Enter".to_owned(),
     }
 }
@@ -84,6 +88,19 @@ pub fn promise(verify: &Verify) -> String {
     }
 }
 
+/// What the silence of components that run on is worth.
+pub fn quiet(running: &[String], seconds: u64) -> String {
+    format!(
+        "{} run(s) on without a load error for {seconds} s (GUESS that it is loaded: Prow does not announce a reload)",
+        running.join(", ")
+    )
+}
+
+/// While they are watched for it.
+pub fn settling(running: &[String], seconds: u32) -> String {
+    format!("watching the logs of {} for a refusal of what was written, {seconds} s (--settle)", running.join(", "))
+}
+
 /// Basis, proof, warnings, refusals: a line each.
 pub fn plan_notes(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
@@ -95,6 +112,11 @@ pub fn plan_notes(plan: &Plan) -> Vec<String> {
             revision.subject,
             revision.author
         ));
+    }
+    if let (None, None, RepairId::SyncConfig, Some(reason)) =
+        (&plan.basis.revision, &plan.basis.undoes, plan.repair, &plan.basis.reason)
+    {
+        lines.push(format!("SOURCE  the journal ({reason})"));
     }
     if let Some(run) = &plan.basis.undoes {
         lines.push(format!("UNDOES  run {run}"));
@@ -137,6 +159,9 @@ pub fn by_hand(plan: &Plan) -> Vec<String> {
                 object.name, at.resource_version
             )),
             Write::CreateConfigMap { .. } => lines.push(format!("{target} create -f {}.yaml", object.name)),
+            Write::DeleteConfigMap { .. } => {
+                lines.push(format!("{target} delete configmap {}   # kubectl cannot pin the uid", object.name));
+            }
             Write::PatchImage { images, .. } => {
                 let images: Vec<String> =
                     images.iter().map(|change| format!("{}={}", change.container, change.to)).collect();

@@ -3,7 +3,7 @@
 use crate::diagnose::{
     ChangeKind, Choice, ChoiceReason, Diagnosis, DriftState, FindingKind, Flow, Health, KeyChange, NextStep, UnderWay,
 };
-use crate::model::{Component, ContainerState, Snapshot, Source, SourceStatus, Timestamp};
+use crate::model::{Component, ContainerState, ObjectRef, Snapshot, Source, SourceStatus, Timestamp};
 use crate::repair::RepairId;
 
 use super::{age, basis, clock, clock_seconds, severity};
@@ -338,7 +338,7 @@ pub fn status_text(snapshot: &Snapshot, diagnosis: &Diagnosis) -> String {
     line(String::new());
     line(format!("{:<34}  {:>5}  {:<9}  LAST WRITER", "CONFIGMAP", "+/-/~", "STATE"));
     for drift in &diagnosis.drift {
-        let writer = last_writer(snapshot, &drift.object.namespace, &drift.object.name, now);
+        let writer = last_writer(snapshot, &drift.object, now);
         let counts = match drift.state {
             DriftState::Unknown | DriftState::Unmanaged => "-".to_owned(),
             DriftState::Same | DriftState::Drift | DriftState::Missing => format!(
@@ -398,10 +398,8 @@ fn components_table(snapshot: &Snapshot, now: Timestamp, line: &mut impl FnMut(S
     }
 }
 
-pub(super) fn last_writer(snapshot: &Snapshot, namespace: &str, name: &str, now: Timestamp) -> String {
-    let key = crate::model::Key::new(namespace, name);
-    let writer =
-        snapshot.service.config_maps.seen().and_then(|maps| maps.get(&key)).and_then(|state| state.last_writer());
+pub(super) fn last_writer(snapshot: &Snapshot, object: &ObjectRef, now: Timestamp) -> String {
+    let writer = snapshot.live_config_map(object).and_then(|state| state.last_writer());
     match writer {
         Some(writer) => match writer.at {
             Some(at) => format!("{} {} ago", writer.manager, age(at, now)),

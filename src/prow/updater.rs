@@ -44,6 +44,8 @@ pub struct Circumstances<'a> {
     pub repository: Option<&'a str>,
     /// Path of plugins.yaml.
     pub plugins: &'a str,
+    /// The bytes of names that are not UTF-8, by what stands for them among the paths.
+    pub names: Option<&'a BTreeMap<String, Vec<u8>>>,
 }
 
 /// The bytes to store for a path.
@@ -89,8 +91,13 @@ pub fn render_with<'a>(
         placements.extend(rendering.place(path));
     }
     rendering.judge_maps();
-    // As the bootstrapper walks; what spells its namespace comes before what leaves it empty.
-    placements.sort_by(|a, b| b.spelled.cmp(&a.spelled).then_with(|| a.path.split('/').cmp(b.path.split('/'))));
+    // As the bootstrapper walks, by bytes; what spells its namespace comes before what leaves it empty.
+    let raw = |placement: &Placement| circumstances.names.and_then(|names| names.get(&placement.path)).cloned();
+    placements.sort_by_cached_key(|placement| {
+        let path = raw(placement).unwrap_or_else(|| placement.path.clone().into_bytes());
+        let parts: Vec<Vec<u8>> = path.split(|byte| *byte == b'/').map(<[u8]>::to_vec).collect();
+        (!placement.spelled, parts)
+    });
     let mut chosen = rendering.choose(placements);
     for target in std::mem::take(&mut rendering.partitions) {
         chosen.entry(target).or_default();
@@ -130,6 +137,16 @@ struct Seen {
     example: Option<String>,
 }
 
+/// What two maps want both.
+#[derive(Debug, Default)]
+struct Overlap {
+    files: usize,
+    example: String,
+    targets: BTreeSet<Target>,
+    /// Of the maps that are partitioned: written, even if empty, where one of these files comes to them.
+    partitions: BTreeSet<Target>,
+}
+
 /// Whether a map is for this repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
@@ -144,8 +161,8 @@ struct Rendering<'a> {
     circumstances: Circumstances<'a>,
     /// By map.
     seen: Vec<Seen>,
-    /// By the numbers of two maps: how many files both want, the first of them, and the ConfigMaps concerned.
-    overlaps: BTreeMap<(usize, usize), (usize, String, BTreeSet<Target>)>,
+    /// By the numbers of two maps.
+    overlaps: BTreeMap<(usize, usize), Overlap>,
     /// All partitions of the maps that have a file: the bootstrapper also writes those that none falls into.
     partitions: BTreeSet<Target>,
     left_out: BTreeSet<Target>,
@@ -179,22 +196,20 @@ impl Rendering<'_> {
             return Vec::new();
         };
         if let Some((other, _)) = wanted.iter().find(|(_, others)| !alike(others, placements)) {
-            let (count, _, targets) =
-                self.overlaps.entry((*first, *other)).or_insert_with(|| (0, sanitize_line(path), BTreeSet::new()));
-            *count += 1;
-            for target in wanted.iter().flat_map(|(_, placements)| placements).map(|placement| &placement.target) {
-                targets.insert(target.clone());
-                self.left_out.insert(target.clone());
+            let overlap = self
+                .overlaps
+                .entry((*first, *other))
+                .or_insert_with(|| Overlap { example: sanitize_line(path), ..Overlap::default() });
+            overlap.files += 1;
+            for (map, placements) in &wanted {
+                overlap.targets.extend(placements.iter().map(|placement| placement.target.clone()));
+                overlap.partitions.extend(partitions_beside(&self.updater.maps[*map], placements));
             }
+            self.left_out.extend(overlap.targets.iter().cloned());
             return Vec::new();
         }
         let (map, placements) = wanted.swap_remove(0);
-        let map = &self.updater.maps[map];
-        for placement in placements.iter().filter(|_| !map.partitioned_names.is_empty()) {
-            let (cluster, key) = &placement.target;
-            let partitions = map.partitioned_names.iter();
-            self.partitions.extend(partitions.map(|name| (cluster.clone(), Key::new(&key.namespace, name))));
-        }
+        self.partitions.extend(partitions_beside(&self.updater.maps[map], &placements));
         placements
     }
 
@@ -204,7 +219,11 @@ impl Rendering<'_> {
             return Vec::new();
         }
         let key = key_of(map, path);
-        let name = name_of(map, &key);
+        let raw = self.circumstances.names.and_then(|names| names.get(path)).filter(|_| map.key.is_empty());
+        let name = match raw {
+            Some(raw) => partition(map, &key_bytes(map, raw)),
+            None => name_of(map, &key),
+        };
         let gzip = self.updater.gzips(map);
         self.updater
             .targets(map)
@@ -347,6 +366,16 @@ impl Rendering<'_> {
     }
 }
 
+/// All partitions of a map, wherever files of it go.
+fn partitions_beside(map: &Map, placements: &[Placement]) -> Vec<Target> {
+    let places = placements.iter().map(|placement| (&placement.target.0, &placement.target.1.namespace));
+    let partitions = |(cluster, namespace): (&Alias, &String)| {
+        let names = map.partitioned_names.iter();
+        names.map(|name| (cluster.clone(), Key::new(namespace, name))).collect::<Vec<_>>()
+    };
+    places.flat_map(partitions).collect()
+}
+
 pub(super) fn key_of(map: &Map, path: &str) -> String {
     if !map.key.is_empty() {
         map.key.clone()
@@ -359,10 +388,23 @@ pub(super) fn key_of(map: &Map, path: &str) -> String {
 }
 
 pub(super) fn name_of(map: &Map, key: &str) -> String {
+    partition(map, key.as_bytes())
+}
+
+/// As [`key_of`] of a name that is not UTF-8.
+fn key_bytes(map: &Map, path: &[u8]) -> Vec<u8> {
+    if map.use_full_path_as_key && map.cluster_groups.is_empty() {
+        path.iter().map(|byte| if *byte == b'/' { b'-' } else { *byte }).collect()
+    } else {
+        path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec()
+    }
+}
+
+fn partition(map: &Map, key: &[u8]) -> String {
     if map.partitioned_names.is_empty() {
         return map.name.clone();
     }
-    let byte = Sha256::digest(key.as_bytes())[0];
+    let byte = Sha256::digest(key)[0];
     map.partitioned_names[usize::from(byte) % map.partitioned_names.len()].clone()
 }
 

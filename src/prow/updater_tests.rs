@@ -155,7 +155,7 @@ fn maps_bound_to_repositories_are_followed_where_that_is_sure() {
         (RepoAcl::Unknown, Some("org/x"), &[other], &["bound-to-repositories a/*", "bootstrapper-skips a/*"]),
         (RepoAcl::Unknown, None, &[other], &["bound-to-repositories a/*", "bootstrapper-skips a/*"]),
     ] {
-        let circumstances = Circumstances { prowjob_namespace: "jobs", acl, repository, plugins: "" };
+        let circumstances = Circumstances { prowjob_namespace: "jobs", acl, repository, ..Circumstances::default() };
         let rendered = render_with(&updater, files.keys().map(String::as_str), circumstances, &mut |path, _| {
             Ok(Bytes { stored: files[path].clone(), raw: files[path].len() })
         });
@@ -266,4 +266,29 @@ fn a_file_is_read_even_if_another_takes_its_key() {
         });
         assert_eq!(rendered.config_maps.len(), kept, "{trouble:?}");
     }
+}
+
+#[test]
+fn a_partition_is_picked_by_the_bytes_of_a_name() {
+    let maps = b"config_updater:\n  maps:\n    a/*: {partitioned_names: [p0, p1, p2, p3]}\n";
+    let updater = parse_plugins(maps).unwrap();
+    let (text, raw) = ("a/\u{fffd}.yaml", b"a/\xff.yaml");
+    let names = BTreeMap::from([(text.to_owned(), raw.to_vec())]);
+    let circumstances = Circumstances { names: Some(&names), ..Circumstances::default() };
+    let rendered = render_with(&updater, [text].into_iter(), circumstances, &mut |_, _| Err(Trouble::Name));
+    let picked = format!("p{}", Sha256::digest(b"\xff.yaml")[0] % 4);
+    assert_eq!(rendered.notes[0].config_maps[0].1.name, picked);
+    assert_eq!(rendered.config_maps.len(), 3);
+}
+
+#[test]
+fn whether_a_partition_is_written_may_be_left_to_chance() {
+    let maps = "  maps:\n    a/*.yaml: {partitioned_names: [p1, p2]}\n    a/*: {name: other}\n";
+    let both: &[(&str, &[u8])] = &[("a/foo.yaml", b"1")];
+    let random = rendered(maps, both);
+    assert_eq!((shape(&random), random.notes[0].config_maps.len()), (Vec::new(), 3));
+    // A file that only the partitioned map wants makes sure of it.
+    let sure = "  maps:\n    a/*.yaml: {partitioned_names: [p1, p2]}\n    a/foo*: {name: other}\n";
+    let files: &[(&str, &[u8])] = &[("a/foo.yaml", b"1"), ("a/baz.yaml", b"3")];
+    assert_eq!(shape(&rendered(sure, files)), ["default//p2: baz.yaml=3"].map(|map| map.replace("//", "/jobs/")));
 }

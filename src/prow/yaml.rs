@@ -70,10 +70,11 @@ pub(super) fn parse<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Ya
 
 fn options(duplicate_keys: serde_saphyr::DuplicateKeyPolicy) -> serde_saphyr::Options {
     serde_saphyr::options! {
-        // The defaults are for configuration of a usual size; a job file of a large Prow is larger.
+        // The defaults are for configuration of a usual size; a job file of a large Prow is larger. One of 10 MB has about
+        // as many events; what is compressed and has more is made to fill memory.
         budget: serde_saphyr::budget! {
-            max_events: 20_000_000,
-            max_nodes: 10_000_000,
+            max_events: 400_000,
+            max_nodes: 400_000,
         },
         duplicate_keys: duplicate_keys,
         with_snippet: false,

@@ -11,12 +11,14 @@ pub mod rollback;
 mod sync_config;
 pub mod undo;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 pub use plan::*;
 
 use crate::diagnose::Diagnosis;
-use crate::model::{ClusterIdentity, FailureKind, Snapshot, Source};
+use crate::model::{ClusterIdentity, FailureKind, LoadedContent, Snapshot, Source, Values};
 
 /// The repairs. Menus, help and the CLI derive from [`RepairId::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,8 +59,12 @@ impl std::fmt::Display for RepairId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub repair: RepairId,
-    /// ConfigMaps by name or `namespace/name`; empty for all.
+    /// What `sync-config` writes.
+    pub origin: Origin,
+    /// ConfigMaps by name, `namespace/name` or `cluster/namespace/name`; empty for all.
     pub maps: Vec<String>,
+    /// Keys of ConfigMaps, each alone or as `MAP/KEY`; empty for all.
+    pub keys: Vec<String>,
     /// Remove keys that no file stands for.
     pub prune: bool,
     /// The tag that a rollback leads to; `None` for the one that was common before.
@@ -73,11 +79,22 @@ pub struct Request {
     pub overrides: Vec<Override>,
 }
 
+/// Where the content that `sync-config` writes comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The revision that the diagnosis chose.
+    Git,
+    /// What was last seen loaded, as the journal keeps it of this cluster; nothing until the journal was read.
+    LastLoaded(Arc<Vec<LoadedContent>>),
+}
+
 impl Request {
     pub fn new(repair: RepairId) -> Self {
         Request {
             repair,
+            origin: Origin::Git,
             maps: Vec::new(),
+            keys: Vec::new(),
             prune: false,
             to: None,
             components: Vec::new(),
@@ -136,10 +153,12 @@ pub enum OverrideId {
     KnownBad,
     /// Lead components to a tag that no ReplicaSet here ever had.
     UnknownTag,
+    /// Write a configuration with other namespaces than the one that Prow runs on.
+    PodNamespace,
 }
 
 impl OverrideId {
-    pub const ALL: [OverrideId; 10] = [
+    pub const ALL: [OverrideId; 11] = [
         OverrideId::WouldNotLoad,
         OverrideId::WrongTarget,
         OverrideId::UnchangedConfig,
@@ -150,6 +169,7 @@ impl OverrideId {
         OverrideId::Gate,
         OverrideId::KnownBad,
         OverrideId::UnknownTag,
+        OverrideId::PodNamespace,
     ];
 
     pub fn name(self) -> &'static str {
@@ -164,6 +184,7 @@ impl OverrideId {
             OverrideId::Gate => "gate",
             OverrideId::KnownBad => "known-bad",
             OverrideId::UnknownTag => "unknown-tag",
+            OverrideId::PodNamespace => "pod-namespace",
         }
     }
 }
@@ -252,4 +273,12 @@ fn what_was_lost(snapshot: &Snapshot) -> Vec<String> {
         }
         Some(_) | None => Vec::new(),
     }
+}
+
+/// What becomes of values, in words.
+fn values_effect(from: &Values, to: &Values) -> String {
+    let added = to.keys().filter(|key| !from.contains_key(*key)).count();
+    let removed = from.keys().filter(|key| !to.contains_key(*key)).count();
+    let changed = to.iter().filter(|(key, value)| from.get(*key).is_some_and(|old| old != *value)).count();
+    format!("{changed} key(s) changed, {added} added, {removed} removed")
 }

@@ -98,6 +98,8 @@ pub enum Undo {
     FromBackup,
     /// Nothing to take back: its owner makes a new one.
     RecreatedByOwner,
+    /// It was not there before: `undo RUN` deletes it, while it holds what the run wrote.
+    Delete,
     /// Gone for good, or to be removed by hand.
     None,
 }
@@ -152,6 +154,8 @@ pub enum Confirmation {
     CountIn { count: usize, alias: String },
     /// A rollback: the last four characters of the tag that it leads to.
     TagTail(String),
+    /// A prune of more than a fifth of a ConfigMap's keys: the plan's word, and a second one with their number.
+    PruneMany { first: String, keys: usize },
 }
 
 impl Confirmation {
@@ -169,6 +173,7 @@ impl Confirmation {
             Confirmation::Count(count) => count.to_string(),
             Confirmation::CountIn { count, alias } => format!("{count} {alias}"),
             Confirmation::TagTail(tail) => tail.clone(),
+            Confirmation::PruneMany { first, keys } => format!("{first} prune {keys}"),
         }
     }
 }
@@ -349,6 +354,12 @@ fn moved(n: usize, detail: &str) -> Refusal {
 }
 
 fn check_flags(plan: &Plan, context: &str, expect: Expect) -> Result<(), Refusal> {
+    if let Confirmation::PruneMany { keys, .. } = &plan.confirmation {
+        return Err(Refusal::new(
+            format!("it removes {keys} keys, more than a fifth of a ConfigMap, which needs a second word"),
+            "type it at a terminal, or plan it with --override prune-many --reason TEXT",
+        ));
+    }
     // The first cluster of a plan is the service cluster; the plan names the others.
     if let Some(cluster) = plan.clusters.first()
         && cluster.context != context

@@ -30,6 +30,8 @@ pub struct UndoStep {
     pub write: Write,
     /// The ConfigMap before that, from the backup; `None` where there was none.
     pub prior: Option<ConfigMapState>,
+    /// uid of what the server made, where its answer is known.
+    pub made: Option<String>,
 }
 
 impl UndoSource {
@@ -38,7 +40,9 @@ impl UndoSource {
         self.steps
             .iter()
             .filter_map(|step| match &step.write {
-                Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. } => Some(object),
+                Write::PutConfigMap { object, .. }
+                | Write::CreateConfigMap { object, .. }
+                | Write::DeleteConfigMap { object, .. } => Some(object),
                 Write::DeletePod { .. } | Write::PatchImage { .. } => None,
             })
             .collect()
@@ -50,7 +54,10 @@ impl UndoSource {
             .iter()
             .filter_map(|step| match &step.write {
                 Write::PatchImage { object, .. } => Some(object),
-                Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. } => None,
+                Write::PutConfigMap { .. }
+                | Write::CreateConfigMap { .. }
+                | Write::DeleteConfigMap { .. }
+                | Write::DeletePod { .. } => None,
             })
             .collect()
     }
@@ -79,9 +86,9 @@ pub fn plan(
         match undo_step(source, step, live) {
             Ok(Some((write, effect))) => steps.push(Step {
                 n: steps.len() + 1,
+                why: format!("run {} {} it", source.run, done_to(&step.write)),
+                undo: if write.is_create() { Undo::Delete } else { Undo::FromBackup },
                 write,
-                why: format!("run {} replaced it", source.run),
-                undo: Undo::FromBackup,
                 effect,
             }),
             Ok(None) => {}
@@ -91,14 +98,24 @@ pub fn plan(
     let Some(first) = steps.first().map(|step| step.write.object().clone()) else {
         return Err(refusals.into_iter().next().unwrap_or_else(|| nothing_to_undo(source)));
     };
-    let used = |identity: &&ClusterIdentity| steps.iter().any(|step| *step.write.cluster() == identity.alias);
+    // The service cluster's first, also where nothing is written to it: it is what --context names.
+    let used = |identity: &&ClusterIdentity| {
+        identity.alias == Alias::service() || steps.iter().any(|step| *step.write.cluster() == identity.alias)
+    };
     let clusters: Vec<ClusterIdentity> = clusters.iter().filter(used).cloned().collect();
+    let mut warnings = vec![format!(
+        "what was there before {} may be what broke Prow: components that start on it may not come up",
+        source.run
+    )];
+    warnings.extend(steps.iter().filter(|step| matches!(step.write, Write::DeleteConfigMap { .. })).map(|step| {
+        format!("DELETES {}: whoever mounts it cannot start again without it; look who does", step.write.object())
+    }));
     let (confirmation, verify) = proof(&steps, first.name);
     let names: Vec<&str> = steps.iter().map(|step| step.write.object().name.as_str()).collect();
     Ok(Plan {
         id: String::new(),
         repair: RepairId::Undo,
-        title: format!("undo {}: put back {}", source.run, names.join(", ")),
+        title: format!("undo {}: {} {}", source.run, what_it_does(&steps), names.join(", ")),
         clusters,
         basis: PlanBasis {
             taken_at: now,
@@ -107,10 +124,7 @@ pub fn plan(
             ..PlanBasis::default()
         },
         refusals,
-        warnings: vec![format!(
-            "what was there before {} may be what broke Prow: components that start on it may not come up",
-            source.run
-        )],
+        warnings,
         confirmation,
         verify,
         afterwards: Vec::new(),
@@ -118,6 +132,14 @@ pub fn plan(
         steps,
     }
     .sealed())
+}
+
+fn done_to(write: &Write) -> &'static str {
+    match write {
+        Write::CreateConfigMap { .. } => "made",
+        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => "deleted",
+        Write::PutConfigMap { .. } | Write::PatchImage { .. } => "replaced",
+    }
 }
 
 /// Judges an undo by what else runs: versions that it would mix need a word, and that it leads back into the outage is the
@@ -178,6 +200,10 @@ pub fn judged(
     Ok(plan.sealed())
 }
 
+fn what_it_does(steps: &[Step]) -> &'static str {
+    if steps.iter().all(|step| matches!(step.write, Write::DeleteConfigMap { .. })) { "take away" } else { "put back" }
+}
+
 /// What is typed, and what proves it: images that go back to one tag are a rollout like any other.
 fn proof(steps: &[Step], name: String) -> (Confirmation, Verify) {
     let mut tags = BTreeSet::new();
@@ -188,7 +214,10 @@ fn proof(steps: &[Step], name: String) -> (Confirmation, Verify) {
                 tags.extend(images.iter().map(|change| image::tag(&change.to).unwrap_or(&change.to)));
                 components.push(object.clone());
             }
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. } => {
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::DeletePod { .. } => {
                 return (Confirmation::MapName(name), Verify::Written);
             }
         }
@@ -226,7 +255,8 @@ fn nothing_to_undo(source: &UndoSource) -> Refusal {
 fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
     let (object, written) = match &step.write {
         Write::DeletePod { .. } => return Ok(None),
-        Write::CreateConfigMap { object, .. } => return created(source, object, live),
+        Write::CreateConfigMap { object, body } => return take_away(source, step, object, body, live),
+        Write::DeleteConfigMap { object, .. } => return make_again(source, step, object, live),
         Write::PutConfigMap { object, body, .. } => (object, body),
         Write::PatchImage { object, at, images } => return put_images_back(source, object, at, images, live),
     };
@@ -271,7 +301,7 @@ fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveObjects) -> Result
         resource_version: now.resource_version.clone(),
         content: content_digest(&now.values),
     };
-    let effect = effect(&now.values, &body.values);
+    let effect = super::values_effect(&now.values, &body.values);
     Ok(Some((Write::PutConfigMap { object: object.clone(), at, body }, effect)))
 }
 
@@ -339,15 +369,78 @@ fn tag(reference: &str) -> &str {
     image::tag(reference).unwrap_or(reference)
 }
 
-fn created(source: &UndoSource, object: &ObjectRef, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
-    if now_of(object, live)?.is_none() {
-        return Ok(None);
+/// What a run made is deleted, by its uid and as it is now: while it holds what the run wrote.
+fn take_away(
+    source: &UndoSource,
+    step: &UndoStep,
+    object: &ObjectRef,
+    written: &ConfigMapBody,
+    live: &LiveObjects,
+) -> Result<Option<(Write, String)>, Refusal> {
+    let Some(now) = now_of(object, live)? else { return Ok(None) };
+    let refuse = |reason: String| {
+        let by_hand = format!("kubectl -n {} delete configmap {}", object.namespace, object.name);
+        Err(Refusal::new(reason, format!("look at what it holds now; if nothing mounts it: {by_hand}")).of(object))
+    };
+    // Without its answer, what is there may be another's of the same content.
+    let Some(made) = &step.made else {
+        return refuse(format!(
+            "{} had no answer when it made {object}: whether this one is it is not known",
+            source.run
+        ));
+    };
+    if *made != now.uid {
+        return refuse(format!(
+            "{object} is not the one that {} made: deleted and made anew{} since",
+            source.run,
+            by_whom(now)
+        ));
     }
-    Err(Refusal::new(
-        format!("{object} did not exist before {}, and this program deletes no ConfigMaps", source.run),
-        format!("if nothing mounts it: kubectl -n {} delete configmap {}", object.namespace, object.name),
-    )
-    .of(object))
+    if now.values != written.values {
+        return refuse(format!(
+            "{object} does not hold what {} wrote any more: it was written{} since",
+            source.run,
+            by_whom(now)
+        ));
+    }
+    let at = ObjectVersion {
+        uid: now.uid.clone(),
+        resource_version: now.resource_version.clone(),
+        content: content_digest(&now.values),
+    };
+    let object = object.clone().with_uid(&now.uid);
+    let effect = format!("it was not there before; {} key(s) go, the backup has them", now.values.len());
+    Ok(Some((Write::DeleteConfigMap { object, at }, effect)))
+}
+
+/// What a run deleted is made again, from the backup.
+fn make_again(
+    source: &UndoSource,
+    step: &UndoStep,
+    object: &ObjectRef,
+    live: &LiveObjects,
+) -> Result<Option<(Write, String)>, Refusal> {
+    let object = ObjectRef { uid: None, ..object.clone() };
+    let refuse = |reason: String, hint: &str| Err(Refusal::new(reason, hint).of(&object));
+    let Some(prior) = &step.prior else {
+        return refuse(
+            format!("run {} has no backup of {object}", source.run),
+            "put it back from git with prow-breakglass plan sync-config --revision REV",
+        );
+    };
+    if let Some(now) = now_of(&object, live)? {
+        return refuse(
+            format!("{object} is there{}", by_whom(now)),
+            "look at what it holds; the backup lies in the run's folder",
+        );
+    }
+    let effect = format!("{} key(s), as before", prior.values.len());
+    let body = ConfigMapBody {
+        values: prior.values.clone(),
+        labels: prior.labels.clone(),
+        annotations: prior.annotations.clone(),
+    };
+    Ok(Some((Write::CreateConfigMap { object, body }, effect)))
 }
 
 fn now_of<'a>(object: &ObjectRef, live: &'a LiveObjects) -> Result<Option<&'a ConfigMapState>, Refusal> {
@@ -363,13 +456,6 @@ fn now_of<'a>(object: &ObjectRef, live: &'a LiveObjects) -> Result<Option<&'a Co
 
 fn by_whom(now: &ConfigMapState) -> String {
     now.last_writer().map(|writer| format!(" by {writer}")).unwrap_or_default()
-}
-
-fn effect(from: &Values, to: &Values) -> String {
-    let added = to.keys().filter(|key| !from.contains_key(*key)).count();
-    let removed = from.keys().filter(|key| !to.contains_key(*key)).count();
-    let changed = to.iter().filter(|(key, value)| from.get(*key).is_some_and(|old| old != *value)).count();
-    format!("{changed} key(s) changed, {added} added, {removed} removed")
 }
 
 #[cfg(test)]

@@ -70,7 +70,9 @@ pub(super) async fn live_gates(plan: &Plan, clusters: &Clusters) -> Result<BTree
 /// The object of a write as it is now: what the guard judges and the backup keeps.
 pub(super) async fn read(gate: &Gate, write: &Write) -> Result<Live, Failure> {
     Ok(match write {
-        Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. } => {
+        Write::PutConfigMap { object, .. }
+        | Write::CreateConfigMap { object, .. }
+        | Write::DeleteConfigMap { object, .. } => {
             gate.cluster().live_config_map(object).await?.map_or(Live::Absent, |map| Live::ConfigMap(Box::new(map)))
         }
         Write::DeletePod { object, .. } => gate.cluster().live_pod(object).await?.map_or(Live::Absent, Live::Pod),
@@ -296,7 +298,7 @@ impl Tally {
         }
         let n = step.n;
         match &step.write {
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } => {
+            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeleteConfigMap { .. } => {
                 Some(format!("step {n} is {}: the steps after it may build on it", outcome.word()))
             }
             Write::PatchImage { object, .. } => Some(format!(
@@ -409,7 +411,7 @@ impl Core<'_> {
             fault::point(Point::AfterSend, step.n, &self.stop).await;
             match (answer, &write) {
                 (Ok(sent), _) => return Ok(StepEnd::done(done_word(&write), sent)),
-                (Err(SendError::NotDone(failure)), Write::DeletePod { .. })
+                (Err(SendError::NotDone(failure)), Write::DeletePod { .. } | Write::DeleteConfigMap { .. })
                     if failure.kind == FailureKind::NotFound =>
                 {
                     return Ok(StepEnd::done("already gone", Sent::default()));
@@ -479,14 +481,16 @@ fn done_word(write: &Write) -> &'static str {
     match write {
         Write::PutConfigMap { .. } => "written",
         Write::CreateConfigMap { .. } => "created",
-        Write::DeletePod { .. } => "deleted",
+        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => "deleted",
         Write::PatchImage { .. } => "image set",
     }
 }
 
 fn guard_of(write: &Write) -> Guard {
     match write {
-        Write::PutConfigMap { at, .. } | Write::PatchImage { at, .. } => Guard::Version(at.clone()),
+        Write::PutConfigMap { at, .. } | Write::DeleteConfigMap { at, .. } | Write::PatchImage { at, .. } => {
+            Guard::Version(at.clone())
+        }
         Write::CreateConfigMap { .. } => Guard::Absence,
         Write::DeletePod { uid, .. } => Guard::Uid { uid: uid.clone() },
     }

@@ -44,7 +44,10 @@ pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
                 Judgement::Moved(format!("{object} was made{} after the plan was made", by_whom(live)))
             }
         }
-        (Write::DeletePod { .. }, Live::Absent) => Judgement::NotNeeded("already gone".to_owned()),
+        (Write::DeleteConfigMap { .. } | Write::DeletePod { .. }, Live::Absent) => {
+            Judgement::NotNeeded("already gone".to_owned())
+        }
+        (Write::DeleteConfigMap { object, at }, Live::ConfigMap(live)) => judge_delete(object, at, live),
         (Write::DeletePod { uid, seen, .. }, Live::Pod(pod)) => judge_pod(repair, write, uid, seen.as_ref(), pod),
         (Write::PatchImage { object, .. }, Live::Absent) => {
             Judgement::Moved(format!("{object} was deleted after the plan was made"))
@@ -53,7 +56,9 @@ pub fn judge(repair: RepairId, write: &Write, live: &Live) -> Judgement {
             judge_patch(object, at, images, &live.state)
         }
         (
-            Write::PutConfigMap { object, .. } | Write::CreateConfigMap { object, .. },
+            Write::PutConfigMap { object, .. }
+            | Write::CreateConfigMap { object, .. }
+            | Write::DeleteConfigMap { object, .. },
             Live::Pod(_) | Live::Workload(_),
         )
         | (Write::DeletePod { object, .. }, Live::ConfigMap(_) | Live::Workload(_))
@@ -98,6 +103,17 @@ fn judge_put(object: &ObjectRef, at: &ObjectVersion, body: &ConfigMapBody, live:
         return hold(&state.resource_version);
     }
     Judgement::Moved(format!("labels or annotations of {object} were changed{who}, after the plan was made"))
+}
+
+fn judge_delete(object: &ObjectRef, at: &ObjectVersion, live: &LiveConfigMap) -> Judgement {
+    if live.state.uid != at.uid {
+        return Judgement::NotNeeded(format!("{object} is another one now; it is left alone"));
+    }
+    if content_digest(&live.state.values) != at.content {
+        return Judgement::Moved(format!("{object} was written{}, after the plan was made", by_whom(live)));
+    }
+    let at = ObjectVersion { resource_version: live.state.resource_version.clone(), ..at.clone() };
+    Judgement::Holds(Write::DeleteConfigMap { object: object.clone(), at })
 }
 
 fn judge_patch(object: &ObjectRef, at: &ObjectVersion, images: &[ImageChange], live: &WorkloadState) -> Judgement {

@@ -43,7 +43,7 @@ async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) 
             Ok(Judgement::Holds(write)) => write,
             Ok(Judgement::NotNeeded(detail)) => {
                 return Ok(match write {
-                    Write::DeletePod { .. } => Answer::Gone,
+                    Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => Answer::Gone,
                     Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => {
                         Answer::Moved { detail }
                     }
@@ -73,7 +73,7 @@ async fn ask(plan: &Plan, gate: &Gate, n: usize, write: &Write, now: Timestamp) 
 
 fn is_delete(write: &Write) -> bool {
     match write {
-        Write::DeletePod { .. } => true,
+        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => true,
         Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => false,
     }
 }

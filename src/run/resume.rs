@@ -135,6 +135,7 @@ fn as_sent(step: &Step, begun: &StepRecord) -> Write {
         (
             Write::PutConfigMap { .. }
             | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
             | Write::DeletePod { .. }
             | Write::PatchImage { .. },
             _,

@@ -24,7 +24,7 @@
 //! | Real | Here |
 //! |---|---|
 //! | RBAC: rules of roles and their bindings | one user a cluster, who may do all but what is denied ([`Access`]) |
-//! | managedFields tell which fields are whose | who wrote last, and when; no fields, no conflicts of server-side apply |
+//! | managedFields tell which fields are whose | who wrote last, and when; no fields, no conflicts of server-side apply; none of pods, events and ProwJobs |
 //! | defaults are filled in for all kinds | those of pods that anybody here reads |
 //! | validation of everything | metadata, ConfigMaps, containers' names and images, replicas, selectors, what is immutable |
 //! | reasons of undecodable JSON and tokens in the decoder's words | code and reason only |

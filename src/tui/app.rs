@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::clock::Pace;
 use crate::diagnose::{ConfigMapDrift, Diagnosis, Finding, KeyDrift};
-use crate::model::{Alias, Component, Failure, ObjectRef, Snapshot, Timestamp};
+use crate::model::{Component, Failure, ObjectRef, Snapshot, Timestamp};
 
 use super::astray::{RollbackState, StraysState};
 use super::msg::Exit;
@@ -51,6 +51,8 @@ pub struct App {
     pub ticket: u64,
     /// What is on the screen is a drill.
     pub drill: Option<Drill>,
+    /// What its oncall was told.
+    pub story: Option<String>,
 }
 
 /// A drill, as far as the screen tells it.
@@ -277,6 +279,7 @@ impl App {
             leaving: Leaving::No,
             ticket: 0,
             drill: None,
+            story: None,
         }
     }
 
@@ -418,13 +421,7 @@ pub fn short_context(context: &str) -> &str {
 
 /// The live values of a ConfigMap in a snapshot.
 pub fn live_map<'a>(snapshot: &'a Snapshot, object: &ObjectRef) -> Option<&'a crate::model::ConfigMapState> {
-    let view = if object.cluster == snapshot.service.alias || object.cluster == Alias::service() {
-        &snapshot.service
-    } else {
-        snapshot.clusters.get(&object.cluster)?
-    };
-    let key = crate::model::Key::new(&object.namespace, &object.name);
-    view.config_maps.seen()?.get(&key)
+    snapshot.live_config_map(object)
 }
 
 /// The bytes that the chosen revision asks for at a key.
@@ -437,9 +434,7 @@ pub fn wanted<'a>(seen: &'a Observation, object: &ObjectRef, key: &str) -> Optio
         .chain(std::iter::once(&desired.head))
         .chain(&desired.candidates)
         .find(|candidate| candidate.revision.id == *chosen)?;
-    let map = candidate.config_maps.as_ref().ok()?.iter().find(|map| {
-        map.cluster == object.cluster && map.key.namespace == object.namespace && map.key.name == object.name
-    })?;
+    let map = seen.snapshot.asked_of(candidate.config_maps.as_ref().ok()?, object)?;
     map.entries.get(key).map(|entry| entry.bytes.as_slice())
 }
 

@@ -16,7 +16,7 @@ use super::astray::StraysPane;
 use super::msg::{Command, Msg};
 use super::view;
 use crate::diagnose::DriftState;
-use crate::repair::{RepairId, Request};
+use crate::repair::{Origin, RepairId, Request};
 
 pub use copying::copy_text;
 pub use flags::{next, with_keys};
@@ -110,6 +110,33 @@ pub static KEYS: &[Binding] = &[
         Shown
     ),
     key!(
+        "s",
+        [Char('s')],
+        Places::Only(Screen::Run),
+        Command::LastLoaded,
+        "last loaded",
+        "plan that writes what was last seen loaded, without git",
+        Shown
+    ),
+    key!(
+        "s",
+        [Char('s')],
+        Places::Only(Screen::Plan),
+        Command::LastLoaded,
+        "last loaded",
+        "plan that writes what was last seen loaded, without git",
+        Shown
+    ),
+    Binding {
+        shown: "x, Ctrl-X",
+        keys: &[(Char('x'), NONE), (Char('x'), CONTROL)],
+        places: Places::Planned,
+        command: Command::TogglePrune,
+        label: "prune",
+        help: "plan the removal of keys that git does not know as well, or leave them",
+        hint: Hint::HelpOnly,
+    },
+    key!(
         "i",
         [Char('i')],
         Places::Only(Screen::Strays),
@@ -201,7 +228,7 @@ pub static KEYS: &[Binding] = &[
         Places::Screens,
         Command::Abort,
         "abort in Deck",
-        "go to the drill's Deck, and abort what NEXT names",
+        "abort in the drill's Deck what NEXT names",
         Shown
     ),
     key!("r", [Char('r')], Places::Screens, Command::Refresh, "refresh", "read everything again", Shown),
@@ -276,7 +303,7 @@ const NO_DIFF: &str = "it changes nothing, it deletes";
 /// Of a diff in which nothing is searched for.
 const NO_SEARCH: &str = "no search: /";
 /// Most of a drill's time.
-const NOTHING_TO_ABORT: &str = "NEXT names nothing to abort";
+const NOTHING_TO_ABORT: &str = "nothing to abort";
 /// Why a key is not even offered.
 pub const NOT_OFFERED: [&str; 3] = [NO_DIFF, NO_SEARCH, NOTHING_TO_ABORT];
 
@@ -296,6 +323,9 @@ pub fn available(app: &App, command: Command) -> Result<(), &'static str> {
     match command {
         Command::Plan => request(app).map(|_| ()),
         Command::Undo => undoable(app).map(|_| ()),
+        Command::LastLoaded if app.run_is_going() => Err("a run goes on"),
+        Command::LastLoaded => seen,
+        Command::TogglePrune => pruning(app).map(|_| ()),
         Command::Open => openable(app),
         Command::Log => match (app.screen, app.component_of_selection()) {
             (Screen::Overview, Some(_)) => Ok(()),
@@ -412,6 +442,21 @@ fn openable(app: &App) -> Result<(), &'static str> {
 pub fn undoable(app: &App) -> Result<&RunView, &'static str> {
     let run = app.run.as_ref().ok_or("no run yet")?;
     run.undoable().map(|()| run)
+}
+
+/// The request of the plan that is shown, with pruning the other way round.
+///
+/// # Errors
+/// Why there is none.
+pub fn pruning(app: &App) -> Result<Request, &'static str> {
+    let again = match &app.planning {
+        Planning::Ready(sheet) => sheet.again.as_ref(),
+        Planning::Refused { again, .. } => again.as_ref(),
+        Planning::Empty | Planning::Making { .. } => None,
+    };
+    let of_git = |request: &&Request| request.repair == RepairId::SyncConfig && request.origin == Origin::Git;
+    let request = again.filter(of_git).ok_or("for sync-config only")?;
+    Ok(Request { prune: !request.prune, ..request.clone() })
 }
 
 /// What `p` would plan here.

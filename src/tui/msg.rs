@@ -85,6 +85,10 @@ pub enum Command {
     Left,
     Right,
     Plan,
+    /// A plan that writes what was last seen loaded.
+    LastLoaded,
+    /// Whether a plan removes keys that git does not know as well.
+    TogglePrune,
     Undo,
     /// Whether a plan deletes strays that run as well.
     ToggleRunning,

@@ -207,6 +207,8 @@ fn perform(app: &mut App, command: Command) -> Vec<Effect> {
         Command::Right => diffing::sideways(app, To::Next),
         Command::Plan => return planning::plan(app),
         Command::Undo => return planning::plan_undo(app),
+        Command::LastLoaded => return planning::plan_last_loaded(app),
+        Command::TogglePrune => return planning::toggle_prune(app),
         Command::Arm => match app.mode {
             Mode::ReadOnly => app.modals.push(Modal::Arm { typed: String::new(), reply: None }),
             Mode::Armed { .. } => {

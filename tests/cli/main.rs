@@ -6,6 +6,10 @@
 
 mod config;
 mod help;
+mod limits;
+mod mapping;
+#[path = "../support/memory.rs"]
+mod memory;
 mod place;
 mod surroundings;
 mod usage;

@@ -26,7 +26,7 @@ impl Place {
     }
 
     /// Writes a file, its folders too.
-    pub fn write(&self, path: &str, content: &str) -> PathBuf {
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.home().join(path);
         std::fs::create_dir_all(path.parent().expect("it lies in a folder")).expect("make folders");
         std::fs::write(&path, content).expect("write a file");
@@ -70,13 +70,18 @@ impl Place {
         assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Runs the program, and gives back all that it said.
-    pub fn run(&self, args: &[&str]) -> String {
+    /// The program with these arguments, not started yet.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_prow-breakglass"));
         command.args(args).current_dir(self.home()).stdin(Stdio::null());
         command.env_clear().env("PATH", path()).env("HOME", self.home());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        let output = command.output().expect("run the program");
+        command
+    }
+
+    /// Runs the program, and gives back all that it said.
+    pub fn run(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("run the program");
         let code = output.status.code().map_or_else(|| "a signal".to_owned(), |code| code.to_string());
         let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let said = format!(

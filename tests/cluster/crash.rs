@@ -102,7 +102,20 @@ fn a_killed_run_is_read_back_and_completed_or_undone() {
 }
 
 fn resume(tool: &Tool, run: &str, count: &str) -> Ran {
-    tool.run(&["run", "resume", run, "--execute", "--context", &tool.context, "--expect", count, "--wait", "20s"])
+    tool.run(&[
+        "run",
+        "resume",
+        run,
+        "--execute",
+        "--context",
+        &tool.context,
+        "--expect",
+        count,
+        "--wait",
+        "20s",
+        "--settle",
+        "1s",
+    ])
 }
 
 /// The next start says so, in words and as a finding.

@@ -22,6 +22,8 @@ mod config_speed;
 mod crash;
 mod failures;
 mod limits;
+#[path = "../support/memory.rs"]
+mod memory;
 mod outage;
 mod preview;
 #[cfg(debug_assertions)]
@@ -38,5 +40,7 @@ mod strays_screens;
 mod strays_support;
 mod support;
 mod surprise;
+#[cfg(debug_assertions)]
+mod sync_config;
 mod terminal;
 mod zglob;

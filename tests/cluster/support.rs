@@ -93,6 +93,11 @@ impl Tool {
         }
     }
 
+    /// With another configuration repository.
+    pub fn with_repository(self, repository: &Path) -> Self {
+        Self { repository: repository.to_owned(), ..self }
+    }
+
     /// A file in the program's home.
     pub fn file(&self, name: &str) -> String {
         self.home.path().join(name).display().to_string()
@@ -150,9 +155,9 @@ impl Tool {
         vec!["apply", file, "--execute", "--context", &self.context, "--expect", count, "-o", "json"]
     }
 
-    /// Really writes `count` objects.
+    /// Really writes `count` objects, and does not wait for the silence of those that run on.
     pub fn apply(&self, file: &str, count: &str) -> Ran {
-        self.run(&self.apply_args(file, count))
+        self.run(&[&self.apply_args(file, count)[..], &["--settle", "1s"]].concat())
     }
 
     /// `run show RUN -o json`.
@@ -280,6 +285,10 @@ impl Admin {
         Self { kubeconfig: bed.fact_of(alias, "adminKubeconfig").into() }
     }
 
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     pub async fn get(&self, path: &str) -> Value {
         let request = http::Request::get(path).body(Vec::new()).expect("a request");
         client(&self.kubeconfig).await.request(request).await.unwrap_or_else(|error| panic!("get {path}: {error}"))
@@ -287,6 +296,12 @@ impl Admin {
 
     pub async fn list(&self, path: &str) -> Vec<Value> {
         self.get(path).await["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    pub async fn delete(&self, path: &str) {
+        let request = http::Request::delete(path).body(Vec::new()).expect("a request");
+        let answer = client(&self.kubeconfig).await.request::<Value>(request).await;
+        answer.unwrap_or_else(|error| panic!("delete {path}: {error}"));
     }
 
     pub async fn patch(&self, path: &str, patch: &Value) {

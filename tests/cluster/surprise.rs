@@ -2,7 +2,7 @@
 //! there, in which order, what that writes, and what comes of it must be the same.
 //!
 //! A replay is the same incident with as many stray pods, and the built program taking its own proposals through the command
-//! line, as a drill's `repair` takes them (`src/cli/drill/script.rs`). What a bed cannot have is the minute of the outage in
+//! line, as a drill's `repair` takes them (`src/cli/drill/script.rs`), after somebody has aborted in Deck what it says to stop first. What a bed cannot have is the minute of the outage in
 //! which the oncall comes: there they always come early.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use prow_breakglass::drill::catalogue;
 use prow_breakglass::drill::file::{Colleague, DrillFile};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::Bed;
@@ -27,8 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The finding that comes and goes with the minute.
 const OF_THE_MINUTE: &str = "strays-still-appearing";
 
-/// What the drill's script tells, in this order.
-const SCRIPT: &str = "status -o json\nrepair\nwait healthy\nstatus -o json\nrun list -o json\n";
+const LOOK: &str = "status -o json\n";
+/// What comes after a look, and after Deck.
+const REPAIR: &str = "repair\nwait healthy\nstatus -o json\nrun list -o json\n";
 
 #[test]
 fn draws_of_surprise_go_as_on_the_real_prow() {
@@ -52,8 +53,8 @@ fn draws_of_surprise_go_as_on_the_real_prow() {
         println!("seed {seed}: {drill}, {strays} stray pod(s), {on_bed} on the bed: {:?}", course.proposals());
         let began = Instant::now();
         let Some(replay) = replay(&drill, on_bed) else { return };
-        println!("seed {seed}: replayed in {} s", began.elapsed().as_secs());
-        let wanted = Course { jobs_pods: if strays == on_bed { course.jobs_pods } else { on_bed }, ..course };
+        println!("  done after {} s", began.elapsed().as_secs());
+        let wanted = Course { jobs_pods: course.jobs_pods + on_bed - strays, ..course };
         assert_eq!(replay, wanted, "left: on the real Prow; right: seed {seed}, {drill}");
         assert_eq!((replay.lost, replay.is_well), (0, true), "{replay:?}");
         met.insert(drill);
@@ -70,6 +71,8 @@ struct Course {
     /// Subject of the revision that was taken for the one to write.
     revision: String,
     steps: Vec<Step>,
+    /// What was aborted in Deck, because the program said so.
+    aborted: Vec<String>,
     /// Deletions of jobs' pods.
     jobs_pods: usize,
     /// Subjects of what colleagues merged meanwhile.
@@ -77,7 +80,7 @@ struct Course {
     /// The verdict at the end, and the beginning of the next step.
     left: (String, String),
     strays: u64,
-    /// ProwJobs.
+    /// ProwJobs that need not have been.
     lost: usize,
     /// Judged without the program.
     is_well: bool,
@@ -141,6 +144,7 @@ impl Course {
             revision: text(&first["revision"]["revision"]["subject"]),
             steps,
             jobs_pods,
+            aborted: Vec::new(),
             merged: Vec::new(),
             left: (text(&last["verdict"]["state"]), gist(&text(&last["verdict"]["next"]))),
             strays: last["strays"]["total"].as_u64().expect("a number of strays"),
@@ -199,26 +203,40 @@ struct Played {
 }
 
 impl Played {
-    fn of(seed: u64) -> Played {
+    /// The same seed is the same drill each time.
+    fn script(seed: u64, script: &str) -> Ran {
         let folder = TempDir::new().expect("a temporary folder");
-        let script = folder.path().join("script");
-        std::fs::write(&script, SCRIPT).expect("write the script");
+        let path = folder.path().join("script");
+        std::fs::write(&path, script).expect("write the script");
         let mut command = program();
         command.env("TMPDIR", folder.path()).args(["drill", "surprise", "--seed", &seed.to_string(), "--script"]);
-        let played = Ran::of(&["drill surprise"], command.arg(&script).output().expect("start the program")).ended(0);
+        Ran::of(&["drill surprise"], command.arg(&path).output().expect("start the program"))
+    }
+
+    fn of(seed: u64) -> Played {
+        let looked = Played::script(seed, LOOK);
+        let [first] = documents(&looked.err).try_into().expect("one status");
+        let aborts: String = to_stop(&first).iter().map(|job| format!("abort {job}\n")).collect();
+        let played = Played::script(seed, &format!("{LOOK}{aborts}{REPAIR}")).ended(0);
         let score = played.json();
         let [first, last, runs] = documents(&played.err).try_into().expect("as many documents as the script asks for");
         let taken: Vec<(String, i32)> = played.err.lines().filter_map(step_taken).collect();
         let subjects = array(&score["colleagues"]).iter().filter_map(|done| done["what"].as_str()?.split('"').nth(1));
         let course = Course {
             merged: subjects.map(str::to_owned).collect(),
-            lost: array(&score["prowJobsLost"]).iter().filter(|lost| lost["unavoidable"] != true).count(),
+            aborted: to_stop(&first),
+            lost: array(&score["prowJobsLost"]).iter().filter(|lost| lost["unavoidable"].is_null()).count(),
             is_well: score["state"] == "healthy",
             ..Course::new(&first, &last, &runs, &taken)
         };
         let strays = first["strays"]["total"].as_u64().and_then(|strays| usize::try_from(strays).ok());
         Played { drill: text(&score["drill"]), strays: strays.expect("a number of strays"), course }
     }
+}
+
+/// What is to be aborted before anything is repaired, as the program says.
+fn to_stop(status: &Value) -> Vec<String> {
+    array(&status["verdict"]["stopFirst"]).iter().map(text).collect()
 }
 
 /// The documents among a script's words.
@@ -238,6 +256,7 @@ fn step_taken(line: &str) -> Option<(String, i32)> {
 fn replay(drill: &str, strays: usize) -> Option<Course> {
     let file = catalogue::find(drill).expect("an embedded drill").file;
     let mut bed = if drill == "2019-02-05" { Bed::start_with_ended_trivia(strays)? } else { in_long_back_off(drill)? };
+    println!("  on a bed since {}", jiff::Timestamp::now());
     // The first one broke it, and the bed has seen to that.
     for commit in file.before.iter().filter_map(|before| before.merges.as_ref()).skip(1) {
         bed.merge(commit);
@@ -248,19 +267,25 @@ fn replay(drill: &str, strays: usize) -> Option<Course> {
     let first = tool.run(&["status", "-o", "json"]).json();
     let shown = array(&first["findings"]).iter().any(|finding| file.diagnosis.contains(&text(&finding["kind"])));
     assert!(shown, "{:?} in {first}", file.diagnosis);
+    let mut aborted = to_stop(&first);
+    aborted.retain(|job| abort(&bed, job) > 0);
     let (taken, merged) = repair_all(&mut bed, &tool, &file);
     let (last, runs) = (tool.run(&["status", "-o", "json"]).json(), tool.run(&["run", "list", "-o", "json"]).json());
     journal_is_what_was_sent(&bed, &marks, &runs);
+    let spared =
+        |job: &str| aborted.iter().any(|name| name == job) || file.unavoidable.iter().any(|loss| loss.job == job);
     Some(Course {
+        lost: lost(&jobs, &prow_jobs(&bed)).into_iter().filter(|job| !spared(job)).count(),
+        aborted,
         merged,
-        lost: lost(&jobs, &prow_jobs(&bed)),
         is_well: wrong(&bed).is_empty(),
         ..Course::new(&first, &last, &runs, &taken)
     })
 }
 
 /// Takes what the program proposes, as a drill's `repair` does. Where it proposes nothing, the colleagues who wait for a
-/// component to be ready merge their fixes, one at a time: the program looks at what each leaves. Says what was taken, and merged.
+/// component to be ready merge their fixes, one at a time: the program looks at what each leaves. Gives the repairs, each with its
+/// exit code, and the subjects of what was merged.
 fn repair_all(bed: &mut Bed, tool: &Tool, file: &DrillFile) -> (Vec<(String, i32)>, Vec<String>) {
     let mut colleagues: VecDeque<&Colleague> =
         file.colleagues.iter().filter(|colleague| colleague.once_ready.is_some()).collect();
@@ -270,7 +295,10 @@ fn repair_all(bed: &mut Bed, tool: &Tool, file: &DrillFile) -> (Vec<(String, i32
         let status = tool.run(&["status", "-o", "json"]).json();
         assert!(Instant::now() < deadline, "still wrong: {:?}; {}", wrong(bed), status["verdict"]);
         if let Some(repair) = status["verdict"]["repair"].as_str() {
-            taken.extend(take_step(tool, repair, taken.len()).map(|code| (repair.to_owned(), code)));
+            let began = Instant::now();
+            let code = take_step(tool, repair, taken.len());
+            println!("  {repair}: exit code {code:?} after {} s", began.elapsed().as_secs());
+            taken.extend(code.map(|code| (repair.to_owned(), code)));
         } else if let Some(colleague) = colleagues.front() {
             if colleague.once_ready.as_deref().is_some_and(|name| is_ready(&status, name)) {
                 bed.merge(&colleague.merges);
@@ -296,6 +324,18 @@ fn take_step(tool: &Tool, repair: &str, n: usize) -> Option<i32> {
     let plan: Value = serde_json::from_slice(&std::fs::read(&file).expect("the plan's file")).expect("JSON");
     let applied = tool.apply(&file, &array(&plan["steps"]).len().to_string());
     applied.code.filter(|code| *code != 3)
+}
+
+/// As somebody does in Deck: what goes on of a job. Says how many.
+fn abort(bed: &Bed, job: &str) -> usize {
+    let goes_on = |found: &Value| matches!(found["status"]["state"].as_str(), Some("triggered" | "pending"));
+    let mut jobs = prow_jobs(bed);
+    jobs.retain(|_, found| found["spec"]["job"] == *job && goes_on(found));
+    for name in jobs.keys() {
+        let path = format!("/apis/prow.k8s.io/v1/namespaces/{}/prowjobs/{name}", bed.fact("prowNamespace"));
+        block_on(Admin::of(bed).patch(&path, &json!({ "status": { "state": "aborted" } })));
+    }
+    jobs.len()
 }
 
 fn is_ready(status: &Value, name: &str) -> bool {
@@ -337,14 +377,14 @@ fn prow_jobs(bed: &Bed) -> BTreeMap<String, Value> {
     jobs.into_iter().map(|job| (text(&job["metadata"]["name"]), job)).collect()
 }
 
-/// How many are gone, or have ended otherwise than with a result of their own, and had not before.
-fn lost(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> usize {
+/// The jobs of those that are gone, or have ended without a result of their own, and had not before.
+fn lost(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Vec<String> {
     let state = |job: &Value| text(&job["status"]["state"]);
     let is_lost = |(name, job): &(&String, &Value)| match after.get(*name).map(state) {
         None => true,
         Some(now) => now != state(job) && matches!(now.as_str(), "error" | "aborted" | "failure"),
     };
-    before.iter().filter(is_lost).count()
+    before.iter().filter(is_lost).map(|(_, job)| text(&job["spec"]["job"])).collect()
 }
 
 /// As a drill judges whether it is over (`src/drill/judge.rs`), of real servers.

@@ -109,5 +109,6 @@ fn a_typing_mistake_costs_no_drill() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(words.contains("line 2 of the script") && words.contains("unpublished"), "{words}");
+    assert!(words.contains("hint: each line is a command of this program"), "{words}");
     assert!(!words.contains("$ status"), "nothing is played: {words}");
 }

@@ -6,7 +6,7 @@ const REPAIR: &str = "repair\nwait healthy\n";
 
 #[test]
 fn the_programs_own_repairs_bring_each_drill_back_and_lose_nothing() {
-    for (drill, writes) in [("2019-01-23", 3), ("bad-plugins", 3), ("2019-02-05", 422)] {
+    for (drill, writes) in [("2019-01-23", 3), ("bad-plugins", 3), ("2019-02-05", 424)] {
         let stage = Stage::new();
         let played = stage.play(&[drill], REPAIR);
         assert_eq!((played.text("state"), played.code), ("healthy", 0), "{drill}\n{}", played.words);
@@ -167,7 +167,11 @@ fn a_drill_of_ones_own_is_a_file() {
     let played = stage.play(&["./mine.toml"], REPAIR);
     assert_eq!((played.text("drill"), played.text("state")), ("mine", "healthy"), "{}", played.words);
     stage.write("odd.toml", &own.replace("begins =", "begin ="));
-    for (name, why) in [("./odd.toml", "begin"), ("./none.toml", "cannot read"), ("2019-02-30", "there is no drill")] {
+    stage.write("idle.toml", &own.replace("merges = \"fix\"", "merges = \"nothing\""));
+    let idle = ("./idle.toml", "somebody merges nothing, and there is no commit");
+    for (name, why) in
+        [("./odd.toml", "line 5: "), idle, ("./none.toml", "cannot read"), ("2019-02-30", "there is no drill")]
+    {
         let output = stage.command(&["drill", name]).output().expect("the program runs");
         assert_eq!(output.status.code(), Some(2), "{name}");
         let words = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -25,6 +25,9 @@ struct Start {
     peak_kib: u64,
 }
 
+/// What it is called, and how it is read.
+type Figure = (&'static str, fn(&Start) -> f64);
+
 #[test]
 #[ignore = "a measurement of the release build: see CONTRIBUTING.md"]
 fn to_the_first_complete_overview() {
@@ -32,7 +35,7 @@ fn to_the_first_complete_overview() {
     let runs: Vec<Start> = (0..RUNS).map(|_| start(&program)).collect();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("{} runs of {}; load {}", RUNS, program.display(), load.trim());
-    let figures: [(&str, fn(&Start) -> f64); 3] = [
+    let figures: [Figure; 3] = [
         ("wall ms", |start| start.wall.as_secs_f64() * 1e3),
         ("user+sys ms", |start| start.processor.as_secs_f64() * 1e3),
         ("peak MiB", |start| start.peak_kib as f64 / 1024.0),

@@ -12,7 +12,7 @@ use crate::program::{PROGRAM, Stage};
 
 const ROWS: u16 = 36;
 const COLUMNS: u16 = 120;
-/// Of a whole drill, on a busy machine.
+/// Of whatever is waited for, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program in a terminal, and how many keys it got.
@@ -26,7 +26,6 @@ pub struct Terminal {
     /// What must not be on the screen.
     pub hidden: Vec<String>,
     child: Box<dyn portable_pty::Child + Send + Sync>,
-    deadline: Instant,
 }
 
 impl Drop for Terminal {
@@ -67,7 +66,6 @@ impl Terminal {
         });
         let keys = pair.master.take_writer().expect("its input");
         let (rows, columns) = (NonZero::new(ROWS).expect("not 0"), NonZero::new(COLUMNS).expect("not 0"));
-        let deadline = Instant::now() + PATIENCE;
         Terminal {
             keys,
             pressed: 0,
@@ -76,7 +74,6 @@ impl Terminal {
             all: String::new(),
             hidden: Vec::new(),
             child,
-            deadline,
         }
     }
 
@@ -98,13 +95,14 @@ impl Terminal {
 
     /// Reads on until something holds.
     pub fn until<T>(&mut self, what: &str, holds: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let text = self.text();
             assert!(!self.hidden.iter().any(|name| text.contains(name)), "{:?}:\n{text}", self.hidden);
             if let Some(found) = holds(&text) {
                 return found;
             }
-            let left = self.deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             if self.read(left).is_none() {
                 panic!("{what} did not come after {} keys:\n{}", self.pressed, self.text());
             }
@@ -118,7 +116,8 @@ impl Terminal {
 
     /// The program's exit code, once it has ended by itself.
     pub fn ended(&mut self) -> u32 {
-        while self.read(self.deadline.saturating_duration_since(Instant::now())).is_some() {}
+        let deadline = Instant::now() + PATIENCE;
+        while self.read(deadline.saturating_duration_since(Instant::now())).is_some() {}
         self.child.wait().expect("its exit code").exit_code()
     }
 }

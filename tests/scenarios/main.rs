@@ -5,7 +5,9 @@
 mod support;
 
 mod corners;
+mod mapping;
 mod strays;
+mod sync;
 
 use std::collections::BTreeMap;
 
@@ -44,7 +46,9 @@ fn after(plan: &Plan, mut snapshot: Snapshot, now: &str) -> Snapshot {
                 state.resource_version.push('1');
                 state.writers.insert(0, Writer { manager: FIELD_MANAGER.to_owned(), at: Some(at(now)) });
             }
-            Write::CreateConfigMap { .. } => panic!("nothing is missing in these incidents"),
+            Write::CreateConfigMap { .. } | Write::DeleteConfigMap { .. } => {
+                panic!("nothing is missing in these incidents")
+            }
             Write::DeletePod { object, .. } => {
                 let Source::Known { value: components, .. } = &mut snapshot.service.components else { panic!("known") };
                 for component in components {

@@ -342,7 +342,7 @@ fn copying_takes_what_is_selected() {
 
 #[test]
 fn the_help_names_every_key_of_the_table() {
-    let mut hands = Hands::on_incident((120, 100));
+    let mut hands = Hands::on_incident((120, 110));
     hands.keys("?");
     let text = hands.text();
     for binding in keymap_shown() {

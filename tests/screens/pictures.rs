@@ -105,9 +105,9 @@ fn after_the_repair() {
         hands.arm().keys("p").confirm();
         hands.run_begins();
         hands.run_ends();
-        hands.tick("2019-01-23T16:13:40Z");
+        hands.tick("2019-01-23T16:14:40Z");
         let mut well = support::healthy();
-        well.taken_at = at("2019-01-23T16:13:39Z");
+        well.taken_at = at("2019-01-23T16:14:39Z");
         hands.see(well);
     };
     both("run-verified", healed, support::incident);

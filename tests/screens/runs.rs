@@ -1,7 +1,7 @@
 //! From the typed words to the picture that proves the repair, and what is offered then.
 
-use prow_breakglass::model::{Failure, FailureKind, RunEvent, RunSummary};
-use prow_breakglass::repair::RepairId;
+use prow_breakglass::model::{Failure, FailureKind, RunEvent, RunSummary, Source};
+use prow_breakglass::repair::{Origin, RepairId};
 use prow_breakglass::tui::app::{Phase, Planning, Screen, Verification};
 use prow_breakglass::tui::{Effect, Msg};
 
@@ -36,8 +36,11 @@ fn only_a_newer_picture_verifies() {
     assert!(hands.text().contains("waiting for hook 0/2"), "{}", hands.text());
     let mut well = support::healthy();
     well.taken_at = at("2019-01-23T16:13:30Z");
+    hands.see(well.clone());
+    assert!(hands.text().contains("watching the logs of"), "Prow does not announce a reload: {}", hands.text());
+    well.taken_at = at("2019-01-23T16:14:30Z");
     hands.see(well);
-    assert!(hands.text().contains("verified 16:13Z: "), "{}", hands.text());
+    assert!(hands.text().contains("verified 16:14Z: "), "{}", hands.text());
     assert!(hands.text().contains("Webhooks of that time were lost"), "green does not hide it");
     assert!(matches!(hands.last_effect(), Some(Effect::Verified { run, .. }) if run == "r-0001"));
 }
@@ -66,6 +69,49 @@ fn afterwards_the_next_repair_is_one_key_away() {
     assert_eq!(hands.app.screen, Screen::Plan);
     let Planning::Ready(sheet) = &hands.app.planning else { panic!("no plan: {}", hands.text()) };
     assert_eq!(sheet.plan.repair, RepairId::Kick, "nobody waits out the back-off");
+}
+
+#[test]
+fn what_is_refused_has_two_ways_back() {
+    let mut hands = running();
+    hands.keys("s");
+    assert_eq!(hands.app.screen, Screen::Run, "not while it goes on");
+    hands.run_ends();
+    // Hook started again on what was written, long after every kubelet had it.
+    let mut refused = support::written();
+    refused.taken_at = at("2019-01-23T16:14:39Z");
+    let Source::Known { value, .. } = &mut refused.service.components else { panic!("known components") };
+    for container in value.iter_mut().flat_map(|component| &mut component.pods).flat_map(|pod| &mut pod.containers) {
+        if let Some(line) = &mut container.last_fatal {
+            line.at = Some(at("2019-01-23T16:14:30Z"));
+        }
+    }
+    hands.see(refused);
+    let text = hands.text();
+    assert!(text.contains("REFUSED: hook crashes on what was written"), "{text}");
+    assert!(text.contains("u plans to take it back"), "{text}");
+    hands.keys("s");
+    assert_eq!(hands.app.screen, Screen::Plan);
+    let asked = |effect: &Effect| match effect {
+        Effect::Plan { request, .. } => request.origin != Origin::Git,
+        _ => false,
+    };
+    assert!(hands.last_effect().is_some_and(asked), "{:?}", hands.last_effect());
+    assert_eq!(hands.writes(), 1, "only the first run wrote");
+}
+
+#[test]
+fn pruning_is_planned_anew_and_writes_nothing() {
+    let mut hands = Hands::on_incident(WIDE);
+    hands.keys("p").keys("x");
+    let pruned = |hands: &Hands| match hands.effects.iter().rev().find(|effect| matches!(effect, Effect::Plan { .. })) {
+        Some(Effect::Plan { request, .. }) => request.prune,
+        _ => panic!("no plan was asked for"),
+    };
+    assert!(pruned(&hands), "{}", hands.text());
+    hands.keys("x");
+    assert!(!pruned(&hands), "and back");
+    assert_eq!(hands.writes(), 0);
 }
 
 #[test]

@@ -6,4 +6,5 @@ mod january;
 mod program;
 mod rollouts;
 mod rules;
+mod sync;
 mod worlds;

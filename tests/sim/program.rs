@@ -84,6 +84,11 @@ impl Program {
         self.see(Ok(repository), &[]).await
     }
 
+    /// Looks once, with a repository and `--build-context ALIAS=CONTEXT`.
+    pub async fn look_with_at(&self, repository: Repository, builds: &[(&str, &str)]) -> Seen {
+        self.see(Ok(repository), builds).await
+    }
+
     async fn see(&self, repository: Result<Repository, Failure>, builds: &[(&str, &str)]) -> Seen {
         let given = builds.iter().map(|(alias, context)| (Alias((*alias).to_owned()), (*context).to_owned()));
         let current = self.contexts().connect_current().await.expect("a simulation has a first context");

@@ -8,15 +8,19 @@ use clap::Parser as _;
 use crate::clock::Pace;
 use crate::drill::{Play, State};
 use crate::journal::Mode;
+use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind};
 use crate::present;
 use crate::repair::{self, Approval, RepairId, Request, approve};
 use crate::run::{self, StopToken};
 
-use super::super::args::{Command, Global, Line, LineCommand, Until};
+use super::super::args::{Command, Global, Line, LineCommand, Until, Watch};
 use super::super::{apply, dispatch, output, session};
 use crate::cli::Exit;
 
+/// What a script consists of.
+const LINES: &str =
+    "each line is a command of this program, such as status, or wait, pause, abort or repair; # begins a comment";
 /// How long a proposed wait may take before the script looks again.
 const WAIT: Duration = Duration::from_secs(10);
 /// A repair that proposes more steps than this goes in circles.
@@ -29,7 +33,7 @@ const MOST_WAITING: Duration = Duration::from_secs(3 * 60 * 60);
 pub async fn run(global: &Global, play: &Play, file: &Path) -> Exit {
     output::take_data_for_words();
     let text = std::fs::read_to_string(file).map_err(|error| {
-        Failure::new(FailureKind::Usage, format!("cannot read {}", file.display())).cause(error.to_string())
+        Failure::new(FailureKind::Usage, format!("cannot read {}", file.display())).cause(error.to_string()).hint(LINES)
     })?;
     // All of it first: a typing mistake in the last line should not cost the drill.
     let lines = parse(global, &text)?;
@@ -55,11 +59,16 @@ fn parse(global: &Global, text: &str) -> Result<Vec<(String, Line)>, Failure> {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
-        let wrong =
-            |why: String| Failure::new(FailureKind::Usage, format!("line {n} of the script: {text}")).cause(why);
+        let wrong = |why: String| {
+            Failure::new(FailureKind::Usage, format!("line {n} of the script: {text}")).cause(why).hint(LINES)
+        };
         let words = words(text).ok_or_else(|| wrong("a quotation mark is open".to_owned()))?;
-        let mut line = Line::try_parse_from(std::iter::once("prow-breakglass".to_owned()).chain(words))
-            .map_err(|error| wrong(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
+        let mut line =
+            Line::try_parse_from(std::iter::once("prow-breakglass".to_owned()).chain(words)).map_err(|error| {
+                let error = error.to_string();
+                let first = error.lines().next().unwrap_or_default();
+                wrong(first.trim_start_matches("error: ").to_owned())
+            })?;
         line.global.stage = global.stage.clone();
         lines.push((text.to_owned(), line));
     }
@@ -108,7 +117,8 @@ async fn one(play: &Play, line: Line, pace: Pace) -> Exit {
             Ok(0)
         }
         LineCommand::Abort { name } => {
-            output::words(&play.abort(&name)?);
+            let aborted = play.abort(&name)?;
+            output::words(&format!("Deck aborted {aborted} ProwJob(s) of {}", sanitize_line(&name)));
             Ok(0)
         }
         LineCommand::Repair { steps } => {
@@ -148,7 +158,8 @@ async fn pass(play: &Play, time: Duration) {
     }
 }
 
-/// Takes the program's own proposals, in its own order, until the drill is over or there is nothing to propose.
+/// Takes the program's own proposals, in its own order, until the drill is over or there is nothing to propose. Repairs only:
+/// what somebody should abort in Deck is a line of its own.
 async fn repair_all(global: &Global, play: &Play, mut steps: usize) -> Exit {
     let state = play.state();
     let mut refused: Option<RepairId> = None;
@@ -158,10 +169,6 @@ async fn repair_all(global: &Global, play: &Play, mut steps: usize) -> Exit {
             return Ok(0);
         }
         let seen = session::look(global).await?;
-        // As NEXT says: before the step, or as the step.
-        for actor in seen.diagnosis.about_to_revert() {
-            output::words(&play.abort(&actor.name)?);
-        }
         if let Some(repair) = seen.diagnosis.verdict.next.repair() {
             if steps == 0 {
                 return Ok(0);
@@ -200,7 +207,7 @@ async fn take_step(global: &Global, seen: &session::Seen, repair: RepairId) -> E
     let journal = session::journal_for_writing(global)?;
     let stop = StopToken::new();
     let summary = apply::execute(global, approved, &seen.clusters, &journal, Mode::Flags, stop.clone()).await;
-    Ok(apply::conclude(global, &plan, &summary, &seen.clusters, &journal, stop, None).await)
+    Ok(apply::conclude(global, &plan, &summary, &seen.clusters, &journal, stop, Watch::default()).await)
 }
 
 #[cfg(test)]

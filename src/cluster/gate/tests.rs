@@ -31,11 +31,16 @@ fn put(name: &str, uid: &str, version: &str) -> Write {
     Write::PutConfigMap { object: config_map(name), at: at(uid, version), body: body() }
 }
 
+fn delete_map(uid: &str, version: &str) -> Write {
+    Write::DeleteConfigMap { object: config_map("made"), at: at(uid, version) }
+}
+
 fn writes() -> Vec<Write> {
     vec![
         put("job-config", "u-1", "17"),
         Write::CreateConfigMap { object: config_map("plugins"), body: body() },
         Write::DeletePod { object: pod("hook-1"), uid: "u-2".to_owned(), seen: None },
+        delete_map("u-5", "20"),
         patch(Kind::Deployment, "u-3", "18"),
         patch(Kind::CronJob, "u-4", "19"),
     ]
@@ -85,6 +90,13 @@ fn a_delete_names_the_uid_and_forces_nothing() {
 }
 
 #[test]
+fn a_config_map_is_deleted_only_as_it_was_looked_at() {
+    let (method, uri, body) = parts(&delete_map("u-5", "20"), Effect::Real);
+    assert_eq!((method.as_str(), uri.as_str()), ("DELETE", "/api/v1/namespaces/prow/configmaps/made"));
+    assert_eq!(body["preconditions"], json!({"uid": "u-5", "resourceVersion": "20"}));
+}
+
+#[test]
 fn a_job_pod_is_deleted_only_as_it_was_looked_at() {
     let seen = SeenPod { resource_version: "21".to_owned(), running: false };
     let write = Write::DeletePod { object: pod("p-1"), uid: "u-2".to_owned(), seen: Some(seen) };
@@ -118,7 +130,7 @@ fn a_dry_run_differs_in_dry_run_only() {
         assert_eq!(method, dry_method);
         match write {
             // The API server ignores a DELETE's URL options where it has a body.
-            Write::DeletePod { .. } => {
+            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } => {
                 assert_eq!(dry_uri, uri);
                 assert_eq!(dry_body.as_object_mut().unwrap().remove("dryRun"), Some(json!(["All"])));
             }
@@ -139,6 +151,8 @@ fn nothing_goes_out_without_a_precondition() {
         patch(Kind::Deployment, "", "18"),
         patch(Kind::Deployment, "u-3", ""),
         patch(Kind::ReplicaSet, "u-3", "18"),
+        delete_map("", "20"),
+        delete_map("u-5", ""),
         Write::DeletePod { object: pod("hook-1"), uid: String::new(), seen: None },
     ] {
         let failure = request::build(&write, Effect::Real, "id").unwrap_err();

@@ -57,6 +57,7 @@ impl Context {
             State::Connecting => loading,
             State::Failed(failure) => ClusterView {
                 identity: unseen(failure.clone()),
+                config_maps: unseen(failure.clone()),
                 job_pods: unseen(failure.clone()),
                 census: unseen(failure.clone()),
                 pod_events: unseen(failure.clone()),
@@ -64,6 +65,8 @@ impl Context {
             },
             State::Watching(watched, _) => {
                 let raw = &watched.raw;
+                let (config_maps, mut parts) = raw.single_maps();
+                parts.splice(0..0, jobs::parts(raw));
                 ClusterView {
                     identity: raw
                         .identity()
@@ -74,7 +77,8 @@ impl Context {
                     census: jobs::census(raw),
                     pod_events: jobs::pod_events(raw),
                     secrets_in_use: jobs::secrets_in_use(raw),
-                    parts: jobs::parts(raw),
+                    config_maps,
+                    parts,
                     ..loading
                 }
             }

@@ -69,9 +69,8 @@ fn walk<'a>(
             if state.has_folder(&here) {
                 continue;
             }
-            let skipped = state.skipped.contains(&here);
             way.push(here);
-            return nothing(if skipped { Trouble::Name } else { Trouble::Dangling { target } });
+            return nothing(Trouble::Dangling { target });
         };
         let last = todo.is_empty();
         match file.kind {
@@ -92,6 +91,7 @@ fn walk<'a>(
             return Content::Unread(file.id.clone());
         };
         let Ok(link) = std::str::from_utf8(link) else {
+            // Where the bytes lead cannot be told by our names.
             return nothing(Trouble::Name);
         };
         target = sanitize_line(link);

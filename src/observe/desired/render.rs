@@ -260,6 +260,7 @@ impl<'a> Renderer<'a> {
             acl: self.options.acl,
             repository: self.origin.as_deref(),
             plugins: &state.plugins,
+            names: Some(&state.names),
         };
         let rendered = render_with(updater, contents.keys().copied(), circumstances, &mut content);
         let mut notes = rendered.notes;
@@ -348,10 +349,10 @@ fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap]) -> Confi
     files
 }
 
-/// The paths of a state that maps want, names that are not UTF-8 among them.
+/// The paths of a state that maps want.
 fn wanted<'s>(updater: &'s Updater, state: &'s State) -> impl Iterator<Item = &'s str> {
     let files = state.files.iter().filter(|(_, file)| file.kind != EntryKind::Submodule).map(|(path, _)| &**path);
-    files.chain(state.skipped.iter().map(String::as_str)).filter(|path| updater.nearly_wants(path))
+    files.filter(|path| updater.nearly_wants(path))
 }
 
 /// What is of this kind and lies where a map looks for files behind it; the path, also made readable.

@@ -1,9 +1,10 @@
 //! The files of one revision.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use crate::git::{Commit, EntryKind, Repository};
+use crate::git::{Commit, EntryKind, Repository, TreeEntry};
 use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind, Revision};
 use crate::prow::plugins::has_config_updater;
@@ -17,8 +18,8 @@ pub(super) struct State {
     /// Path of plugins.yaml.
     pub(super) plugins: String,
     pub(super) files: BTreeMap<Arc<str>, File>,
-    /// Names that are not UTF-8, with a stand-in for what is wrong.
-    pub(super) skipped: Vec<String>,
+    /// The bytes of paths that are not UTF-8, by what stands for them.
+    pub(super) names: BTreeMap<String, Vec<u8>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +56,17 @@ impl State {
     /// All files of a revision, for a plugins.yaml that may not be there.
     pub(super) async fn at(repository: &Repository, revision: &Revision, plugins: &str) -> Result<Self, Failure> {
         let tree = repository.tree(revision).await?;
-        let files = tree
-            .entries
-            .into_iter()
-            .map(|entry| (Arc::from(entry.path), File { kind: entry.kind, id: Arc::from(entry.id) }));
-        Ok(State { plugins: plugins.to_owned(), files: files.collect(), skipped: tree.skipped })
+        let file = |entry: &TreeEntry| File { kind: entry.kind, id: Arc::from(entry.id.as_str()) };
+        let mut files: BTreeMap<Arc<str>, File> =
+            tree.entries.iter().map(|entry| (Arc::from(entry.path.as_str()), file(entry))).collect();
+        let mut names = BTreeMap::new();
+        for (raw, entry) in tree.hostile {
+            if let Entry::Vacant(place) = files.entry(Arc::from(entry.path.as_str())) {
+                place.insert(file(&entry));
+                names.insert(entry.path, raw);
+            }
+        }
+        Ok(State { plugins: plugins.to_owned(), files, names })
     }
 
     fn named_plugins(&self) -> Vec<(&str, &File)> {

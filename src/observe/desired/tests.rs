@@ -241,7 +241,8 @@ async fn what_git_does_not_hold_is_said() {
 async fn names_that_are_not_utf8_spoil_only_what_wants_them() {
     use std::os::unix::ffi::OsStrExt as _;
     let mut repository = healthy();
-    let write = |name: &[u8]| std::fs::write(repository.path().join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
+    let at = repository.path().to_owned();
+    let write = |name: &[u8]| std::fs::write(at.join(std::ffi::OsStr::from_bytes(name)), "x").unwrap();
     write(b"other\xff.yaml");
     write(b"jobs/\xff.yaml");
     repository.commit("names", &[]);
@@ -251,6 +252,13 @@ async fn names_that_are_not_utf8_spoil_only_what_wants_them() {
         assert_eq!(keys(candidate), ["prow/config: config.yaml", "prow/plugins: plugins.yaml"]);
         let (key, path) = ("\u{fffd}.yaml".to_owned(), "jobs/\u{fffd}.yaml".to_owned());
         assert_eq!(facts(&desired), [&LeftOut::BadKey { key, path }.into()]);
+    }
+    // Under a key of its own it is as good as any.
+    repository.commit("a key", &[("prow/plugins.yaml", Some(&PLUGINS.replace("gzip: true", "key: one")))]);
+    for options in [DesiredOptions::default(), DesiredOptions { worktree: true, ..DesiredOptions::default() }] {
+        let desired = read_all(&repository, &options).await;
+        let candidate = desired.asked.as_ref().unwrap_or(&desired.head);
+        assert_eq!(maps(candidate)[1].entries["one"].bytes, b"x");
     }
 }
 

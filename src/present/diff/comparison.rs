@@ -256,8 +256,8 @@ impl Comparison {
         for pair in self.pairs[from..to].iter().chain([&end]) {
             // What stands alone before them: from the top, side by side too, but not for being alike.
             while old.start < pair.live || new.start < pair.git {
-                let live = (old.start < pair.live).then(|| old.start);
-                let git = (new.start < pair.git).then(|| new.start);
+                let live = (old.start < pair.live).then_some(old.start);
+                let git = (new.start < pair.git).then_some(new.start);
                 self.beside(live, git, rows);
                 old.start += usize::from(live.is_some());
                 new.start += usize::from(git.is_some());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Admission, Rendering, Target};
+use super::{Admission, Overlap, Rendering, Target};
 use crate::model::text::sanitize_line;
 use crate::model::{Key, LeftOut, MapFact, MapNote, Quirk};
 use crate::prow::RepoAcl;
@@ -25,7 +25,11 @@ impl Rendering<'_> {
             let fact = MapFact::Refused { message: sanitize_line(&fault.message) };
             self.notes.push(MapNote { maps: fault.maps, config_maps: Vec::new(), fact });
         }
-        for ((first, other), (files, example, targets)) in std::mem::take(&mut self.overlaps) {
+        for ((first, other), Overlap { files, example, mut targets, partitions }) in std::mem::take(&mut self.overlaps)
+        {
+            // Whether these are written at all is left to chance, unless another file makes sure of it.
+            targets.extend(partitions.into_iter().filter(|target| !self.partitions.contains(target)));
+            self.left_out.extend(targets.iter().cloned());
             let targets = targets.into_iter().collect();
             let note = self.note(&[first, other], targets, MapFact::Overlap { files, example });
             self.notes.push(note);

@@ -2,10 +2,10 @@
 //! better can be set aside by an override with a reason.
 
 use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, FindingKind, stale_checkout};
-use crate::model::{Candidate, ConfigMapState, DesiredConfigMap, Key, Snapshot, Values, Write};
+use crate::model::{Candidate, ConfigMapState, DesiredConfigMap, Key, Objection, Snapshot, Values, Write};
 use crate::prow;
 
-use super::{names, total};
+use super::writes::total;
 use crate::repair::{OverrideId, Refusal, Request, Step};
 
 /// The API server's limit on a ConfigMap's values, in bytes; keys are not counted.
@@ -36,15 +36,12 @@ pub(super) fn check_loads(
     request.allowed(OverrideId::WouldNotLoad, &format!("({against})"), refusal, warnings)
 }
 
-pub(super) fn check_names(request: &Request, maps: &[DesiredConfigMap]) -> Result<(), Refusal> {
-    for name in &request.maps {
-        if !maps.iter().any(|map| names(name, map)) {
-            let known: Vec<String> = maps.iter().map(|map| map.key.to_string()).collect();
-            return Err(Refusal::new(
-                format!("git asks for no ConfigMap {name}"),
-                format!("it asks for {}", known.join(", ")),
-            ));
-        }
+pub(super) fn check_mutable(live: &ConfigMapState) -> Result<(), Refusal> {
+    if live.immutable {
+        return Err(Refusal::new(
+            "the live ConfigMap is immutable",
+            "a new one under another name is needed, and the workloads must mount it: by hand",
+        ));
     }
     Ok(())
 }
@@ -89,11 +86,12 @@ pub(super) fn check_logs(
     request.allowed(OverrideId::UnreadLog, &format!("({name} crash-loops)"), refusal, warnings)
 }
 
-/// What is written is live content and git's together: it is judged as such, not as git alone.
+/// What is written is live content and git's together: it is judged as such, not as git alone. `known` is what was set
+/// aside already.
 pub(super) fn check_what_is_written(
     request: &Request,
     snapshot: &Snapshot,
-    candidate: &Candidate,
+    known: &[Objection],
     steps: &[Step],
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
@@ -102,22 +100,22 @@ pub(super) fn check_what_is_written(
         return Ok(());
     };
     let mut after = live.clone();
-    for step in steps {
+    for step in steps.iter().filter(|step| *step.write.cluster() == snapshot.service.alias) {
         let object = step.write.object();
+        let key = Key::new(&object.namespace, &object.name);
         match &step.write {
-            Write::PutConfigMap { body, .. } => {
-                if let Some(state) = after.get_mut(&Key::new(&object.namespace, &object.name)) {
-                    state.values.clone_from(&body.values);
-                }
+            Write::PutConfigMap { body, .. } | Write::CreateConfigMap { body, .. } => {
+                let state = after.entry(key.clone()).or_insert_with(|| ConfigMapState::named(&object.cluster, &key));
+                state.values.clone_from(&body.values);
             }
-            Write::CreateConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => {}
+            Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => {}
         }
     }
     let tags =
         components.iter().flat_map(|component| &component.spec_images).filter_map(|image| prow::image::tag(image));
     let rule = prow::preset_rule(tags);
     let files = prow::ConfigFiles::of_components(components.iter());
-    let known = |message: &str| candidate.objections.iter().any(|objection| objection.message == message);
+    let known = |message: &str| known.iter().any(|objection| objection.message == message);
     let fault = prow::objections_live(&after, &files, rule).into_iter().find(|objection| !known(&objection.message));
     let Some(fault) = fault else { return Ok(()) };
     let place = fault.config_map.map_or(String::new(), |map| format!(" (ConfigMap {map})"));
@@ -126,6 +124,60 @@ pub(super) fn check_what_is_written(
         "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
     );
     request.allowed(OverrideId::WouldNotLoad, &format!("({})", fault.message), refusal, warnings)
+}
+
+/// Running components fix their caches on the namespaces that they started with: another one in the configuration stalls every
+/// job until all of them are restarted.
+pub(super) fn check_pod_namespace(
+    request: &Request,
+    snapshot: &Snapshot,
+    steps: &[Step],
+    warnings: &mut Vec<String>,
+) -> Result<(), Refusal> {
+    let Some(running) = snapshot.prow.seen() else { return Ok(()) };
+    let components = snapshot.service.components.known().map_or(&[][..], Vec::as_slice);
+    let paths = components.iter().filter_map(|component| component.config.config_path.as_ref());
+    let key = paths.filter(|path| path.config_map.as_ref() == Some(&running.from)).find_map(|path| path.key.as_ref());
+    let Some(key) = key else { return Ok(()) };
+    let written = steps.iter().find_map(|step| match &step.write {
+        Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body }
+            if object.cluster == snapshot.service.alias
+                && (&object.namespace, &object.name) == (&running.from.namespace, &running.from.name) =>
+        {
+            body.values.get(key)
+        }
+        Write::PutConfigMap { .. }
+        | Write::CreateConfigMap { .. }
+        | Write::DeleteConfigMap { .. }
+        | Write::DeletePod { .. }
+        | Write::PatchImage { .. } => None,
+    });
+    // One that does not parse is refused by other rules.
+    let Some(asked) = written.and_then(|bytes| prow::config::parse_config(bytes).ok()) else { return Ok(()) };
+    let pairs = [
+        ("prowjob_namespace", &running.prowjob_namespace, &asked.prowjob_namespace),
+        ("pod_namespace", &running.pod_namespace, &asked.pod_namespace),
+    ];
+    let differing: Vec<String> = pairs
+        .iter()
+        .filter(|(_, live, asked)| live != asked)
+        .map(|(name, live, asked)| format!("{name} from {live} to {}", crate::model::text::sanitize_line(asked)))
+        .collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let what = differing.join(" and ");
+    let refusal = Refusal::new(
+        format!("{} of {} would change {what}", key, running.from),
+        "components that run keep what they started with, and all jobs stall until all are restarted together: is this the \
+         right checkout? if so: --override pod-namespace --reason TEXT",
+    );
+    request.allowed(
+        OverrideId::PodNamespace,
+        &format!("({what}: restart all components afterwards)"),
+        refusal,
+        warnings,
+    )
 }
 
 /// A ConfigMap that does not exist is only made where git and the running Prow agree that it belongs.

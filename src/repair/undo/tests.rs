@@ -43,7 +43,7 @@ fn source() -> UndoSource {
     let object = config_map_ref(&Alias::service(), &before().key);
     let body = ConfigMapBody { values: written.values, labels: written.labels, annotations: written.annotations };
     let write = Write::PutConfigMap { object, at, body };
-    UndoSource { run: "r-0003".to_owned(), steps: vec![UndoStep { n: 1, write, prior: Some(before()) }] }
+    UndoSource { run: "r-0003".to_owned(), steps: vec![UndoStep { n: 1, write, prior: Some(before()), made: None }] }
 }
 
 fn written(version: &str) -> ConfigMapState {
@@ -106,9 +106,10 @@ fn labels_of_today_stay_unless_the_run_changed_them() {
     now.labels = marks(&[("app", "prow"), ("added", "since")]);
     let labels = |source: &UndoSource| match &undo(source, &live(Some(now.clone()))).unwrap().steps[0].write {
         Write::PutConfigMap { body, .. } => body.labels.clone(),
-        Write::CreateConfigMap { .. } | Write::DeletePod { .. } | Write::PatchImage { .. } => {
-            panic!("an undo is a PUT")
-        }
+        Write::CreateConfigMap { .. }
+        | Write::DeleteConfigMap { .. }
+        | Write::DeletePod { .. }
+        | Write::PatchImage { .. } => panic!("an undo is a PUT"),
     };
     assert_eq!(labels(&source()), now.labels);
     let mut changed = source();
@@ -118,21 +119,49 @@ fn labels_of_today_stay_unless_the_run_changed_them() {
 }
 
 #[test]
-fn pods_and_new_config_maps_are_not_undone() {
+fn pods_are_not_undone() {
     let pod = ObjectRef::new(&Alias::service(), "prow", crate::model::Kind::Pod, "hook-1");
     let mut kicked = source();
-    kicked.steps[0] =
-        UndoStep { n: 1, write: Write::DeletePod { object: pod, uid: "u".to_owned(), seen: None }, prior: None };
+    let write = Write::DeletePod { object: pod, uid: "u".to_owned(), seen: None };
+    kicked.steps[0] = UndoStep { n: 1, write, prior: None, made: None };
     assert!(undo(&kicked, &LiveObjects::default()).unwrap_err().reason.contains("owners of deleted pods"));
+}
 
-    let mut made = source();
-    let Write::PutConfigMap { object, body, .. } = made.steps[0].write.clone() else { unreachable!() };
-    made.steps[0] = UndoStep { n: 1, write: Write::CreateConfigMap { object, body }, prior: None };
-    let refusal = undo(&made, &live(Some(written("12")))).unwrap_err();
-    assert!(refusal.hint.contains("kubectl -n prow delete configmap job-config"), "{}", refusal.hint);
+/// A run that made job-config where there was none, with this uid.
+fn made(uid: Option<&str>) -> UndoSource {
+    let Write::PutConfigMap { object, body, .. } = source().steps[0].write.clone() else { unreachable!() };
+    let write = Write::CreateConfigMap { object, body };
+    let step = UndoStep { n: 1, write, prior: None, made: uid.map(str::to_owned) };
+    UndoSource { run: "r-0003".to_owned(), steps: vec![step] }
+}
 
-    // Partly: what can be put back is, what cannot is listed.
-    made.steps.push(source().steps[0].clone());
-    let plan = undo(&made, &live(Some(written("12")))).unwrap();
-    assert_eq!((plan.steps.len(), plan.refusals.len()), (1, 1));
+#[test]
+fn what_a_run_made_is_taken_away_while_it_holds_what_the_run_wrote() {
+    let plan = undo(&made(Some("u-1")), &live(Some(written("12")))).unwrap();
+    let Write::DeleteConfigMap { at, .. } = &plan.steps[0].write else { panic!("a DELETE: {plan:?}") };
+    assert_eq!((at.uid.as_str(), at.resource_version.as_str()), ("u-1", "12"), "bound to what was looked at");
+    assert_eq!(plan.title, "undo r-0003: take away job-config");
+    assert!(plan.warnings.iter().any(|line| line.starts_with("DELETES ")), "{:?}", plan.warnings);
+    let refused = |source: &UndoSource, now: ConfigMapState| undo(source, &live(Some(now))).unwrap_err();
+    let other = refused(&made(Some("u-0")), written("12"));
+    assert!(other.reason.contains("is not the one that r-0003 made"), "{other:?}");
+    let unanswered = refused(&made(None), written("12"));
+    assert!(unanswered.reason.contains("had no answer"), "the same content may be another's: {unanswered:?}");
+    let mut edited = written("12");
+    edited.values.insert("d.yaml".to_owned(), b"d".to_vec());
+    let edited = refused(&made(Some("u-1")), edited);
+    assert!(edited.reason.contains("written by config-updater"), "{edited:?}");
+    assert!(edited.hint.contains("kubectl -n prow delete configmap job-config"), "{edited:?}");
+    assert!(undo(&made(Some("u-1")), &live(None)).unwrap_err().reason.contains("nothing to put back"), "gone already");
+}
+
+#[test]
+fn taking_away_can_be_taken_back() {
+    let plan = undo(&made(Some("u-1")), &live(Some(written("12")))).unwrap();
+    let step = UndoStep { n: 1, write: plan.steps[0].write.clone(), prior: Some(written("12")), made: None };
+    let source = UndoSource { run: "r-0004".to_owned(), steps: vec![step] };
+    let again = undo(&source, &live(None)).unwrap();
+    let Write::CreateConfigMap { body, .. } = &again.steps[0].write else { panic!("a POST: {again:?}") };
+    assert_eq!((&body.values, &body.labels), (&written("12").values, &written("12").labels));
+    assert!(undo(&source, &live(Some(written("13")))).unwrap_err().reason.contains("is there"));
 }

@@ -63,8 +63,8 @@ pub fn play(world: &World, cluster: &str, pod: &Value) -> Play {
 /// The fatal line with which it ends.
 pub fn start(world: &mut World, life: &Life, role: &str, tag: &str) -> Result<Program, String> {
     let now = world.now();
-    let loaded = match Loaded::load(&life.maps, &life.key.namespace, tag) {
-        Ok(loaded) => loaded.map(Arc::new),
+    let loaded = match world.prow.readings.load(&life.maps, &life.key.namespace, tag) {
+        Ok(loaded) => loaded,
         Err(error) => {
             world.note(Happened::Refused { component: role.to_owned(), error: error.error.clone(), fatal: true });
             return Err(line(role, tag, &error, "fatal", start_message(role, error.which), now));
@@ -91,11 +91,11 @@ pub fn reload(world: &mut World, cluster: &str, pod: &str, _map: &str) {
     let Some(life) = found.lives.get_mut(pod) else { return };
     let Some(program) = life.program.clone() else { return };
     let Some(held) = &program.loaded else { return };
-    match Loaded::load(&life.maps, &life.key.namespace, &program.tag) {
+    match world.prow.readings.load(&life.maps, &life.key.namespace, &program.tag) {
         Ok(None) => {}
         Ok(Some(new)) => {
             // The namespaces of its caches are fixed until it starts again.
-            let new = Loaded { watched: held.watched.clone(), ..new };
+            let new = Loaded { watched: held.watched.clone(), ..new.as_ref().clone() };
             life.program = Some(Program { loaded: Some(Arc::new(new)), ..program });
         }
         Err(error) => {

@@ -30,7 +30,7 @@ use serde_json::Value;
 use super::controllers::life::Life;
 use super::object::{ObjectKey, Resource, label, name, text};
 use super::world::World;
-use config::Loaded;
+use config::{Loaded, Readings};
 use leader::Leader;
 
 /// Prow's label on what it makes.
@@ -67,6 +67,7 @@ pub struct Prow {
     pub(crate) leader: Option<Leader>,
     /// When the lease of who led last runs out.
     pub(crate) lease_until: Option<Timestamp>,
+    pub(crate) readings: Readings,
     pub(crate) builds: u64,
     pub(crate) sweep_at: Option<Timestamp>,
     pub(crate) tick_at: Option<Timestamp>,
@@ -82,6 +83,7 @@ impl Prow {
             reports_to_storage: false,
             leader: None,
             lease_until: None,
+            readings: Readings::default(),
             builds: 0,
             sweep_at: None,
             tick_at: None,

@@ -95,8 +95,33 @@ pub fn generation(resource: Resource, before: &Value, after: &Value) -> Option<i
     counts.then(|| before["metadata"]["generation"].as_i64().unwrap_or(1) + 1)
 }
 
+/// Kinds of which nobody asks who wrote them, and of which there are hundreds: a good part of their size would be that.
+fn is_anonymous(resource: Resource) -> bool {
+    match resource {
+        Resource::Pod | Resource::Event | Resource::ProwJob => true,
+        Resource::Namespace
+        | Resource::Node
+        | Resource::ConfigMap
+        | Resource::Secret
+        | Resource::Service
+        | Resource::ServiceAccount
+        | Resource::ResourceQuota
+        | Resource::Deployment
+        | Resource::ReplicaSet
+        | Resource::StatefulSet
+        | Resource::DaemonSet
+        | Resource::CronJob
+        | Resource::Job
+        | Resource::EndpointSlice
+        | Resource::Lease => false,
+    }
+}
+
 /// Notes who wrote, and when.
 pub fn note_manager(resource: Resource, object: &mut Value, by: &By<'_>) {
+    if is_anonymous(resource) {
+        return;
+    }
     let subresource = match by.part {
         Part::Main => "",
         Part::Status => "status",

@@ -77,7 +77,11 @@ impl RunView {
         if summary.done + summary.unknown == 0 {
             return Err("nothing was written");
         }
-        if steps.iter().any(|step| step.undo == Undo::FromBackup) { Ok(()) } else { Err("nothing to put back") }
+        if steps.iter().any(|step| matches!(step.undo, Undo::FromBackup | Undo::Delete)) {
+            Ok(())
+        } else {
+            Err("nothing to put back")
+        }
     }
 }
 

@@ -8,8 +8,13 @@ use crate::present;
 use crate::repair::RepairId;
 
 /// Flags of the command line that a key stands for.
-const KEYS_OF_FLAGS: &[(&str, &str)] =
-    &[("--include-running", "i on 3 Strays"), ("--to", "Up and Down on 4 Rollback"), ("--map", "2 Config, then p")];
+const KEYS_OF_FLAGS: &[(&str, &str)] = &[
+    ("--include-running", "i on 3 Strays"),
+    ("--to", "Up and Down on 4 Rollback"),
+    ("--map", "2 Config, then p"),
+    ("--prune", "x on 5 Plan"),
+    ("--last-loaded", "s on 5 Plan"),
+];
 
 /// Words that may name flags, with the keys for them; of those that no key stands for, where they are.
 pub fn with_keys(words: &str) -> String {

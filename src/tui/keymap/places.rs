@@ -1,6 +1,6 @@
 //! Where keys work.
 
-use super::super::app::{Place, Screen};
+use super::super::app::{Field, Place, Screen};
 
 /// Where a key works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Places {
     Only(Screen),
     /// The diff.
     Diff,
+    /// On the Plan screen, and beside the field of its words: there without what would be typed.
+    Planned,
     Asking,
 }
 
@@ -38,6 +40,8 @@ impl Places {
             | (Places::Asking, Place::Asking)
             | (Places::Leaving, Place::Screen(_) | Place::Diff | Place::Reading | Place::TooSmall) => true,
             (Places::Only(screen), Place::Screen(now)) => screen == now,
+            (Places::Planned, Place::Typing(field)) => field == Field::Confirm,
+            (Places::Planned, Place::Screen(now)) => now == Screen::Plan,
             (Places::Panes, Place::Screen(now)) => match now {
                 Screen::Overview | Screen::Config | Screen::Strays | Screen::Plan => true,
                 Screen::Rollback | Screen::Run => false,
@@ -50,10 +54,12 @@ impl Places {
                 | Places::Panes
                 | Places::Only(_)
                 | Places::Diff
+                | Places::Planned
                 | Places::Asking,
                 Place::TooSmall,
             )
-            | (Places::Only(_), Place::Diff)
+            | (Places::Only(_) | Places::Planned, Place::Diff)
+            | (Places::Planned, Place::Reading | Place::Asking)
             | (Places::Diff, Place::Screen(_))
             | (Places::Leaving, Place::Asking | Place::Typing(_))
             | (Places::Screens, Place::Reading)

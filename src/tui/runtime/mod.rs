@@ -47,8 +47,8 @@ fn way_out(timeout: Duration) -> Duration {
 /// Writes down what is new in a picture.
 pub type Keep = Arc<dyn Fn(&Snapshot, &Diagnosis) -> Result<(), Failure> + Send + Sync>;
 
-/// Aborts in a drill's Deck what goes on of a job; what Deck says then.
-pub type Abort = Arc<dyn Fn(&str) -> Result<String, Failure> + Send + Sync>;
+/// Aborts in a drill's Deck what goes on of a job.
+pub type Abort = Arc<dyn Fn(&str) -> Result<(), Failure> + Send + Sync>;
 
 /// What the front end works with.
 pub struct Session {
@@ -77,6 +77,8 @@ pub struct Seat {
     pub name: String,
     /// What the person should know first.
     pub welcome: String,
+    /// What the oncall is told: the help repeats it.
+    pub story: String,
     /// Its time.
     pub clock: StoryClock,
     /// Changes the pace of the whole drill, not of its clock alone.
@@ -107,6 +109,19 @@ impl ExitSummary {
 
     /// What is left to read on the normal screen.
     pub fn lines(&self) -> Vec<String> {
+        let mut lines = self.outcome();
+        let Some(run) = &self.run else { return lines };
+        if !run.journal.is_empty() {
+            lines.push(format!("journal: {}", run.journal));
+        }
+        if run.unknown + run.left > 0 && !run.run.is_empty() {
+            lines.push(format!("to go on: prow-breakglass run resume {}", run.run));
+        }
+        lines
+    }
+
+    /// What became of the last run. It is all there is to say of a drill, whose Prow is gone.
+    fn outcome(&self) -> Vec<String> {
         let Some(run) = &self.run else { return Vec::new() };
         let mut lines = vec![format!(
             "{}: {} done, {} failed, {} skipped, {} unknown, {} not begun",
@@ -119,12 +134,6 @@ impl ExitSummary {
         )];
         if let Some(failure) = &run.first_failure {
             lines.extend(crate::present::failure(failure));
-        }
-        if !run.journal.is_empty() {
-            lines.push(format!("journal: {}", run.journal));
-        }
-        if run.unknown + run.left > 0 && !run.run.is_empty() {
-            lines.push(format!("to go on: prow-breakglass run resume {}", run.run));
         }
         lines
     }
@@ -160,7 +169,7 @@ pub async fn run(session: Session) -> Result<ExitSummary, Failure> {
     terminal::give_back();
     let exit = ended.as_ref().map_or(Exit::Quit, |exit| *exit);
     let summary = ExitSummary { exit, run: runtime.last_run };
-    terminal::say(&summary.lines());
+    terminal::say(&if runtime.session.seat.is_some() { summary.outcome() } else { summary.lines() });
     ended.map(|_| summary)
 }
 
@@ -188,6 +197,7 @@ impl Runtime {
         let mut app = App::new(self.session.clock.now(), self.session.theme, self.screen.size());
         app.drill = self.drill();
         app.notice = self.session.seat.as_ref().map(|seat| seat.welcome.clone());
+        app.story = self.session.seat.as_ref().map(|seat| seat.story.clone());
         self.draw(&mut app);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
@@ -250,7 +260,7 @@ impl Runtime {
     fn carry_out(&mut self, effect: Effect) -> Option<Exit> {
         match effect {
             Effect::Plan { ticket, request, snapshot, diagnosis } => {
-                outside::plan(&self.sender, ticket, request, snapshot, diagnosis);
+                outside::plan(&self.session, &self.sender, ticket, request, snapshot, diagnosis);
             }
             Effect::PlanUndo { ticket, run } => outside::plan_undo(&self.session, &self.sender, ticket, run),
             Effect::Preview(plan) => outside::preview(&self.session, &self.sender, plan),
@@ -295,9 +305,9 @@ impl Runtime {
     /// In the drill's Deck.
     fn abort(&self, jobs: &[String]) {
         let Some(seat) = &self.session.seat else { return };
-        let answers = jobs.iter().map(|job| (seat.abort)(job).unwrap_or_else(|failure| failure.summary));
-        let answers = answers.collect::<Vec<_>>().join("; ");
-        let _ = self.sender.send(Input::Msg(Msg::Deck(answers)));
+        let failed = jobs.iter().find_map(|job| (seat.abort)(job).err());
+        let answer = failed.map_or_else(|| format!("Deck aborted {}", jobs.join(", ")), |failure| failure.summary);
+        let _ = self.sender.send(Input::Msg(Msg::Deck(answer)));
     }
 
     /// Waits for a run that has ended or was asked to stop: its request in flight, and its journal.

@@ -13,7 +13,7 @@ use crate::diagnose::Diagnosis;
 use crate::journal::{Journal, Mode};
 use crate::model::{Failure, RunSummary, Snapshot};
 use crate::present::PATIENCE;
-use crate::repair::{ApprovedPlan, Plan, Request};
+use crate::repair::{ApprovedPlan, Origin, Plan, Request};
 use crate::run::{Clusters, Operator, StopToken};
 
 /// The run that goes on, if one does: what a signal stops without asking the screen.
@@ -43,17 +43,31 @@ fn answer(sender: &UnboundedSender<Input>, msg: Msg) {
 
 /// Planning is pure, but a large map makes it slow: away from the screen's thread.
 pub fn plan(
+    session: &Session,
     sender: &UnboundedSender<Input>,
     ticket: u64,
     request: Request,
     snapshot: Arc<Snapshot>,
     diagnosis: Arc<Diagnosis>,
 ) {
-    let sender = sender.clone();
+    let (sender, journal) = (sender.clone(), session.journal.clone());
     tokio::task::spawn_blocking(move || {
-        let plan = crate::repair::plan(&request, &snapshot, &diagnosis).map(Box::new).map_err(Failure::from);
+        let plan = with_contents(request, &journal, &snapshot).and_then(|request| {
+            crate::repair::plan(&request, &snapshot, &diagnosis).map(Box::new).map_err(Failure::from)
+        });
         answer(&sender, Msg::Planned { ticket, plan });
     });
+}
+
+/// A request for what was last seen loaded, with that.
+fn with_contents(request: Request, journal: &Journal, snapshot: &Snapshot) -> Result<Request, Failure> {
+    match (&request.origin, snapshot.service.identity.known()) {
+        (Origin::LastLoaded(_), Some(cluster)) => {
+            let contents = Arc::new(journal.last_loaded(cluster)?);
+            Ok(Request { origin: Origin::LastLoaded(contents), ..request })
+        }
+        (Origin::LastLoaded(_), None) | (Origin::Git, _) => Ok(request),
+    }
 }
 
 /// Large values may take as long as is patient.

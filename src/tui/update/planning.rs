@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::model::{Failure, Snapshot, Write};
 use crate::present::{DiffLine, DiffTag};
-use crate::repair::{Approval, Plan, Preview, Request};
+use crate::repair::{Approval, Origin, Plan, Preview, RepairId, Request};
 
 use super::super::app::{App, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, live_map};
 use super::super::keymap;
-use super::super::msg::Effect;
+use super::super::msg::{Command, Effect};
 use super::{freeze, running};
 
 /// Lines of context around a change in a plan.
@@ -52,11 +52,32 @@ pub fn confirm(app: &mut App) -> Vec<Effect> {
 
 pub fn plan(app: &mut App) -> Vec<Effect> {
     let Ok(request) = keymap::request(app) else { return Vec::new() };
+    make(app, request)
+}
+
+fn make(app: &mut App, request: Request) -> Vec<Effect> {
     let Some(seen) = thawed(app) else { return Vec::new() };
     app.ticket += 1;
     app.planning = Planning::Making { title: title(&request), again: Some(request.clone()) };
     app.screen = Screen::Plan;
     vec![Effect::Plan { ticket: app.ticket, request, snapshot: seen.snapshot, diagnosis: seen.diagnosis }]
+}
+
+/// The plan that needs no git.
+pub fn plan_last_loaded(app: &mut App) -> Vec<Effect> {
+    if keymap::available(app, Command::LastLoaded).is_err() {
+        return Vec::new();
+    }
+    // Whoever carries the effect out reads the journal for it.
+    let request = Request { origin: Origin::LastLoaded(Arc::default()), ..Request::new(RepairId::SyncConfig) };
+    make(app, request)
+}
+
+/// The same plan anew, with keys that git does not know removed, or left.
+pub fn toggle_prune(app: &mut App) -> Vec<Effect> {
+    let Ok(request) = keymap::pruning(app) else { return Vec::new() };
+    app.notice = Some(if request.prune { "keys that git does not know go too" } else { "they stay" }.to_owned());
+    make(app, request)
 }
 
 pub fn plan_undo(app: &mut App) -> Vec<Effect> {
@@ -78,6 +99,9 @@ fn thawed(app: &mut App) -> Option<Observation> {
 }
 
 fn title(request: &Request) -> String {
+    if let Origin::LastLoaded(_) = request.origin {
+        return format!("{}, as last seen loaded", request.repair);
+    }
     match (&request.to, request.maps.as_slice()) {
         (Some(tag), _) => format!("{} to {tag}", request.repair),
         (None, []) => request.repair.to_string(),
@@ -138,6 +162,10 @@ fn plan_diff(plan: &Plan, snapshot: &Snapshot) -> Vec<DiffLine> {
                     let line = |tag, image| DiffLine { tag, text: format!("{}: {image}", change.container) };
                     lines.extend([line(DiffTag::Removed, &change.from), line(DiffTag::Added, &change.to)]);
                 }
+                continue;
+            }
+            Write::DeleteConfigMap { object, .. } => {
+                lines.push(DiffLine { tag: DiffTag::Hunk, text: format!("{object} goes") });
                 continue;
             }
             Write::DeletePod { .. } => continue,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::diagnose::VerifyState;
+use crate::diagnose::{SETTLED_AFTER_SECONDS, VerifyState};
 use crate::model::{RunEvent, Timestamp};
 use crate::repair::Plan;
 
@@ -111,7 +111,7 @@ pub fn verify(app: &mut App) -> Vec<Effect> {
     if summary.done == 0 || taken_at < *at {
         return Vec::new();
     }
-    let state = crate::diagnose::verify(&view.plan, &seen.snapshot);
+    let state = crate::diagnose::verify_for(&view.plan, &seen.snapshot, *at, SETTLED_AFTER_SECONDS);
     if let Verification::Seen { state: before, .. } = &view.verification
         && *before == state
     {
@@ -120,7 +120,7 @@ pub fn verify(app: &mut App) -> Vec<Effect> {
     }
     let detail = match &state {
         VerifyState::Holds => Some(format!("seen to hold at {taken_at}")),
-        VerifyState::NotYet { .. } => None,
+        VerifyState::Settling { .. } | VerifyState::Refused { .. } | VerifyState::NotYet { .. } => None,
     };
     view.verification = Verification::Seen { state, at: taken_at };
     let run = view.run.clone();

@@ -226,8 +226,14 @@ fn log_line(app: &App, line: &LogLine) -> String {
 /// Made from the keymap, a screen at a time, this screen first.
 fn help(app: &App, columns: usize) -> Vec<Line<'static>> {
     let here = app.below();
+    let mut lines = Vec::new();
+    if let Some(story) = &app.story {
+        lines.push(styled(app.theme, Role::Title, "What you are told"));
+        lines.extend(text::wrap(&format!("  {story}"), columns, 2).into_iter().map(Line::from));
+        lines.push(Line::default());
+    }
     let name = if here == Place::Diff { "the diff" } else { app.screen.name() };
-    let mut lines = vec![styled(app.theme, Role::Title, format!("On {name}"))];
+    lines.push(styled(app.theme, Role::Title, format!("On {name}")));
     lines.extend(keymap::at(app, here).flat_map(|binding| help_lines(app, binding, columns)));
     let mut group = |name: &str, place: Place| {
         let others: Vec<&Binding> = keymap::at(app, place)

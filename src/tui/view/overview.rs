@@ -85,6 +85,9 @@ fn going(app: &App, columns: usize) -> Vec<Line<'static>> {
         (Phase::Ended { .. }, Verification::Seen { state: VerifyState::NotYet { what }, .. }) => {
             format!("RUN   {} has ended and is not verified yet (6): {what}", run.plan.title)
         }
+        (Phase::Ended { .. }, Verification::Seen { state: VerifyState::Refused { what }, .. }) => {
+            format!("RUN   what {} wrote is REFUSED (6): {what}", run.run)
+        }
         (Phase::Ended { .. }, Verification::NotBegun | Verification::Seen { .. }) => return Vec::new(),
     };
     wrapped(&words, columns, 6, 2).into_iter().map(|line| styled(app.theme, Role::Warn, line)).collect()

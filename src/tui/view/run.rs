@@ -266,6 +266,15 @@ fn verification(app: &App, run: &RunView, ended: Timestamp, summary: &RunSummary
         Verification::Seen { state: VerifyState::Holds, at } => {
             (format!("verified {}: {promised}", present::clock(*at, app.now)), Role::Ok)
         }
+        Verification::Seen { state: VerifyState::Settling { running }, .. } => {
+            let age = present::age(ended, app.now);
+            let running = running.join(", ");
+            (format!("{promised}; watching the logs of {running} for a refusal, {age} of 2m so far"), Role::Title)
+        }
+        Verification::Seen { state: VerifyState::Refused { what }, .. } => {
+            let keys = "u plans to take it back, s plans what was last seen loaded";
+            (format!("REFUSED: {what}. {keys}"), Role::Bad)
+        }
         Verification::Seen { state: VerifyState::NotYet { what }, .. } => {
             let so_far = app.now.as_second() - ended.as_second();
             let late = run.plan.verify.within_seconds().is_some_and(|within| so_far > i64::from(within));

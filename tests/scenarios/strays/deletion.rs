@@ -258,7 +258,8 @@ fn the_proof_needs_sight_and_the_servers_clock() {
     let plan = delete(&snapshot, |request| request.include_running = true).expect("a plan");
     let what = |snapshot: &Snapshot| match verify(&plan, snapshot) {
         VerifyState::Holds => String::new(),
-        VerifyState::NotYet { what } => what,
+        VerifyState::NotYet { what } | VerifyState::Refused { what } => what,
+        VerifyState::Settling { running } => running.join(", "),
     };
     let clean = without(&plan, snapshot);
     assert_eq!(what(&clean), "");

@@ -82,7 +82,10 @@ fn deleted(plan: &Plan) -> BTreeSet<String> {
                 assert_eq!(object.uid.as_ref(), Some(uid));
                 uid.clone()
             }
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::PatchImage { .. } => {
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::PatchImage { .. } => {
                 panic!("not a delete: {step:?}")
             }
         })
@@ -98,7 +101,10 @@ fn images(plan: &Plan) -> Vec<(String, String, String)> {
                 .iter()
                 .map(|change| (object.name.clone(), change.from.clone(), change.to.clone()))
                 .collect::<Vec<_>>(),
-            Write::PutConfigMap { .. } | Write::CreateConfigMap { .. } | Write::DeletePod { .. } => {
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::DeletePod { .. } => {
                 panic!("not an image: {step:?}")
             }
         })

@@ -185,7 +185,7 @@ fn an_undo_says_that_it_leads_back_into_the_outage_and_mixes_no_versions_without
             run: "r-0002".to_owned(),
             steps: all.steps[..steps]
                 .iter()
-                .map(|step| UndoStep { n: step.n, write: step.write.clone(), prior: None })
+                .map(|step| UndoStep { n: step.n, write: step.write.clone(), prior: None, made: None })
                 .collect(),
         };
         let mut live = LiveObjects::default();
@@ -264,7 +264,8 @@ fn a_rollback_is_proven_by_pods_and_says_what_hangs() {
     let plan = rollback(&broken, |_| {}).expect("a plan");
     let not_yet = |snapshot: &Snapshot| match verify(&plan, snapshot) {
         VerifyState::Holds => String::new(),
-        VerifyState::NotYet { what } => what,
+        VerifyState::NotYet { what } | VerifyState::Refused { what } => what,
+        VerifyState::Settling { running } => running.join(", "),
     };
     assert!(not_yet(&broken).contains("does not ask for"), "{}", not_yet(&broken));
     let mut done = rolled_back(broken);
@@ -305,7 +306,10 @@ fn a_rollback_is_undone_by_the_same_road() {
     let source = UndoSource {
         run: "r-0007".to_owned(),
         // It stopped after the third.
-        steps: done.steps[..3].iter().map(|s| UndoStep { n: s.n, write: s.write.clone(), prior: None }).collect(),
+        steps: done.steps[..3]
+            .iter()
+            .map(|s| UndoStep { n: s.n, write: s.write.clone(), prior: None, made: None })
+            .collect(),
     };
     let state = |step: &UndoStep, second: bool| {
         let Write::PatchImage { at, images, .. } = &step.write else { panic!("{step:?}") };

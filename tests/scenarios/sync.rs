@@ -1,0 +1,441 @@
+//! `sync-config` beyond one map of one cluster: which maps and keys, which clusters, which order, and without git at all.
+
+use std::sync::Arc;
+
+use prow_breakglass::diagnose::{DriftState, VerifyState, diagnose, loaded_now, verify, verify_for};
+use prow_breakglass::model::{
+    Alias, AliasPlace, AliasProof, ClusterIdentity, ClusterStanding, ClusterView, ConfigMapState, DesiredConfigMap,
+    DesiredEntry, FailureKind, Key, LoadedContent, LogLine, Snapshot, Source, SourceStatus, Timestamp, Values, Write,
+    Writer,
+};
+use prow_breakglass::repair::{
+    Answer, Approval, Confirmation, Expect, Origin, Override, OverrideId, Plan, Preview, Refusal, RepairId, Request,
+    StepPreview, Undo, Verify, approve, plan,
+};
+
+use crate::support::{self, NAMESPACE, at, healthy, incident, known};
+
+const BUILD: &str = "build-a";
+
+fn request() -> Request {
+    Request::new(RepairId::SyncConfig)
+}
+
+fn sync(snapshot: &Snapshot, request: &Request) -> Result<Plan, Refusal> {
+    plan(request, snapshot, &diagnose(snapshot))
+}
+
+fn overridden(id: OverrideId) -> Request {
+    Request { overrides: vec![Override { id, reason: "a drill".to_owned() }], ..request() }
+}
+
+fn values(pairs: &[(&str, &str)]) -> Values {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+fn desired(cluster: &str, key: &Key, pairs: &[(&str, &str)]) -> DesiredConfigMap {
+    let entry = |text: &str| DesiredEntry { path: "x".to_owned(), bytes: text.as_bytes().to_vec(), gzip: false };
+    let entries = pairs.iter().map(|(key, text)| ((*key).to_owned(), entry(text))).collect();
+    DesiredConfigMap { cluster: Alias(cluster.to_owned()), key: key.clone(), entries }
+}
+
+/// Git's head asks for something else.
+fn head(snapshot: &mut Snapshot, change: impl FnOnce(&mut Vec<DesiredConfigMap>)) {
+    let Source::Known { value: git, .. } = &mut snapshot.desired else { panic!("git is known") };
+    let mut maps = (**git.head.config_maps.as_ref().expect("it renders")).clone();
+    change(&mut maps);
+    git.head.config_maps = Ok(Arc::new(maps));
+    git.candidates = vec![git.head.clone()];
+}
+
+fn wanted<'a>(maps: &'a mut [DesiredConfigMap], name: &str) -> &'a mut DesiredConfigMap {
+    maps.iter_mut().find(|map| map.key.name == name).expect("it is asked for")
+}
+
+fn set(map: &mut DesiredConfigMap, key: &str, text: &str) {
+    let path = format!("config/{key}");
+    map.entries.insert(key.to_owned(), DesiredEntry { path, bytes: text.as_bytes().to_vec(), gzip: false });
+}
+
+fn live<'a>(snapshot: &'a mut Snapshot, name: &str) -> &'a mut ConfigMapState {
+    let Source::Known { value, .. } = &mut snapshot.service.config_maps else { panic!("known ConfigMaps") };
+    value.get_mut(&Key::new(NAMESPACE, name)).expect("it is live")
+}
+
+/// A build cluster where git wants a ConfigMap; `live` is what is there.
+fn with_build(live: Option<&[(&str, &str)]>) -> Snapshot {
+    let mut snapshot = healthy();
+    let alias = Alias(BUILD.to_owned());
+    let key = Key::new("test-pods", "build-config");
+    head(&mut snapshot, |maps| maps.push(desired(BUILD, &key, &[("a.yaml", "new")])));
+    let loading = ClusterView::loading(alias.clone(), ClusterStanding::Build, "gke_build", "https://b");
+    let state = live.map(|pairs| ConfigMapState {
+        uid: "u-b".to_owned(),
+        resource_version: "7".to_owned(),
+        values: values(pairs),
+        ..ConfigMapState::named(&alias, &key)
+    });
+    let view = ClusterView {
+        identity: known(ClusterIdentity {
+            alias: alias.clone(),
+            context: "gke_build".to_owned(),
+            server: "https://b".to_owned(),
+            uid: "b-1".to_owned(),
+            ca: String::new(),
+        }),
+        config_maps: known(state.into_iter().map(|state| (key.clone(), state)).collect()),
+        job_pods: known(Vec::new()),
+        census: known(prow_breakglass::model::PodCensus::default()),
+        parts: vec![SourceStatus { name: format!("configmap {key}"), source: known(()) }],
+        ..loading
+    };
+    snapshot.clusters.insert(alias.clone(), view);
+    snapshot.aliases.insert(alias.clone(), AliasPlace::At { cluster: alias, proof: AliasProof::Given });
+    snapshot
+}
+
+#[test]
+fn config_maps_of_build_clusters_are_written_there() {
+    let snapshot = with_build(Some(&[("a.yaml", "old")]));
+    let plan = sync(&snapshot, &request()).expect("a plan");
+    assert_eq!(plan.steps.len(), 1, "{plan:?}");
+    let Write::PutConfigMap { object, at, .. } = &plan.steps[0].write else { panic!("a PUT") };
+    assert_eq!((object.cluster.0.as_str(), at.resource_version.as_str()), (BUILD, "7"));
+    let contexts: Vec<&str> = plan.clusters.iter().map(|cluster| cluster.context.as_str()).collect();
+    assert_eq!(contexts, ["prow-services", "gke_build"], "the service cluster first, each with its identity");
+    assert_eq!(plan.title.split(" as of").next(), Some("write build-config in gke_build"));
+    assert_eq!(plan.verify, Verify::Written, "no component of Prow reads it");
+
+    let created = sync(&with_build(None), &request()).expect("a plan");
+    assert!(created.steps[0].write.is_create() && created.steps[0].undo == Undo::Delete, "{created:?}");
+}
+
+#[test]
+fn what_cannot_be_seen_of_a_build_cluster_is_not_written() {
+    let mut unread = with_build(None);
+    let view = unread.clusters.get_mut(&Alias(BUILD.to_owned())).expect("the build cluster");
+    view.parts[0].source = Source::Denied { verb: "list configmaps build-config in namespace test-pods".to_owned() };
+    let refusal = sync(&unread, &request()).expect_err("unknown is not missing");
+    assert!(refusal.reason.contains("could not be read"), "{refusal:?}");
+
+    let mut nowhere = with_build(Some(&[("a.yaml", "old")]));
+    nowhere.aliases.clear();
+    let refusal = sync(&nowhere, &request()).expect_err("nobody knows where that is");
+    assert!(refusal.hint.contains("--build-context build-a=CONTEXT"), "{refusal:?}");
+    let drift = diagnose(&nowhere).drift;
+    let of_build = drift.iter().find(|drift| drift.object.cluster.0 == BUILD).expect("it is listed");
+    assert_eq!(of_build.state, DriftState::Unknown);
+
+    let mut lost = with_build(Some(&[("a.yaml", "old")]));
+    let view = lost.clusters.get_mut(&Alias(BUILD.to_owned())).expect("the build cluster");
+    let error = prow_breakglass::model::Failure::new(FailureKind::Unreachable, "no answer");
+    view.config_maps = Source::Lost { error, last: None };
+    assert!(sync(&lost, &request()).is_err());
+}
+
+/// istio and oss call the *build* cluster `default` for jobs; for ConfigMaps it is the service cluster all the same, and the
+/// service cluster has another name besides.
+#[test]
+fn default_is_the_service_cluster_whatever_jobs_call_so() {
+    let mut snapshot = with_build(Some(&[("a.yaml", "new")]));
+    let place = |cluster: &Alias| AliasPlace::At { cluster: cluster.clone(), proof: AliasProof::Pods { count: 9 } };
+    snapshot.aliases.insert(Alias("default".to_owned()), place(&Alias(BUILD.to_owned())));
+    snapshot.aliases.insert(Alias("test-infra-trusted".to_owned()), place(&Alias::service()));
+    let plugins = Key::new(NAMESPACE, "plugins");
+    head(&mut snapshot, |maps| {
+        set(wanted(maps, "job-config"), "sig-release.yaml", "periodics: []\n");
+        maps.retain(|map| map.key != plugins);
+        maps.push(desired("test-infra-trusted", &plugins, &[("plugins.yaml", "plugins: {}\n")]));
+    });
+    let plan = sync(&snapshot, &request()).expect("a plan");
+    let written: Vec<(&str, &str)> =
+        plan.steps.iter().map(|step| (step.write.cluster().0.as_str(), step.write.object().name.as_str())).collect();
+    assert_eq!(written, [("default", "job-config"), ("default", "plugins")]);
+
+    // By both names at once is Prow's own confusion.
+    head(&mut snapshot, |maps| maps.push(desired("default", &plugins, &[("plugins.yaml", "plugins: {a: []}\n")])));
+    let plan = sync(&snapshot, &request()).expect("a plan");
+    assert!(plan.refusals.iter().any(|refusal| refusal.reason.contains("asks for it twice")), "{:?}", plan.refusals);
+}
+
+#[test]
+fn only_the_keys_that_are_asked_for_are_written() {
+    let mut snapshot = healthy();
+    head(&mut snapshot, |maps| {
+        let jobs = wanted(maps, "job-config");
+        set(jobs, "sig-aws.yaml", "presubmits: {}\n");
+        set(jobs, "sig-release.yaml", "periodics: []\n");
+        set(wanted(maps, "config"), "config.yaml", "prowjob_namespace: prow\npod_namespace: test-pods\n");
+    });
+    live(&mut snapshot, "job-config").values.insert("stale.yaml".to_owned(), b"periodics: []\n".to_vec());
+    let of = |keys: &[&str], prune: bool| {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        sync(&snapshot, &Request { keys, prune, ..request() })
+    };
+    let plan = of(&["sig-aws.yaml"], false).expect("a plan");
+    assert_eq!(plan.steps.len(), 1, "{plan:?}");
+    assert!(plan.steps[0].effect.starts_with("1 key(s) changed, 0 added, 0 removed"), "{}", plan.steps[0].effect);
+    assert!(plan.warnings.iter().any(|line| line.contains("2 other key(s) that differ")), "{:?}", plan.warnings);
+    let plan = of(&["prow/job-config/sig-release.yaml", "config/config.yaml"], false).expect("a plan");
+    assert_eq!(plan.steps.len(), 2);
+    let plan = of(&["job-config/stale.yaml"], true).expect("a plan");
+    assert!(plan.steps[0].effect.starts_with("0 key(s) changed, 0 added, 1 removed"), "{}", plan.steps[0].effect);
+    assert!(of(&["stale.yaml"], false).is_err(), "it stays unless pruned");
+    let mut missing = snapshot.clone();
+    let Source::Known { value, .. } = &mut missing.service.config_maps else { unreachable!() };
+    value.remove(&Key::new(NAMESPACE, "job-config"));
+    missing.service.parts.push(SourceStatus { name: "configmaps in prow".to_owned(), source: known(()) });
+    let only = Request { keys: vec!["sig-aws.yaml".to_owned()], ..request() };
+    let refusal = sync(&missing, &only).expect_err("a fraction of the configuration is no configuration");
+    assert!(refusal.reason.contains("would make it with 1 of its"), "{refusal:?}");
+    for (wish, says) in [("nope.yaml", "no ConfigMap that is asked for has a key nope.yaml"), ("x/a", "no ConfigMap x")]
+    {
+        assert!(of(&[wish], false).expect_err("no such key").reason.contains(says));
+    }
+}
+
+#[test]
+fn a_prune_of_many_keys_needs_a_second_word() {
+    let mut snapshot = healthy();
+    for name in ["x.yaml", "y.yaml"] {
+        live(&mut snapshot, "job-config").values.insert(name.to_owned(), b"periodics: []\n".to_vec());
+    }
+    let pruning = Request { prune: true, ..request() };
+    let plan = sync(&snapshot, &pruning).expect("a plan, to be read");
+    let first = Confirmation::MapName("job-config".to_owned()).word();
+    let (yes, many) = (Confirmation::Yes.word(), &plan.confirmation);
+    assert!(
+        matches!(many, Confirmation::PruneMany { first: word, keys: 2 } if *word == first || *word == yes),
+        "{many:?}"
+    );
+    assert!(plan.warnings.iter().any(|line| line.contains("REMOVES MANY KEYS (2 of 5")), "{:?}", plan.warnings);
+    let preview = Preview {
+        digest: plan.digest.clone(),
+        at: at(support::NOW),
+        steps: vec![StepPreview { n: 1, answer: Answer::Accepted }],
+    };
+    let typed = |words: &str| approve(&plan, &preview, None, &Approval::Typed(words.to_owned()));
+    let Confirmation::PruneMany { first, .. } = many else { unreachable!() };
+    assert!(typed(first).is_err(), "the first word alone");
+    assert!(typed(&format!("{first} prune 2")).is_ok());
+    let flags = Approval::Flags { context: "prow-services".to_owned(), expect: Expect::Exactly(1) };
+    let refused = approve(&plan, &preview, None, &flags).expect_err("flags are no second word");
+    assert!(refused.hint.contains("--override prune-many"), "{refused:?}");
+    let plan = sync(&snapshot, &Request { prune: true, ..overridden(OverrideId::PruneMany) }).expect("a plan");
+    assert!(!matches!(plan.confirmation, Confirmation::PruneMany { .. }));
+    assert!(plan.warnings.iter().any(|line| line.contains("override prune-many") && line.contains("a drill")));
+}
+
+#[test]
+fn another_pod_namespace_than_the_one_that_runs_is_refused() {
+    let mut snapshot = healthy();
+    head(&mut snapshot, |maps| {
+        set(wanted(maps, "config"), "config.yaml", "prowjob_namespace: prow\npod_namespace: elsewhere\n");
+        set(wanted(maps, "job-config"), "sig-release.yaml", "periodics: []\n");
+    });
+    let refusal = sync(&snapshot, &request()).expect_err("all jobs would stall");
+    assert!(refusal.reason.contains("pod_namespace from test-pods to elsewhere"), "{refusal:?}");
+    assert!(refusal.hint.contains("--override pod-namespace"), "{refusal:?}");
+    let others = Request { maps: vec!["job-config".to_owned()], ..request() };
+    assert_eq!(sync(&snapshot, &others).expect("its own affair").steps.len(), 1);
+    let plan = sync(&snapshot, &overridden(OverrideId::PodNamespace)).expect("a person knows better");
+    assert!(plan.warnings.iter().any(|line| line.contains("override pod-namespace")), "{:?}", plan.warnings);
+}
+
+const PRESET: &str = "presets:\n- labels:\n    preset-moved: \"true\"\n";
+
+/// A preset moves between config.yaml and a job file: both at once is a repeated preset.
+fn moved_preset(to_jobs: bool) -> Snapshot {
+    let mut snapshot = healthy();
+    let bare = "prowjob_namespace: prow\npod_namespace: test-pods\n";
+    let with = format!("{bare}{PRESET}");
+    let (was, is) = if to_jobs { (with.as_str(), bare) } else { (bare, with.as_str()) };
+    let (jobs_were, jobs_are) = if to_jobs { ("periodics: []\n", PRESET) } else { (PRESET, "periodics: []\n") };
+    live(&mut snapshot, "config").values.insert("config.yaml".to_owned(), was.as_bytes().to_vec());
+    live(&mut snapshot, "job-config").values.insert("sig-release.yaml".to_owned(), jobs_were.as_bytes().to_vec());
+    head(&mut snapshot, |maps| {
+        set(wanted(maps, "config"), "config.yaml", is);
+        set(wanted(maps, "job-config"), "sig-release.yaml", jobs_are);
+    });
+    snapshot
+}
+
+#[test]
+fn the_order_of_the_writes_avoids_bad_mixtures_and_what_is_left_is_named() {
+    for (to_jobs, order) in [(true, ["config", "job-config"]), (false, ["job-config", "config"])] {
+        let plan = sync(&moved_preset(to_jobs), &request()).expect("a plan");
+        let written: Vec<&str> = plan.steps.iter().map(|step| step.write.object().name.as_str()).collect();
+        assert_eq!(written, order);
+        assert_eq!(plan.steps.iter().map(|step| step.n).collect::<Vec<_>>(), [1, 2]);
+        let meanwhile: Vec<&String> = plan.warnings.iter().filter(|line| line.starts_with("MEANWHILE")).collect();
+        assert_eq!(meanwhile.len(), 1, "{:?}", plan.warnings);
+        let said = format!("new {} beside old {} would not load (GUESS: duplicated preset", order[1], order[0]);
+        assert!(meanwhile[0].contains(&said) && meanwhile[0].contains("hook"), "{meanwhile:?}");
+        assert!(meanwhile[0].contains("another order than they are written in"), "{meanwhile:?}");
+        assert!(!meanwhile[0].contains("ghproxy-"), "{meanwhile:?}");
+    }
+    let mut calm = healthy();
+    head(&mut calm, |maps| {
+        set(wanted(maps, "config"), "config.yaml", "prowjob_namespace: prow\npod_namespace: test-pods\n");
+        set(wanted(maps, "job-config"), "sig-release.yaml", "periodics: []\n");
+    });
+    let plan = sync(&calm, &request()).expect("a plan");
+    assert!(!plan.warnings.iter().any(|line| line.starts_with("MEANWHILE")), "{:?}", plan.warnings);
+}
+
+fn kept(snapshot: &Snapshot, at: &str) -> Vec<LoadedContent> {
+    let content = |(state, images): (&ConfigMapState, Vec<String>)| LoadedContent {
+        config_map: state.key.clone(),
+        values: state.values.clone(),
+        images,
+        at: support::at(at),
+        file: String::new(),
+    };
+    loaded_now(snapshot).into_iter().map(content).collect()
+}
+
+fn restore(snapshot: &Snapshot, contents: &[LoadedContent]) -> Result<Plan, Refusal> {
+    sync(snapshot, &Request { origin: Origin::LastLoaded(Arc::new(contents.to_vec())), ..request() })
+}
+
+/// The components of a healthy Prow, started after what is live was written.
+fn loaded() -> Snapshot {
+    let mut snapshot = healthy();
+    for name in ["config", "job-config", "plugins"] {
+        live(&mut snapshot, name).writers =
+            vec![Writer { manager: "hook".to_owned(), at: Some(at("2019-01-10T09:00:00Z")) }];
+    }
+    snapshot
+}
+
+#[test]
+fn what_was_last_loaded_is_brought_back_without_git() {
+    let contents = kept(&loaded(), "2019-01-22T10:00:00Z");
+    let names: Vec<&str> = contents.iter().map(|content| content.config_map.name.as_str()).collect();
+    assert_eq!(names, ["config", "job-config", "plugins"]);
+    let mut broken = incident();
+    broken.desired = Source::Loading;
+    let refused = kept(&broken, "2019-01-23T10:00:00Z");
+    assert!(!refused.iter().any(|content| content.config_map.name == "job-config"), "hook refuses that one");
+    // The crashing one is gone, too: what came since goes, what went comes back.
+    live(&mut broken, "job-config").values.insert("new.yaml".to_owned(), b"x".to_vec());
+    let plan = restore(&broken, &contents).expect("a plan without git");
+    assert_eq!(plan.steps.len(), 1, "{plan:?}");
+    let Write::PutConfigMap { body, .. } = &plan.steps[0].write else { panic!("a PUT") };
+    let was = contents.iter().find(|content| content.config_map.name == "job-config").expect("it was kept");
+    assert_eq!(body.values, was.values, "byte for byte");
+    assert_eq!(body.labels["app"], "prow");
+    let reason = plan.basis.reason.as_deref().unwrap_or_default();
+    assert!(reason.starts_with("FACT it loads") && reason.contains("2019-01-22T10:00:00Z"), "{reason}");
+    // One key of four goes with it.
+    assert_eq!(plan.confirmation, Confirmation::PruneMany { first: Confirmation::Yes.word(), keys: 1 });
+    assert!(matches!(plan.verify, Verify::ComponentsReady { .. }));
+
+    // A missing map is made again; another version makes it a guess; nothing kept is said.
+    let Source::Known { value, .. } = &mut broken.service.config_maps else { unreachable!() };
+    value.remove(&Key::new(NAMESPACE, "plugins"));
+    broken.service.parts.push(SourceStatus { name: "configmaps in prow".to_owned(), source: known(()) });
+    let older: Vec<LoadedContent> = contents
+        .iter()
+        .cloned()
+        .map(|content| LoadedContent { images: vec!["hook:v0".to_owned()], ..content })
+        .collect();
+    let plan = restore(&broken, &older).expect("a plan");
+    assert!(plan.steps.iter().any(|step| step.write.is_create()), "{plan:?}");
+    assert!(plan.basis.reason.as_deref().unwrap_or_default().starts_with("GUESS"));
+    assert!(restore(&broken, &[]).expect_err("nothing").reason.contains("was seen loaded"));
+    let same = restore(&loaded(), &contents).expect_err("it is live");
+    assert!(same.reason.contains("nothing to write"), "{same:?}");
+}
+
+#[test]
+fn what_was_refused_since_is_not_brought_back() {
+    let mut contents = kept(&loaded(), "2019-01-20T10:00:00Z");
+    let bad = LoadedContent {
+        config_map: Key::new(NAMESPACE, "job-config"),
+        values: live(&mut incident(), "job-config").values.clone(),
+        images: contents[0].images.clone(),
+        at: at("2019-01-23T10:00:00Z"),
+        file: String::new(),
+    };
+    contents.insert(0, bad);
+    let mut broken = incident();
+    live(&mut broken, "config").values.insert("note".to_owned(), b"x".to_vec());
+    let plan = restore(&broken, &contents).expect("a plan");
+    let Write::PutConfigMap { body, .. } = &plan.steps.last().expect("a step").write else { panic!("a PUT") };
+    assert_eq!(body.values["presets.yaml"], support::good_presets().as_bytes());
+}
+
+/// The moment after the good configuration was written over, by an override, with what does not load.
+fn overridden_head() -> (Plan, Snapshot) {
+    let mut snapshot = healthy();
+    let git = incident().desired;
+    snapshot.desired = git;
+    let plan = sync(&snapshot, &overridden(OverrideId::WouldNotLoad));
+    // Head is not chosen while something speaks against it: it has to be asked for.
+    let asked = |snapshot: &mut Snapshot| {
+        let Source::Known { value: git, .. } = &mut snapshot.desired else { unreachable!() };
+        git.asked = Some(git.head.clone());
+    };
+    assert!(plan.is_err(), "the good revision is live: {plan:?}");
+    asked(&mut snapshot);
+    assert!(sync(&snapshot, &request()).expect_err("it would not load").hint.contains("--override would-not-load"));
+    let plan = sync(&snapshot, &overridden(OverrideId::WouldNotLoad)).expect("a person insists");
+    let Write::PutConfigMap { body, .. } = &plan.steps[0].write else { panic!("a PUT") };
+    let map = live(&mut snapshot, "job-config");
+    map.values.clone_from(&body.values);
+    let own = Writer { manager: "prow-breakglass".to_owned(), at: Some(at("2019-01-23T16:10:03Z")) };
+    map.writers.insert(0, own);
+    snapshot.taken_at = at("2019-01-23T16:10:30Z");
+    (plan, snapshot)
+}
+
+fn after(seconds: i64) -> Timestamp {
+    at("2019-01-23T16:10:30Z") - jiff::SignedDuration::from_secs(seconds)
+}
+
+#[test]
+fn what_was_written_and_is_refused_is_told_at_once() {
+    let (plan, quiet) = overridden_head();
+    let VerifyState::Settling { running } = verify_for(&plan, &quiet, after(27), 120) else {
+        panic!("nobody said a word")
+    };
+    assert!(running.contains(&"hook".to_owned()) && !running.contains(&"ghproxy-x".to_owned()), "{running:?}");
+    assert_eq!(verify_for(&plan, &quiet, after(121), 120), VerifyState::Holds, "a guess, and said as that");
+
+    let mut reloading = quiet.clone();
+    let Source::Known { value, .. } = &mut reloading.service.components else { unreachable!() };
+    let deck = value.iter_mut().find(|component| component.role == "deck").expect("deck");
+    deck.pods[0].containers[0].reload_error = Some(LogLine {
+        level: "error".to_owned(),
+        msg: "Error loading config.".to_owned(),
+        error: support::FATAL.replace("label :", "'label:value' pair :"),
+        component: "deck".to_owned(),
+        at: Some(at("2019-01-23T16:10:20Z")),
+    });
+    // What one that runs says of another content is no refusal of this one.
+    assert!(!matches!(verify(&plan, &reloading), VerifyState::Refused { .. }));
+    let Source::Known { value, .. } = &mut reloading.service.components else { unreachable!() };
+    let deck = value.iter_mut().find(|component| component.role == "deck").expect("deck");
+    let line = deck.pods[0].containers[0].reload_error.as_mut().expect("just set");
+    line.error = support::FATAL.to_owned();
+    let VerifyState::Refused { what } = verify(&plan, &reloading) else { panic!("{:?}", verify(&plan, &reloading)) };
+    assert!(what.starts_with("deck runs on what it loaded before, and refuses"), "{what}");
+
+    // In words that no rule of ours knows it may be about either content: then nothing is proven, however long one waits.
+    let Source::Known { value, .. } = &mut reloading.service.components else { unreachable!() };
+    let deck = value.iter_mut().find(|component| component.role == "deck").expect("deck");
+    let line = deck.pods[0].containers[0].reload_error.as_mut().expect("just set");
+    line.error = "invalid job nightly: interval must be positive".to_owned();
+    let VerifyState::NotYet { what } = verify_for(&plan, &reloading, at("2019-01-23T16:10:00Z"), 120) else {
+        panic!("{:?}", verify_for(&plan, &reloading, at("2019-01-23T16:10:00Z"), 120))
+    };
+    assert!(what.contains("deck logged after the write") && what.contains("interval must be positive"), "{what}");
+
+    let mut crashing = quiet;
+    let Source::Known { value, .. } = &mut crashing.service.components else { unreachable!() };
+    let hook = value.iter_mut().find(|component| component.role == "hook").expect("hook");
+    support::crash(hook, 3);
+    let VerifyState::Refused { what } = verify(&plan, &crashing) else { panic!("hook crash-loops on it") };
+    assert!(what.starts_with("hook crashes on what was written"), "{what}");
+}
