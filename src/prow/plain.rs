@@ -36,7 +36,9 @@ pub(super) fn presets(text: &str) -> Option<Vec<Preset>> {
         "prowjob_namespace" | "pod_namespace" => reader.string().map(drop),
         _ => reader.skip(),
     })?;
-    Some(presets)
+    // Only the first document counts, but what follows may show that it was none.
+    (reader.next()? == Event::DocumentEnd).then_some(())?;
+    matches!(reader.next()?, Event::StreamEnd | Event::DocumentStart(..)).then_some(presets)
 }
 
 struct Reader<'a> {
@@ -156,6 +158,7 @@ mod tests {
             "presubmits:\n  a/b: {}\n",
             "a: *b\n",
             "presets: [\n",
+            "    a: b\n  c: d\n",
             "- a\n",
             "",
         ] {
