@@ -121,11 +121,12 @@ pub static KEYS: &[Binding] = &[
     key!(
         "s",
         [Char('s')],
-        Places::Only(Screen::Plan),
+        // Not on Plan: who types a plan's words before arming would get another plan.
+        Places::Only(Screen::Config),
         Command::LastLoaded,
         "last loaded",
         "plan that writes what was last seen loaded, without git",
-        Shown
+        HelpOnly
     ),
     Binding {
         shown: "x, Ctrl-X",

@@ -274,7 +274,8 @@ fn repositories(table: &mut Table<'_>, bed: &Bed) {
     }
 
     let plain = folder(table.tool, "plain");
-    let says = ["is not a git repository", "hint: give the checkout of Prow's configuration with --repo PATH"];
+    // A folder is read as it lies there; this one holds nothing.
+    let says = ["no plugins.yaml in", "hint: is that the repository of Prow's configuration? Give it with --repo PATH"];
     table.call("status").repository(&plain).ends(1, &[], &[&blind[..], &says].concat());
     for command in ["config diff", "config render", "plan sync-config"] {
         table.call(command).repository(&plain).ends(2, &says, &[]);

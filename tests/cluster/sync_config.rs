@@ -115,7 +115,8 @@ fn what_is_refused_is_taken_back(bed: &mut Bed, tool: &Tool, admin: &Admin, good
     // Both roads lead to the same bytes; one of them is gone.
     let restore = tool.file("restore.json");
     let planned = tool.run(&["plan", "sync-config", "--last-loaded", "-f", &restore]).ended(0);
-    assert!(planned.out.contains("FACT it loads"), "{}", planned.out);
+    // Not all that reads it was seen to load it: a CronJob's program has not run.
+    assert!(planned.out.contains("GUESS it loads") && planned.out.contains("branchprotector"), "{}", planned.out);
     let undo = tool.undo(&run);
     tool.apply(&undo, "1").ended(0);
     assert_eq!(admin.config_map(JOB_CONFIG), good[1], "byte for byte");

@@ -53,7 +53,7 @@ pub(super) fn plan(
         match made {
             Ok(made) => {
                 let why = refused_now(diagnosis, &object);
-                draft.push(made, why.unwrap_or_else(|| format!("seen loaded {}", content.at)));
+                draft.push(made, why.unwrap_or_else(|| format!("seen loaded {:.0}", content.at)));
             }
             Err(refusal) => draft.refusals.push(refusal.of(&object)),
         }
@@ -95,7 +95,7 @@ pub(super) fn plan(
     if times.len() > 1 {
         draft.warnings.push("each was seen loaded in its time: it is a GUESS that they load together".to_owned());
     }
-    let seen: Vec<String> = used.iter().map(|content| format!("{} at {}", content.config_map, content.at)).collect();
+    let seen: Vec<String> = used.iter().map(|content| format!("{} at {:.0}", content.config_map, content.at)).collect();
     let is_fact = others.is_empty() && times.len() <= 1;
     let basis = if is_fact { "FACT" } else { "GUESS" };
     let words = match (is_fact, draft.steps.first()) {
@@ -104,7 +104,7 @@ pub(super) fn plan(
     };
     let reason = format!("{basis} it loads: Ready containers started on it, seen: {}", seen.join(", "));
     let basis = PlanBasis { reason: Some(reason), ..PlanBasis::default() };
-    let oldest = times.first().map_or(String::new(), |oldest| format!(" {oldest}"));
+    let oldest = times.first().map_or(String::new(), |oldest| format!(" {oldest:.0}"));
     draft.finish(request, snapshot, &format!("as last seen loaded{oldest}"), basis, words)
 }
 
