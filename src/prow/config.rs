@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::gzip::inflate;
-use super::plain;
 use super::yaml::{self, Text, TextMap, YamlError, nullable};
 
 /// What namespaces default to, in Prow.
@@ -96,16 +95,6 @@ pub fn prowjob_namespace_of_broken(bytes: &[u8]) -> Option<String> {
     let value = text.lines().find_map(|line| line.strip_prefix("prowjob_namespace:"))?;
     let value = value.split('#').next()?.trim().trim_matches(['"', '\'']);
     (!value.is_empty() && !value.contains(char::is_whitespace)).then(|| value.to_owned())
-}
-
-/// The presets of a job file, which is all that judging it takes.
-///
-/// # Errors
-/// As [`parse_config`].
-pub(super) fn parse_presets(bytes: &[u8]) -> Result<Vec<Preset>, YamlError> {
-    let plain = inflate(bytes).ok();
-    let plain = plain.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(plain::presets);
-    plain.map_or_else(|| parse_job_config(bytes).map(|jobs| jobs.presets), Ok)
 }
 
 fn read(bytes: &[u8]) -> Result<RawConfig, YamlError> {

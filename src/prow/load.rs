@@ -10,7 +10,7 @@ use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::config::{Preset, parse_config, parse_presets};
+use super::config::{Preset, parse_config, parse_job_config};
 use super::image::PresetRule;
 use super::plugins::parse_plugins;
 use super::yaml::YamlError;
@@ -320,7 +320,11 @@ fn print(bytes: &[u8], is_config: bool) -> Print {
 }
 
 fn presets(bytes: &[u8], is_config: bool) -> Presets {
-    Arc::new(if is_config { parse_config(bytes).map(|config| config.presets) } else { parse_presets(bytes) })
+    Arc::new(if is_config {
+        parse_config(bytes).map(|config| config.presets)
+    } else {
+        parse_job_config(bytes).map(|jobs| jobs.presets)
+    })
 }
 
 /// The values of a file or folder: in the ConfigMap of exactly that name and namespace, else in the first of that name.

@@ -2,7 +2,6 @@
 //!
 //! | Module | Rule |
 //! |---|---|
-//! | `plain` | the presets of a job file that is plainly written |
 //! | [`config`] | `config.yaml` and job files, as far as the other rules need them |
 //! | [`plugins`] | `plugins.yaml`: the `config_updater` |
 //! | [`glob`] | the dialect of `config_updater`'s globs |
@@ -29,7 +28,6 @@ pub mod image;
 pub mod jobs;
 pub mod load;
 pub mod log;
-mod plain;
 pub mod plugins;
 pub mod updater;
 pub mod yaml;
