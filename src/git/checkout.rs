@@ -40,24 +40,26 @@ impl Checkout {
                 .hint("give the path of a checkout with --repo PATH"));
         }
         let git = Git::at(path);
-        let (bare, root, head) = tokio::join!(
-            git.text(&["rev-parse", "--is-bare-repository"]),
-            git.text(&["rev-parse", "--show-toplevel"]),
-            git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]),
-        );
-        let bare = match bare {
+        // Most are checkouts, of which one call tells all.
+        if let Ok(told) = git.text(&["rev-parse", "--show-toplevel", "HEAD^{commit}"]).await
+            && let Some((root, _)) = told.split_once('\n').filter(|(root, _)| !root.is_empty())
+        {
+            let root = PathBuf::from(root);
+            return Ok(Some(Checkout { path: path.to_owned(), git: Git::at(&root), worktree: Some(root) }));
+        }
+        let bare = match git.text(&["rev-parse", "--is-bare-repository"]).await {
             Ok(bare) => bare,
             Err(GitError::Exit { stderr }) if stderr.contains(NO_REPOSITORY) => return Ok(None),
             Err(error) => return Err(not_opened(&shown, &error)),
         };
         // git answers `false` inside of a `.git` folder too, which has no work tree either.
-        let worktree = match root {
+        let worktree = match git.text(&["rev-parse", "--show-toplevel"]).await {
             Ok(root) if bare == "false" && !root.is_empty() => Some(PathBuf::from(root)),
             Ok(_) | Err(_) => None,
         };
         let root = worktree.clone().unwrap_or_else(|| path.to_owned());
         let repository = Checkout { path: path.to_owned(), git: Git::at(&root), worktree };
-        match head {
+        match repository.git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await {
             Ok(_) => Ok(Some(repository)),
             Err(GitError::Exit { .. }) => Err(Failure::new(FailureKind::Usage, format!("{shown} has no commits"))
                 .cause("HEAD does not lead to a commit")
@@ -68,8 +70,10 @@ impl Checkout {
 
     /// The upstream's name and head; `HEAD` where the branch has no upstream.
     pub(super) async fn upstream(&self) -> Result<(String, Revision), Failure> {
-        let name = ["rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}"];
-        if let (Ok(name), Ok(revision)) = tokio::join!(self.git.text(&name), self.resolve("@{upstream}")) {
+        let name = self.git.text(&["rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}"]).await;
+        if let Ok(name) = name
+            && let Ok(revision) = self.resolve(&name).await
+        {
             return Ok((sanitize_line(&name), revision));
         }
         Ok(("HEAD".to_owned(), self.resolve("HEAD").await?))
@@ -84,12 +88,14 @@ impl Checkout {
             return Err(unknown());
         }
         let commit = format!("{revision}^{{commit}}");
-        let ask = ["rev-parse", "--verify", "--quiet", "--end-of-options", &commit];
-        // Most are known: then the commit itself tells all. Whether it is one, only the first answer tells.
         let read = ["--no-patch", "--max-count=1", "--end-of-options", &commit];
-        let (id, commits) = tokio::join!(self.git.text(&ask), self.read_log(&read, &[]));
-        match id {
-            Ok(_) => commits?.into_iter().next().map(|commit| commit.revision).ok_or_else(unknown),
+        let why = match self.read_log(&read, &[]).await {
+            Ok(commits) => return commits.into_iter().next().map(|commit| commit.revision).ok_or_else(unknown),
+            Err(why) => why,
+        };
+        // Is it not known, or can it not be read?
+        match self.git.text(&["rev-parse", "--verify", "--quiet", "--end-of-options", &commit]).await {
+            Ok(_) => Err(why),
             Err(GitError::Exit { .. }) => Err(unknown()),
             Err(error) => Err(failed("resolve a revision", &error)),
         }

@@ -43,6 +43,37 @@ fn a_drill_that_is_left_early_says_what_is_open() {
     }
 }
 
+/// It looks at less than `status` does, and comes to the same revision: here not the head, for that is what hook refuses.
+#[test]
+fn config_diff_compares_with_the_revision_that_status_would_write() {
+    for drill in ["2019-01-23", "healthy"] {
+        let played = Stage::new().play(&[drill], "status\nconfig diff\n");
+        let after =
+            |words: &str| played.words.split(words).nth(1).and_then(|rest| rest.lines().next()).map(str::to_owned);
+        let (status, diff) = (after("a repair would write "), after("live (-) against git (+) "));
+        let revision =
+            |line: &Option<String>| line.as_deref().and_then(|line| line.split(';').next()).map(str::to_owned);
+        assert!(revision(&diff).is_some(), "{}", played.words);
+        assert_eq!(revision(&status), revision(&diff), "{}", played.words);
+    }
+}
+
+#[test]
+fn config_diff_shows_the_key_that_was_asked_for() {
+    let stage = Stage::new();
+    let keys = |words: &str| words.lines().filter(|line| line.starts_with("  ~ ") || line.starts_with("  + ")).count();
+    let all = stage.play(&["2019-01-23"], "config diff\n").words;
+    assert!(keys(&all) > 1, "{all}");
+    let key = all.lines().find_map(|line| line.strip_prefix("  ~ ")).and_then(|line| line.split(' ').next());
+    let script = format!("config diff job-config --key {} -U 0\n", key.expect("a key that differs"));
+    let one = stage.play(&["2019-01-23"], &script).words;
+    assert_eq!(keys(&one), 1, "{one}");
+    let context = one.lines().filter(|line| line.starts_with("     ")).count();
+    assert_eq!(context, 0, "no equal lines: {one}");
+    let none = stage.play(&["2019-01-23"], "config diff --key no-such.yaml\n").words;
+    assert!(none.contains("no key no-such.yaml, neither live nor in git"), "{none}");
+}
+
 #[test]
 fn nothing_is_wrong_in_healthy_and_it_stays_so() {
     let played = Stage::new().play(&["healthy"], "wait 45m\nstatus\n");
