@@ -9,7 +9,7 @@ use crate::repair::{self, Origin, Override, OverrideId, Plan, RepairId, Request}
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
-use super::{Exit, output, plan_file, session};
+use super::{Exit, in_cluster, output, plan_file, session};
 
 pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     let mut seen = session::look(global).await?;
@@ -50,6 +50,9 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
         && seen.checking.complete_after(Arc::make_mut(&mut seen.snapshot), &after).await?
     {
         plan = repair::plan(&request, &seen.snapshot, &seen.diagnosis)?;
+    }
+    if plan.repair == RepairId::CheckInCluster {
+        in_cluster::may(&plan, &seen.clusters).await?;
     }
     preview_and_save(global, &seen.clusters, plan, args.file.as_deref()).await
 }

@@ -15,7 +15,7 @@ fn body() -> ConfigMapBody {
     let values =
         Values::from([("a.yaml".to_owned(), b"a: \xc3\xbc\n".to_vec()), ("b.gz".to_owned(), vec![0x1f, 0x8b, 0xff])]);
     let labels = BTreeMap::from([("app".to_owned(), "prow".to_owned())]);
-    ConfigMapBody { values, labels, annotations: BTreeMap::from([("note".to_owned(), "keep".to_owned())]) }
+    ConfigMapBody { values, labels, annotations: BTreeMap::from([("note".to_owned(), "keep".to_owned())]), owner: None }
 }
 
 fn config_map(name: &str) -> ObjectRef {
@@ -317,6 +317,7 @@ async fn reading_back_tells_what_can_be_told() {
             values: Values::from([("a".to_owned(), b"2".to_vec())]),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            owner: None,
         },
     };
     assert_eq!(gate.read_back(&write).await, Ok(Landed::AsBefore));

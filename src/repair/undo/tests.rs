@@ -41,7 +41,7 @@ fn source() -> UndoSource {
     let written = state(values(&[("a.yaml", b"new"), ("c.yaml", b"c"), ("b.gz", &[0x1f, 0x8b, 0xff])]), "11");
     let at = ObjectVersion { uid: "u-1".to_owned(), resource_version: "10".to_owned(), content: String::new() };
     let object = config_map_ref(&Alias::service(), &before().key);
-    let body = ConfigMapBody { values: written.values, labels: written.labels, annotations: written.annotations };
+    let body = ConfigMapBody { values: written.values, labels: written.labels, annotations: written.annotations, owner: None };
     let write = Write::PutConfigMap { object, at, body };
     UndoSource { run: "r-0003".to_owned(), steps: vec![UndoStep { n: 1, write, prior: Some(before()), made: None }] }
 }
