@@ -158,7 +158,14 @@ async fn answer(
     if let Err(failure) = &held {
         session::note(failure);
     }
-    verdict(plan, clusters, journal.now(), stop).await
+    tokio::select! {
+        biased;
+        () = stop.stopped() => {
+            let by = stop.requested().unwrap_or_default();
+            Err(Failure::new(FailureKind::Interrupted, format!("stopped by {by}: the answer was not awaited")))
+        }
+        checked = verdict(plan, clusters, journal.now()) => checked,
+    }
 }
 
 /// Answers about the content byte for byte are remembered; about another packing of it they are not.
@@ -191,35 +198,38 @@ fn say(global: &Global, plan: &Plan, checked: &Checked) {
     }
 }
 
-async fn verdict(plan: &Plan, clusters: &Clusters, at: Timestamp, stop: &StopToken) -> Result<Checked, Failure> {
+async fn verdict(plan: &Plan, clusters: &Clusters, at: Timestamp) -> Result<Checked, Failure> {
     let (object, body) = plan.steps.iter().find_map(|step| job_of(&step.write)).ok_or_else(odd)?;
     let identity = plan.clusters.iter().find(|identity| identity.alias == object.cluster).ok_or_else(odd)?;
     let cluster = clusters.get(&object.cluster).ok_or_else(odd)?;
     output::words(&format!("waiting for the answer of {object}; Ctrl-C ends that, and takes it away"));
-    let (pod, code, canary) = ended(cluster, object, stop).await?;
+    let (pod, code, canary) = ended(cluster, object).await?;
     let log = async |container| cluster.log(&pod, container, Life::Current).await.map(Option::unwrap_or_default);
+    let (log, canary_log) = (log(CHECK_CONTAINER).await?, log(CANARY_CONTAINER).await?);
+    let refused = words_of(&body.image, (code, &log), (canary, &canary_log))?.map(|words| objection(plan, body, &words));
+    let by = Witness::Job { server: identity.server.clone(), uid: identity.uid.clone(), image: body.image.clone() };
+    Ok(Checked { content: plan.basis.content.clone().unwrap_or_default(), refused, by, at })
+}
+
+/// What the two containers say, by exit code and log: in whose words the candidate is refused, or that it is not.
+fn words_of(image: &str, check: (i32, &str), canary: (i32, &str)) -> Result<Option<String>, Failure> {
     let no_verdict = |words: String| {
-        Failure::new(FailureKind::Tool, format!("{} ended without a verdict", body.image))
+        Failure::new(FailureKind::Tool, format!("{image} ended without a verdict"))
             .cause(words)
             .hint("that says nothing of the configuration: --checkconfig PATH asks one on this machine")
     };
-    // First whether it is a checkconfig at all.
-    match read_verdict(&Exited::Code(canary), &log(CANARY_CONTAINER).await?).map_err(no_verdict)? {
-        Ended::Refused(_) => {}
-        Ended::Accepted => {
-            return Err(Failure::new(FailureKind::Tool, format!("{} is no checkconfig", body.image))
-                .cause("it accepts what no Prow loads")
-                .hint("so what it says proves nothing: --checkconfig PATH asks one on this machine"));
-        }
-        Ended::UnknownFlag(words) => return Err(no_verdict(words)),
-    }
-    let refused = match read_verdict(&Exited::Code(code), &log(CHECK_CONTAINER).await?).map_err(no_verdict)? {
-        Ended::Accepted => None,
-        Ended::Refused(words) => Some(objection(plan, body, &words)),
-        Ended::UnknownFlag(words) => return Err(no_verdict(words)),
+    let read = |(code, log): (i32, &str)| match read_verdict(&Exited::Code(code), log).map_err(no_verdict)? {
+        Ended::Accepted => Ok(None),
+        Ended::Refused(words) => Ok(Some(words)),
+        Ended::UnknownFlag(words) => Err(no_verdict(words)),
     };
-    let by = Witness::Job { server: identity.server.clone(), uid: identity.uid.clone(), image: body.image.clone() };
-    Ok(Checked { content: plan.basis.content.clone().unwrap_or_default(), refused, by, at })
+    // First whether it is a checkconfig at all.
+    if read(canary)?.is_none() {
+        return Err(Failure::new(FailureKind::Tool, format!("{image} is no checkconfig"))
+            .cause("it accepts what no Prow loads")
+            .hint("so what it says proves nothing: --checkconfig PATH asks one on this machine"));
+    }
+    read(check)
 }
 
 fn job_of(write: &Write) -> Option<(&ObjectRef, &CheckJob)> {
@@ -235,7 +245,7 @@ fn job_of(write: &Write) -> Option<(&ObjectRef, &CheckJob)> {
 }
 
 /// Waits until both containers have ended; their exit codes. What is not an answer says which of the times ran out.
-async fn ended(cluster: &Cluster, job: &ObjectRef, stop: &StopToken) -> Result<(Key, i32, i32), Failure> {
+async fn ended(cluster: &Cluster, job: &ObjectRef) -> Result<(Key, i32, i32), Failure> {
     let begun = Instant::now();
     let mut running_since: Option<Instant> = None;
     let mut blind_since: Option<Instant> = None;
@@ -280,14 +290,7 @@ async fn ended(cluster: &Cluster, job: &ObjectRef, stop: &StopToken) -> Result<(
             }
             Some(_) | None => {}
         }
-        tokio::select! {
-            biased;
-            () = stop.stopped() => {
-                let by = stop.requested().unwrap_or_default();
-                return Err(Failure::new(FailureKind::Interrupted, format!("stopped by {by}: the answer was not awaited")));
-            }
-            () = tokio::time::sleep(LOOK) => {}
-        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -257,9 +257,9 @@ mod tests {
 
     #[test]
     fn what_it_waits_for_is_told() {
-        let waits = |reason: &str| json!({ "waiting": { "reason": reason, "message": "so\u{1b}[2J" } });
+        let waits = |reason: &str| json!({ "waiting": { "reason": reason, "message": "a\nb" } });
         let state = of("Pending", &waits("ContainerCreating"), &waits("ImagePullBackOff"), None);
-        assert_eq!(state, JobState::Waiting(Some("ImagePullBackOff: so[2J".to_owned())));
+        assert_eq!(state, JobState::Waiting(Some("ImagePullBackOff: a b".to_owned())));
         let nowhere = json!({ "phase": "Pending", "conditions": [
             { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes" },
         ]});
