@@ -103,7 +103,7 @@ pub async fn run(
     };
     let run = &summary.run;
     // Signals count anew from here: whoever has asked for the end of the check wants nothing left of it.
-    let mandate = Mandate::Check(&removal);
+    let mandate = Mandate::Check(&removal, mode);
     let cleared = tokio::select! {
         biased;
         () = stops.second.stopped() => {
@@ -332,8 +332,8 @@ fn objection(plan: &Plan, body: &CheckJob, words: &str) -> Objection {
 
 /// Whose word it is that what a check made goes.
 enum Mandate<'a> {
-    /// The approval of the check itself.
-    Check(&'a Removal),
+    /// The approval of the check itself, and how it was given.
+    Check(&'a Removal, Mode),
     /// That of a person who resumes it.
     Resume(Approval),
 }
@@ -376,11 +376,11 @@ async fn take_away(
     if source.steps.iter().any(|step| live.has(step.write.object())) {
         let cleaning = undo::plan(&source, &live, &plan.clusters, journal.now())?;
         let preview = preview(&cleaning, clusters, journal.now()).await?;
-        let approved = match mandate {
-            Mandate::Check(removal) => removal.approve(&cleaning, &preview)?,
-            Mandate::Resume(approval) => approve(&cleaning, &preview, None, approval)?,
+        let (approved, mode) = match mandate {
+            Mandate::Check(removal, mode) => (removal.approve(&cleaning, &preview)?, *mode),
+            Mandate::Resume(approval) => (approve(&cleaning, &preview, None, approval)?, Mode::Flags),
         };
-        let summary = apply::execute(global, approved, clusters, journal, Mode::Flags, stop.clone()).await;
+        let summary = apply::execute(global, approved, clusters, journal, mode, stop.clone()).await;
         if let Some(failure) = summary.first_failure {
             return Err(failure);
         }

@@ -86,7 +86,7 @@ impl Cluster {
     pub async fn job_state(&self, job: &ObjectRef) -> Result<JobState, Failure> {
         // The Job first: what its end says must not be newer than what its pod says.
         let Some(json) = self.live_json(job, Kind::Job).await? else {
-            return Ok(JobState::Over("somebody has deleted it".to_owned()));
+            return Ok(JobState::Over("it is not there any more: somebody deleted it, or it went by itself".to_owned()));
         };
         let Object { metadata, status } = parse(&json, "Job")?;
         let end = match metadata.deletion_timestamp {

@@ -73,7 +73,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
         n: n + 1,
         write,
         why: format!("asks whether {about} loads"),
-        undo: Undo::None,
+        undo: Undo::Delete,
         effect,
     });
     Ok(Plan {

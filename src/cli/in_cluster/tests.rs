@@ -167,7 +167,7 @@ async fn what_landed_without_an_answer_goes_too() {
             scene.fault(n, fault);
             let summary = scene.make(approved).await.unwrap();
             assert_eq!(summary.unknown, usize::from(fault == Fault::DropBefore), "request {n}");
-            let cleared = scene.clear(&Mandate::Check(&removal), 0).await;
+            let cleared = scene.clear(&Mandate::Check(&removal, Mode::Typed), 0).await;
             assert_eq!((cleared.is_ok(), scene.left().len()), (fault == Fault::DropAfter, 0), "request {n}");
         }
     }
@@ -178,7 +178,7 @@ async fn what_landed_without_an_answer_goes_too() {
     scene.fault(2, Fault::DropBefore);
     let summary = scene.make(approved).await.unwrap();
     assert_eq!((summary.done, summary.unknown, summary.left), (0, 1, 2));
-    assert!(scene.clear(&Mandate::Check(&removal), 0).await.is_err());
+    assert!(scene.clear(&Mandate::Check(&removal, Mode::Typed), 0).await.is_err());
     let late = json!({"metadata": {"uid": "u-late", "labels": {OWN_LABEL.0: OWN_LABEL.1}}});
     scene.server.world().store(JOB, "Job", late, "prow-breakglass");
     scene.clear(&resumed(), 61).await.unwrap();
@@ -193,7 +193,7 @@ async fn what_is_not_of_its_making_stays() {
     scene.fault(2, Fault::DropBefore);
     scene.make(approved).await.unwrap();
     scene.server.world().store(JOB, "Job", json!({"metadata": {"uid": "u-theirs"}}), "kubectl");
-    let refused = scene.clear(&Mandate::Check(&removal), 61).await.unwrap_err();
+    let refused = scene.clear(&Mandate::Check(&removal, Mode::Typed), 61).await.unwrap_err();
     assert!(refused.summary.contains("not labelled as made by this program"), "{refused:?}");
     assert_eq!(scene.left(), [JOB]);
     // Nor does the approval cover anything else.
@@ -243,7 +243,7 @@ async fn a_job_that_cannot_be_made_is_not_waited_for() {
         let journal = scene.journal(0);
         let failure = answer(&scene.plan, &summary, &scene.clusters(), &journal, &StopToken::new()).await.unwrap_err();
         assert_eq!((failure.kind, scene.seen()), (FailureKind::Forbidden, before), "why, without a look at anything");
-        scene.clear(&Mandate::Check(&removal), 0).await.unwrap();
+        scene.clear(&Mandate::Check(&removal, Mode::Typed), 0).await.unwrap();
         assert_eq!((scene.left(), scene.state()), (Vec::new(), RunState::Ended));
     }
 }
