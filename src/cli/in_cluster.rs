@@ -115,7 +115,8 @@ pub async fn run(
     let Err(failure) = cleared else { return answered };
     session::note(&failure);
     output::words(&how_to_take_away(global, plan, run));
-    let left = Failure::new(FailureKind::Partial, format!("what run {run} made may not be taken away, or not all of it"));
+    let left =
+        Failure::new(FailureKind::Partial, format!("what run {run} made may not be taken away, or not all of it"));
     Err(match answered {
         Err(answered) => answered,
         Ok(_) if failure.kind == FailureKind::Interrupted => failure,
@@ -206,7 +207,8 @@ async fn verdict(plan: &Plan, clusters: &Clusters, at: Timestamp) -> Result<Chec
     let (pod, code, canary) = ended(cluster, object).await?;
     let log = async |container| cluster.log(&pod, container, Life::Current).await.map(Option::unwrap_or_default);
     let (log, canary_log) = (log(CHECK_CONTAINER).await?, log(CANARY_CONTAINER).await?);
-    let refused = words_of(&body.image, (code, &log), (canary, &canary_log))?.map(|words| objection(plan, body, &words));
+    let refused =
+        words_of(&body.image, (code, &log), (canary, &canary_log))?.map(|words| objection(plan, body, &words));
     let by = Witness::Job { server: identity.server.clone(), uid: identity.uid.clone(), image: body.image.clone() };
     Ok(Checked { content: plan.basis.content.clone().unwrap_or_default(), refused, by, at })
 }
@@ -234,7 +236,7 @@ fn words_of(image: &str, check: (i32, &str), canary: (i32, &str)) -> Result<Opti
 
 fn job_of(write: &Write) -> Option<(&ObjectRef, &CheckJob)> {
     match write {
-        Write::CreateJob { object, body } => Some((object, body)),
+        Write::CreateJob { object, body } => Some((object, body.as_ref())),
         Write::PutConfigMap { .. }
         | Write::CreateConfigMap { .. }
         | Write::DeleteConfigMap { .. }
@@ -273,16 +275,20 @@ async fn ended(cluster: &Cluster, job: &ObjectRef) -> Result<(Key, i32, i32), Fa
             let failure = Failure::new(FailureKind::Tool, summary);
             why.iter().fold(failure, |failure, why| failure.cause(why.clone()))
         };
-        let is_unpullable =
-            |why: &&String| ["ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"].iter().any(|at| why.starts_with(at));
+        let is_unpullable = |why: &&String| {
+            ["ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"].iter().any(|at| why.starts_with(at))
+        };
         if running_since.is_none() && why.as_ref().is_some_and(|why| is_unpullable(&why)) {
             return Err(nothing("the image of checkconfig cannot be pulled".to_owned())
                 .hint("is it published? --checkconfig PATH asks one on this machine"));
         }
         match running_since {
             Some(since) if since.elapsed() > ANSWER_WITHIN => {
-                return Err(nothing(format!("checkconfig gave no answer within {} s of its start", ANSWER_WITHIN.as_secs()))
-                    .hint("a checkconfig takes about a second: is it one, and has its node anything to spare?"));
+                return Err(nothing(format!(
+                    "checkconfig gave no answer within {} s of its start",
+                    ANSWER_WITHIN.as_secs()
+                ))
+                .hint("a checkconfig takes about a second: is it one, and has its node anything to spare?"));
             }
             None if begun.elapsed() > START_WITHIN => {
                 return Err(nothing(format!("no container of the Job started within {} s", START_WITHIN.as_secs()))
@@ -297,7 +303,9 @@ async fn ended(cluster: &Cluster, job: &ObjectRef) -> Result<(Key, i32, i32), Fa
 fn over(words: &str) -> Failure {
     let failure = Failure::new(FailureKind::Tool, "the Job ended without an answer").cause(words);
     if words.starts_with("DeadlineExceeded") {
-        let all = format!("its {DEADLINE_SECONDS} s are counted from its creation: finding a place and pulling the image, too");
+        let all = format!(
+            "its {DEADLINE_SECONDS} s are counted from its creation: finding a place and pulling the image, too"
+        );
         return failure.hint(all);
     }
     failure.hint("that says nothing of the configuration: ask again, or --checkconfig PATH")
@@ -445,8 +453,11 @@ pub async fn resume(global: &Global, record: &RunRecord, plan: &Plan, args: &Wri
         Expect::AtMost(n) => count <= n,
     };
     if !fits {
-        return Err(Failure::new(FailureKind::Refused, format!("{count} object(s) are left, another number was given"))
-            .hint("read what is left above; if that is what you want to be gone, give that number"));
+        return Err(Failure::new(
+            FailureKind::Refused,
+            format!("{count} object(s) are left, another number was given"),
+        )
+        .hint("read what is left above; if that is what you want to be gone, give that number"));
     }
     let journal = session::journal_for_writing(global)?;
     let stop = signals::stop_on_signals()?;

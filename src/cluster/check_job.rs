@@ -86,7 +86,9 @@ impl Cluster {
     pub async fn job_state(&self, job: &ObjectRef) -> Result<JobState, Failure> {
         // The Job first: what its end says must not be newer than what its pod says.
         let Some(json) = self.live_json(job, Kind::Job).await? else {
-            return Ok(JobState::Over("it is not there any more: somebody deleted it, or it went by itself".to_owned()));
+            return Ok(JobState::Over(
+                "it is not there any more: somebody deleted it, or it went by itself".to_owned(),
+            ));
         };
         let Object { metadata, status } = parse(&json, "Job")?;
         let end = match metadata.deletion_timestamp {
@@ -120,7 +122,8 @@ fn fares(namespace: &str, end: Option<String>, pods: Vec<Pod>) -> JobState {
             // Evicted, or its node is lost.
             return JobState::Over(reason(status.reason.as_deref(), status.message.as_deref()));
         }
-        let begun = |name| state_of(&status, name).is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+        let begun =
+            |name| state_of(&status, name).is_some_and(|state| state.running.is_some() || state.terminated.is_some());
         state = if begun(CHECK_CONTAINER) && begun(CANARY_CONTAINER) {
             JobState::Running
         } else {
@@ -144,7 +147,8 @@ fn waits_for(status: &PodStatus) -> Option<String> {
     if let Some(placed) = placed {
         return Some(reason(placed.reason.as_deref(), placed.message.as_deref()));
     }
-    let waiting = [CHECK_CONTAINER, CANARY_CONTAINER].into_iter().filter_map(|name| state_of(status, name)?.waiting.as_ref());
+    let waiting =
+        [CHECK_CONTAINER, CANARY_CONTAINER].into_iter().filter_map(|name| state_of(status, name)?.waiting.as_ref());
     let told = waiting.filter(|waiting| waiting.reason.is_some());
     // What is being made for one container says less than what ails the other.
     let worst = told.max_by_key(|waiting| waiting.reason.as_deref() != Some("ContainerCreating"))?;
@@ -210,10 +214,8 @@ fn volume(name: &str, files: &[CheckFile]) -> Value {
     for file in files {
         sources.entry(&file.config_map).or_default().push(json!({ "key": file.key, "path": file.path }));
     }
-    let sources: Vec<Value> = sources
-        .into_iter()
-        .map(|(name, items)| json!({ "configMap": { "name": name, "items": items } }))
-        .collect();
+    let sources: Vec<Value> =
+        sources.into_iter().map(|(name, items)| json!({ "configMap": { "name": name, "items": items } })).collect();
     json!({ "name": name, "projected": { "sources": sources } })
 }
 
@@ -231,9 +233,7 @@ mod tests {
     }
 
     fn containers(check: &Value, canary: &Value) -> Value {
-        let status = |name: &str, state: &Value| {
-            json!({ "name": name, "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0 })
-        };
+        let status = |name: &str, state: &Value| json!({ "name": name, "state": state, "image": "", "imageID": "", "ready": false, "restartCount": 0 });
         json!([status(CHECK_CONTAINER, check), status(CANARY_CONTAINER, canary)])
     }
 

@@ -33,7 +33,7 @@ pub enum Write {
     PatchImage { object: ObjectRef, at: ObjectVersion, images: Vec<ImageChange> },
     /// One POST of a Job that asks a checkconfig, and does nothing else. It ends and goes by itself, should nobody take it
     /// away, and what it owns goes with it.
-    CreateJob { object: ObjectRef, body: CheckJob },
+    CreateJob { object: ObjectRef, body: Box<CheckJob> },
     /// One DELETE of such a Job, with the uid as precondition: it carries [`OWN_LABEL`], or is left alone.
     DeleteJob { object: ObjectRef, uid: String },
 }
@@ -214,7 +214,7 @@ pub struct ConfigMapBody {
     /// The Job of the same plan with which it goes. The server makes that one's uid, so the run looks it up right before it
     /// sends this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<ObjectRef>,
+    pub owner: Option<Box<ObjectRef>>,
 }
 
 impl ConfigMapBody {

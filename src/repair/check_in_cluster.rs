@@ -47,11 +47,11 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
     let placement = reader.placement.clone();
     let body = CheckJob { image: image.clone(), args: args(&layout), folders, canary, placement };
     let mut writes: Vec<(Write, String)> =
-        vec![(Write::CreateJob { object: job.clone(), body }, format!("runs {image}"))];
+        vec![(Write::CreateJob { object: job.clone(), body: Box::new(body) }, format!("runs {image}"))];
     for (name, values) in maps {
         let bytes: usize = values.values().map(Vec::len).sum();
         let effect = format!("{} file(s), {bytes} bytes; goes with the Job", values.len());
-        let (labels, owner) = (labels.clone(), Some(job.clone()));
+        let (labels, owner) = (labels.clone(), Some(Box::new(job.clone())));
         let body = ConfigMapBody { values, labels, annotations: BTreeMap::new(), owner };
         writes.push((Write::CreateConfigMap { object: object(Kind::ConfigMap, &name), body }, effect));
     }
@@ -188,9 +188,9 @@ fn fitting(file: &LaidFile<'_>) -> Fitting {
         return Fitting::Plain;
     }
     match file.read_as {
-        ReadAs::Inflated if !gzip::is_gzip(file.bytes) => {
-            Some(deflate(file.bytes)).filter(|bytes| bytes.len() <= CONFIG_MAP_LIMIT).map_or(Fitting::Not, Fitting::Packed)
-        }
+        ReadAs::Inflated if !gzip::is_gzip(file.bytes) => Some(deflate(file.bytes))
+            .filter(|bytes| bytes.len() <= CONFIG_MAP_LIMIT)
+            .map_or(Fitting::Not, Fitting::Packed),
         ReadAs::Inflated | ReadAs::Stored | ReadAs::Nothing => Fitting::Not,
     }
 }

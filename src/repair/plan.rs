@@ -289,7 +289,9 @@ impl ApprovedPlan {
             RepairId::CheckInCluster => {
                 Some(Removal { made: self.plan.steps.iter().map(|step| step.write.object().clone()).collect() })
             }
-            RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::DeleteStrays | RepairId::Undo => None,
+            RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::DeleteStrays | RepairId::Undo => {
+                None
+            }
         }
     }
 }

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose::{Diagnosis, role_tag};
 use crate::model::{
-    Alias, ClusterIdentity, Component, ConfigMapBody, ConfigMapState, ImageChange, Key, ObjectRef, ObjectVersion, Snapshot,
-    Timestamp, Values, Write, content_digest, images_before, is_own,
+    Alias, ClusterIdentity, Component, ConfigMapBody, ConfigMapState, ImageChange, Key, ObjectRef, ObjectVersion,
+    Snapshot, Timestamp, Values, Write, content_digest, images_before, is_own,
 };
 use crate::prow::image;
 
@@ -352,11 +352,7 @@ fn undo_of(write: &Write) -> Undo {
 }
 
 /// The Job of a check is taken away; its label is looked at once more right before.
-fn remove_job(
-    step: &UndoStep,
-    object: &ObjectRef,
-    live: &LiveObjects,
-) -> Result<Option<(Write, String)>, Refusal> {
+fn remove_job(step: &UndoStep, object: &ObjectRef, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
     match live.jobs.get(object) {
         // Another one has the name now.
         Some(Some(uid)) if step.made.as_ref().is_some_and(|made| made != uid) => Ok(None),

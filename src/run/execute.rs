@@ -463,7 +463,7 @@ async fn with_owner(gate: &Gate, write: Write) -> Result<Write, Failure> {
     let Write::CreateConfigMap { object, mut body } = write else { return Ok(write) };
     if let Some(owner) = body.owner.take() {
         match gate.cluster().live_job(&owner).await? {
-            Some(own) if own.is_own && !own.deleting => body.owner = Some(owner.with_uid(&own.uid)),
+            Some(own) if own.is_own && !own.deleting => body.owner = Some(Box::new(owner.with_uid(&own.uid))),
             Some(_) | None => {
                 let why = format!("{owner}, with which {object} would go, is not there any more");
                 return Err(Failure::new(FailureKind::Conflict, why));

@@ -15,7 +15,8 @@ const SIGKILL: i32 = 9;
 /// Jobs, ConfigMaps and pods that carry the program's label.
 async fn left(admin: &Admin) -> Vec<String> {
     let mut left = Vec::new();
-    for kind in ["/apis/batch/v1/namespaces/prow/jobs", "/api/v1/namespaces/prow/configmaps", "/api/v1/namespaces/prow/pods"]
+    for kind in
+        ["/apis/batch/v1/namespaces/prow/jobs", "/api/v1/namespaces/prow/configmaps", "/api/v1/namespaces/prow/pods"]
     {
         let path = format!("{kind}?labelSelector=app.kubernetes.io/managed-by=prow-breakglass");
         left.extend(admin.list(&path).await.iter().map(|object| format!("{kind}/{}", object["metadata"]["name"])));
@@ -186,7 +187,8 @@ fn killed_while_it_is_made_it_leaves_nothing() {
         nothing_is_left(&admin);
         let written = written_since(&bed, before);
         assert!(written[there..].iter().all(|line| line.starts_with("delete ")), "{written:?}");
-        assert_eq!(is_open(&tool, &run), code == 4);
+        // Once its Job was taken away, what comes late goes with that.
+        assert_eq!(is_open(&tool, &run), there == 0, "{fault}");
         // Its own run, and one that took away, where something was there.
         n += 1 + usize::from(there > 0);
     }
@@ -262,7 +264,8 @@ fn what_cannot_be_made_is_told_at_once_and_leaves_nothing() {
     // Without the role of its own nothing begins.
     let without: String = format!("{}/no-rollback.yaml", bed.fact("kubeconfigs"));
     let repo = bed.repository().display().to_string();
-    let args = ["plan", "check-in-cluster", "--kubeconfig", &without, "--repo", &repo, "--journal", &tool.file("other")];
+    let args =
+        ["plan", "check-in-cluster", "--kubeconfig", &without, "--repo", &repo, "--journal", &tool.file("other")];
     let ran = Ran::of(&args, crate::support::program().args(args).output().expect("start the program"));
     ran.ended(5).says(&["create jobs", "delete jobs", "assets/rbac/check-in-cluster.yaml"]);
 

@@ -38,14 +38,14 @@ impl Scene {
             canary: CanaryFile { config_map: MAPS[0].to_owned(), key: "canary".to_owned() },
             placement: Placement::default(),
         };
-        let mut writes = vec![Write::CreateJob { object: job.clone(), body }];
+        let mut writes = vec![Write::CreateJob { object: job.clone(), body: Box::new(body) }];
         writes.extend(MAPS.map(|name| Write::CreateConfigMap {
             object: object(Kind::ConfigMap, name),
             body: ConfigMapBody {
                 values: Values::from([("file".to_owned(), b"a".to_vec())]),
                 labels: BTreeMap::from([(OWN_LABEL.0.to_owned(), OWN_LABEL.1.to_owned())]),
                 annotations: BTreeMap::new(),
-                owner: Some(job.clone()),
+                owner: Some(Box::new(job.clone())),
             },
         }));
         let steps = writes.into_iter().enumerate().map(|(n, write)| Step {
@@ -140,9 +140,9 @@ async fn killed_at_any_request_it_leaves_nothing_once_it_is_resumed() {
             let cleared = scene.clear(&resumed(), 0).await;
             assert_eq!(scene.left(), Vec::<String>::new(), "{fault:?} at request {n}");
             assert_eq!(scene.made_since(before), 0, "nothing is made anew");
-            if cleared.is_err() {
+            if let Err(failure) = cleared {
                 // A create without an answer, of what is not there: it may come yet, and a minute later it cannot.
-                assert!(fault == Fault::HangBefore && cleared.unwrap_err().summary.contains("may still come"));
+                assert!(fault == Fault::HangBefore && failure.summary.contains("may still come"));
                 assert_eq!(scene.state(), RunState::Interrupted { unknown: vec![there.len() + 1] });
                 scene.clear(&resumed(), 61).await.unwrap();
             }
@@ -220,7 +220,11 @@ async fn it_is_never_gone_on_with_and_is_in_nobodys_way() {
     // While it waits, a repair begins; and while that goes on, what the check made goes.
     let waiting = journal.reopen("r-0001").unwrap();
     assert!(matches!(scene.state(), RunState::Running { .. }));
-    assert_eq!(scene.clear(&resumed(), 0).await.unwrap_err().kind, FailureKind::Refused, "its process is at work on it");
+    assert_eq!(
+        scene.clear(&resumed(), 0).await.unwrap_err().kind,
+        FailureKind::Refused,
+        "its process is at work on it"
+    );
     let repair = testing::plan(&scene.server, Verify::Written);
     let repairing = journal.begin(&repair, "oncall", Mode::Flags).unwrap();
     drop(waiting);

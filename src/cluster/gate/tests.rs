@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::fake::{FakeServer, Fault};
 use crate::model::{
-    Alias, CanaryFile, CheckFile, CheckFolder, CheckJob, ImageChange, Key, Kind, ObjectRef, ObjectVersion, Placement, SeenPod,
-    Values,
+    Alias, CanaryFile, CheckFile, CheckFolder, CheckJob, ImageChange, Key, Kind, ObjectRef, ObjectVersion, Placement,
+    SeenPod, Values,
 };
 
 fn body() -> ConfigMapBody {
@@ -154,7 +154,7 @@ fn check_job() -> Write {
         canary: CanaryFile { config_map: "check-1".to_owned(), key: "canary".to_owned() },
         placement,
     };
-    Write::CreateJob { object: own(Kind::Job), body }
+    Write::CreateJob { object: own(Kind::Job), body: Box::new(body) }
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_check_runs_once_may_nothing_and_is_marked_as_ours() {
 #[test]
 fn what_goes_with_a_job_names_it() {
     let made = |owner: ObjectRef| {
-        let body = ConfigMapBody { owner: Some(owner), ..body() };
+        let body = ConfigMapBody { owner: Some(Box::new(owner)), ..body() };
         Write::CreateConfigMap { object: config_map("check-1"), body }
     };
     let (_, _, real) = parts(&made(own(Kind::Job).with_uid("u-7")), Effect::Real);

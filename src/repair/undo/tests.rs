@@ -41,7 +41,8 @@ fn source() -> UndoSource {
     let written = state(values(&[("a.yaml", b"new"), ("c.yaml", b"c"), ("b.gz", &[0x1f, 0x8b, 0xff])]), "11");
     let at = ObjectVersion { uid: "u-1".to_owned(), resource_version: "10".to_owned(), content: String::new() };
     let object = config_map_ref(&Alias::service(), &before().key);
-    let body = ConfigMapBody { values: written.values, labels: written.labels, annotations: written.annotations, owner: None };
+    let body =
+        ConfigMapBody { values: written.values, labels: written.labels, annotations: written.annotations, owner: None };
     let write = Write::PutConfigMap { object, at, body };
     UndoSource { run: "r-0003".to_owned(), steps: vec![UndoStep { n: 1, write, prior: Some(before()), made: None }] }
 }
@@ -175,12 +176,12 @@ fn check(uid: Option<&str>) -> (ObjectRef, UndoSource) {
     let canary = crate::model::CanaryFile { config_map: "job-config".to_owned(), key: "canary".to_owned() };
     let (image, args, folders) = ("i:v1".to_owned(), Vec::new(), Vec::new());
     let body = crate::model::CheckJob { image, args, folders, canary, placement };
-    let write = Write::CreateJob { object: job.clone(), body };
+    let write = Write::CreateJob { object: job.clone(), body: Box::new(body) };
     let mut steps = vec![UndoStep { n: 1, write, prior: None, made: uid.map(str::to_owned) }];
     let mut made = made(None);
     if let Write::CreateConfigMap { body, .. } = &mut made.steps[0].write {
         body.labels = marks(&[OWN_LABEL]);
-        body.owner = Some(job.clone());
+        body.owner = Some(Box::new(job.clone()));
     }
     made.steps[0].n = 2;
     steps.append(&mut made.steps);
