@@ -59,31 +59,34 @@ fn the_deployed_tag_is_asked_in_the_cluster() {
     history.on(&bed, &["plan", "sync-config", "--revision", &bad]).ended(3).says(&["ci-none", "in the cluster"]);
 }
 
-/// What fits is asked as it is, up to the last byte that a ConfigMap takes; what does not is packed, which is another question.
+/// A candidate is asked byte for byte, up to the last byte that a ConfigMap takes; beyond that there is no candidate.
 #[test]
-fn large_candidates_are_spread_and_only_what_fits_nowhere_is_packed() {
+fn a_large_candidate_is_spread_and_half_a_one_is_not_asked_about() {
     const MOST: usize = 1_048_576;
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
     let (context, admin) = (bed.fact("context").to_owned(), Admin::of(&bed));
+    let listed = history.git(&["ls-tree", "-r", "--long", "HEAD", "config/jobs"]);
+    let sizes = listed.lines().filter(|line| line.ends_with(".yaml")).filter_map(|line| line.split_whitespace().nth(3));
+    let there: usize = sizes.map(|size| size.parse::<usize>().expect("a size")).sum();
     let comment = |bytes: usize| format!("# {}\n", "x".repeat(bytes - 3));
-    let (full, part, more) = (comment(MOST), comment(700_000), comment(MOST + 1));
-    let path = |name: &str| format!("config/jobs/kubernetes/{name}.yaml");
-    let spread = history.commit("Add much", &[(&path("full"), &full), (&path("one"), &part), (&path("two"), &part)]);
-    let packed = history.commit("Add more", &[(&path("more"), &more)]);
-    for (revision, basis, maps) in [(&spread, "FACT", 4), (&packed, "GUESS", 4)] {
-        let file = history.dir.path().join(format!("{revision}.json")).display().to_string();
-        history.on(&bed, &["plan", "check-in-cluster", "--revision", revision, "-f", &file]).ended(0);
-        let saved: Value = serde_json::from_slice(&std::fs::read(&file).expect("a plan")).expect("JSON");
-        let count = saved.to_string().matches("\"verb\":\"create-config-map\"").count();
-        assert_eq!(count, maps, "{basis}");
-        let expect = (count + 1).to_string();
-        let args = ["apply", &file, "--execute", "--context", &context, "--expect", &expect];
-        history.on(&bed, &args).ended(0).says(&[basis, "it loads"]);
-        nothing_is_left(&admin);
-        let checked = history.on(&bed, &["config", "check", "--revision", revision, "-o", "json"]).json();
-        assert_eq!(checked["checks"][0]["source"] == "job", basis == "FACT", "{checked}");
-    }
+    let path = "config/jobs/kubernetes/large.yaml";
+    let full = history.commit("Fill it", &[(path, &comment(MOST - there))]);
+    let beyond = history.commit("Add a byte", &[(path, &comment(MOST - there + 1))]);
+
+    let file = history.dir.path().join("full.json").display().to_string();
+    history.on(&bed, &["plan", "check-in-cluster", "--revision", &full, "-f", &file]).ended(0);
+    let before = bed.audit_of_oncall().len();
+    let args = ["apply", &file, "--execute", "--context", &context, "--expect", "3"];
+    history.on(&bed, &args).ended(0).says(&["FACT", "it loads"]);
+    let written = written_since(&bed, before);
+    assert_eq!(written.iter().filter(|line| line.starts_with("create configmaps ")).count(), 2, "{written:?}");
+    nothing_is_left(&admin);
+    let checked = history.on(&bed, &["config", "check", "--revision", &full, "-o", "json"]).ended(0).json();
+    assert_eq!(checked["checks"][0]["source"], "job", "{checked}");
+
+    let plan = ["plan", "check-in-cluster", "--revision", &beyond];
+    history.on(&bed, &plan).ended(3).says(&["no ConfigMap prow/job-config", "the rest alone"]);
 }
 
 /// A check whose pod finds no place, so that its answer has to be waited for.
