@@ -39,6 +39,10 @@ pub struct Snapshot {
     pub refused: Vec<RefusedContent>,
     /// What is known of contents beyond that: what ran on them before, what a checkconfig said. Newest first.
     pub checked: Vec<Checked>,
+    /// How the checkconfig on this machine answers; `None` where there is none to ask.
+    pub checkconfig: Option<Source<()>>,
+    /// What is being read now and was not answered for yet, by name: the next picture may show more of it.
+    pub reading: Vec<String>,
 }
 
 impl Snapshot {
@@ -57,6 +61,8 @@ impl Snapshot {
             interrupted: Vec::new(),
             refused: Vec::new(),
             checked: Vec::new(),
+            checkconfig: None,
+            reading: Vec::new(),
         }
     }
 
@@ -175,6 +181,7 @@ impl Snapshot {
         }
         all.push(SourceStatus::of("service/prowjobs", &self.prowjobs));
         all.push(SourceStatus::of("git", &self.desired));
+        all.extend(self.checkconfig.as_ref().map(|source| SourceStatus::of("checkconfig", source)));
         all
     }
 }

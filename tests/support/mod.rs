@@ -328,6 +328,8 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         interrupted: Vec::new(),
         refused: Vec::new(),
         checked: Vec::new(),
+        checkconfig: None,
+        reading: Vec::new(),
     }
 }
 
