@@ -33,7 +33,7 @@ use leash::Leash;
 pub use verdict::{Ended, Exit, read as read_verdict};
 
 /// On the largest configuration that we know it takes about a second.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
 /// To refuse two words takes none.
 const PROOF_LIMIT: Duration = Duration::from_secs(10);
 /// The last of what it prints: its verdict is the last line, and a warning may quote thousands of jobs.

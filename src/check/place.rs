@@ -60,7 +60,7 @@ impl Place {
 /// The folder of this user. Its name can be guessed, so it is not taken from others.
 fn root(temporary: &Path) -> Result<PathBuf> {
     let user = rustix::process::getuid().as_raw();
-    let root = temporary.join(format!("prow-breakglass-{user}"));
+    let root = temporary.join(format!("prow-breakglass-check-{user}"));
     match DirBuilder::new().mode(0o700).create(&root) {
         Ok(()) => return Ok(root),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -97,8 +97,7 @@ mod tests {
 
     fn names(root: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(root).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }

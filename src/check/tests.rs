@@ -169,7 +169,11 @@ async fn what_it_has_started_dies_with_it() {
     let soon = Duration::from_secs(30);
     // It takes too long; it has ended and left something behind; nobody waits for it any more.
     for (then, cut_short) in [("wait", false), ("exit 0", false), ("wait", true)] {
-        let starts = format!("(echo; exec /bin/sleep 600) > {} 2>/dev/null &\n{then}", fifo.display());
+        // In the folder that it is run in: a new one each time.
+        let starts = format!(
+            "(echo; : > begun; exec /bin/sleep 600) > {} 2>/dev/null &\nwhile ! [ -e begun ]; do :; done\n{then}",
+            fifo.display()
+        );
         let path = script(dir.path(), &honest(&starts));
         let (mut told, reading) = holders(fifo.clone());
         let asked = tokio::spawn(async move { check(&path, &maps("a.yaml")).await });

@@ -51,7 +51,9 @@ pub struct Said {
 #[derive(Debug, Clone, PartialEq)]
 enum State {
     /// Being read for the first time. `before`: what the life before it died of.
-    Reading { before: Option<LogLine> },
+    Reading {
+        before: Option<LogLine>,
+    },
     Read(Said),
     Failed(Failure),
 }

@@ -366,13 +366,7 @@ fn has_pod(job: &ProwJob) -> bool {
 
 impl Beside {
     /// `reading`: what is not answered for yet and is no source of its own.
-    fn snapshot(
-        &self,
-        assembled: Assembled,
-        others: Others,
-        reading: Vec<String>,
-        taken_at: Timestamp,
-    ) -> Snapshot {
+    fn snapshot(&self, assembled: Assembled, others: Others, reading: Vec<String>, taken_at: Timestamp) -> Snapshot {
         let mut snapshot = Snapshot {
             taken_at,
             user: self.user.clone(),

@@ -13,6 +13,7 @@ pub enum Planning {
     Making {
         title: String,
         again: Option<Request>,
+        stage: Stage,
     },
     Refused {
         title: String,
@@ -20,6 +21,16 @@ pub enum Planning {
         again: Option<Request>,
     },
     Ready(Box<PlanSheet>),
+}
+
+/// How far the making of a plan came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// What is being read for the first time may change the plan: it is waited for, so many seconds more.
+    Waiting {
+        seconds: u8,
+    },
+    Asked,
 }
 
 /// A plan on the Plan screen.

@@ -4,7 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning};
+use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning, Stage};
 use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
@@ -16,6 +16,8 @@ use crate::repair::Answer;
 /// Columns of a uid's beginning and a resourceVersion.
 const GUARD: usize = 27;
 const UNDO: usize = 15;
+/// Names of what a plan waits for.
+const AWAITED: usize = 4;
 /// Of the server's answer to the dry run; what is longer has its own line.
 const ANSWER: usize = 15;
 
@@ -23,8 +25,11 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let columns = usize::from(area.width);
     match &app.planning {
         Planning::Empty => paint(area, buffer, empty(app, columns)),
-        Planning::Making { title, .. } => {
+        Planning::Making { title, stage: Stage::Asked, .. } => {
             paint(area, buffer, [Line::from(format!("Making the plan `{title}` from the newest picture."))]);
+        }
+        Planning::Making { title, stage: Stage::Waiting { seconds }, .. } => {
+            paint(area, buffer, waiting(app, title, *seconds, columns));
         }
         Planning::Refused { title, failure, again } => {
             let mut lines = vec![styled(app.theme, Role::Bad, format!("NO PLAN  {title}"))];
@@ -64,6 +69,18 @@ pub fn extent(app: &App, body: Rect) -> (usize, u16) {
         }
         Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => (0, body.height),
     }
+}
+
+fn waiting(app: &App, title: &str, seconds: u8, columns: usize) -> Vec<Line<'static>> {
+    let reading = app.picture.newest().map_or(&[][..], |seen| &seen.snapshot.reading);
+    let more = reading.len().saturating_sub(AWAITED);
+    let mut names = reading.iter().take(AWAITED).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    let what = format!("The plan `{title}` waits, {seconds} s at most, for what is being read: {names}.");
+    let words = [what.as_str(), "It is made as soon as all of it is there. Esc leaves without a plan."];
+    words.iter().flat_map(|words| text::wrap(words, columns, 2)).map(Line::from).collect()
 }
 
 fn empty(app: &App, columns: usize) -> Vec<Line<'static>> {
