@@ -413,3 +413,6 @@ fn is_in(scope: Scope, snapshot: &Snapshot, id: &str) -> bool {
         Scope::NearestGood => true,
     }
 }
+
+#[cfg(test)]
+mod tests;
