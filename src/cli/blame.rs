@@ -116,7 +116,7 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         in_doubt.filter_map(|n| line.revisions().nth(*n).cloned()).take_while(|_| good.is_some()).collect();
     if !compact.skipped.is_empty() {
         notes.push(format!(
-            "{} commit(s) were skipped: nobody has tried them, and nothing speaks against them",
+            "{} commit(s) were skipped: nobody could judge them, and nothing is known to speak against them",
             compact.skipped.len()
         ));
     }
@@ -157,14 +157,18 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
             }
         });
     }
-    if program.is_none() {
+    let bad = at(bad)?;
+    let is_rule = |blamed: &Blamed<'_>| blamed.verdict.from == KnownFrom::Rules;
+    if program.is_none() && (is_rule(&bad) || good.as_ref().is_some_and(is_rule)) {
         notes.push(
             "no checkconfig was asked: these are this tool's rules; --checkconfig PATH knows for sure".to_owned(),
         );
+    } else if program.is_none() && !in_doubt.is_empty() {
+        notes.push("no checkconfig was asked: --checkconfig PATH knows of those in doubt, too".to_owned());
     }
     // From the newest one down to the good one, which is not in question where it was named.
     let commits = if good.is_some() && old_end == OldEnd::SaidToLoad { count.saturating_sub(1) } else { count };
-    let blame = Blame { bad: at(bad)?, good, in_doubt, commits, checks, program, notes };
+    let blame = Blame { bad, good, in_doubt, commits, checks, program, notes };
     output::document(global.output, || present::blame_document(&blame), || present::blame_text(&blame))?;
     Ok(1)
 }
@@ -239,7 +243,8 @@ async fn search(
                     if is_last && checking.is_named() {
                         return Err(failure);
                     }
-                    notes.push(format!("{}: {}", candidate.revision.short(), present::note(&failure)));
+                    let why: Vec<String> = std::iter::once(failure.summary).chain(failure.causes).collect();
+                    notes.push(format!("{}: {}", candidate.revision.short(), why.join(": ")));
                     if is_last {
                         notes.push("it was not asked any more".to_owned());
                         checker = None;

@@ -13,6 +13,9 @@ use super::{
 /// Begins the name of a part (of [`ClusterView::parts`]) that pods of jobs are missing for: it may not be listed.
 pub const PODS_OF_JOBS: &str = "pods of jobs";
 
+/// The name of [`Snapshot::checkconfig`] among the sources.
+pub const CHECKCONFIG: &str = "checkconfig";
+
 /// The state of a Prow, as far as it could be seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -181,7 +184,7 @@ impl Snapshot {
         }
         all.push(SourceStatus::of("service/prowjobs", &self.prowjobs));
         all.push(SourceStatus::of("git", &self.desired));
-        all.extend(self.checkconfig.as_ref().map(|source| SourceStatus::of("checkconfig", source)));
+        all.extend(self.checkconfig.as_ref().map(|source| SourceStatus::of(CHECKCONFIG, source)));
         all
     }
 }

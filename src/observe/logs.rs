@@ -34,6 +34,16 @@ pub struct LogId {
     pub life: Life,
 }
 
+impl LogId {
+    /// Which of the container's lives it is: the one before this one has the number of the restart before.
+    fn number(&self) -> i64 {
+        match self.life {
+            Life::Current => i64::from(self.restarts),
+            Life::Previous => i64::from(self.restarts) - 1,
+        }
+    }
+}
+
 /// A log to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Want {
@@ -58,9 +68,17 @@ enum State {
     Failed(Failure),
 }
 
+/// What became of the life when its log was last asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Over,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     pod: Key,
+    phase: Phase,
     state: State,
     /// The versions of the mounted maps when it was last asked for; empty for a life that is over.
     maps: String,
@@ -90,9 +108,10 @@ impl Logs {
                     for life in lives(component, container) {
                         let Some(id) = id(pod, container, life) else { continue };
                         live.insert(id.clone());
-                        let running = matches!(container.state, ContainerState::Running { .. });
-                        let maps = if running && life == Life::Current { &maps } else { &Maps::default() };
-                        self.expect(id, pod, container, maps, now);
+                        let runs = life == Life::Current && matches!(container.state, ContainerState::Running { .. });
+                        let (phase, maps) =
+                            if runs { (Phase::Running, &maps) } else { (Phase::Over, &Maps::default()) };
+                        self.expect(id, pod, container, phase, maps, now);
                     }
                 }
             }
@@ -108,10 +127,23 @@ impl Logs {
         due
     }
 
-    fn expect(&mut self, id: LogId, pod: &ComponentPod, container: &Container, maps: &Maps, now: Timestamp) {
+    fn expect(
+        &mut self,
+        id: LogId,
+        pod: &ComponentPod,
+        container: &Container,
+        phase: Phase,
+        maps: &Maps,
+        now: Timestamp,
+    ) {
+        // What was read while it ran does not tell what it died of.
+        if self.entries.get(&id).is_some_and(|entry| entry.phase != phase) {
+            self.entries.remove(&id);
+        }
         let before = if self.entries.contains_key(&id) { None } else { self.before(&id, container) };
         let entry = self.entries.entry(id).or_insert_with(|| Entry {
             pod: Key::new(&pod.object.namespace, &pod.object.name),
+            phase,
             state: State::Reading { before },
             maps: maps.versions.clone(),
             // A write just before may not have reached the container yet.
@@ -139,7 +171,13 @@ impl Logs {
             return None;
         }
         let first = LogId { restarts: 0, life: Life::Current, ..id.clone() };
-        let mut lines = self.entries.range(first..id.clone()).rev().filter_map(|(_, entry)| match &entry.state {
+        let last = LogId { restarts: u32::MAX, life: Life::Previous, ..id.clone() };
+        let is_earlier =
+            |other: &LogId, entry: &Entry| other != id && entry.phase == Phase::Over && other.number() <= id.number();
+        let mut earlier: Vec<(&LogId, &Entry)> =
+            self.entries.range(first..=last).filter(|(other, entry)| is_earlier(other, entry)).collect();
+        earlier.sort_by_key(|(other, _)| std::cmp::Reverse(other.number()));
+        let mut lines = earlier.into_iter().filter_map(|(_, entry)| match &entry.state {
             State::Reading { before } => before.clone(),
             State::Read(said) => said.fatal.clone(),
             State::Failed(_) => None,
@@ -180,7 +218,9 @@ impl Logs {
             ContainerState::Terminated(_) => Life::Current,
             ContainerState::Waiting { .. } | ContainerState::Running { .. } | ContainerState::Unknown => Life::Previous,
         };
-        let fatal = id(pod, container, over).and_then(|id| match self.entries.get(&id).map(|entry| &entry.state) {
+        let read =
+            |id: &LogId| self.entries.get(id).filter(|entry| entry.phase == Phase::Over).map(|entry| &entry.state);
+        let fatal = id(pod, container, over).and_then(|id| match read(&id) {
             Some(State::Read(said)) => said.fatal.clone(),
             // It has just crashed again: what was known a moment ago still is.
             Some(State::Reading { before }) => before.clone(),

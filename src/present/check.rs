@@ -220,7 +220,7 @@ pub fn blame_text(blame: &Blame<'_>) -> String {
     let first = match (&blame.good, blame.in_doubt.len()) {
         (Some(_), 0) => "the first that does not load".to_owned(),
         (Some(_), n) => {
-            format!("the first that is known not to load: it, or one of {n} before it that nobody has tried")
+            format!("the first that is known not to load: it, or one of {n} before it that nobody could judge")
         }
         (None, _) => "does not load, and no older one was found that does".to_owned(),
     };

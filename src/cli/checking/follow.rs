@@ -24,6 +24,10 @@ pub async fn follow(checking: Arc<Checking>, repository: Option<Repository>, obs
     let mut further = Vec::new();
     while snapshots.changed().await.is_ok() {
         let mut snapshot = snapshots.borrow_and_update().as_ref().clone();
+        // There is nothing to ask about, so nobody shall wait for its word.
+        if snapshot.checkconfig == Some(Source::Loading) && is_in_vain(&snapshot) {
+            observer.set_checkconfig(None);
+        }
         if !asking.is_due(subject_of(&snapshot), Instant::now()) {
             continue;
         }
@@ -60,6 +64,12 @@ impl Asking {
     fn asked(&mut self, failed: bool, now: Instant) {
         self.failed = failed.then_some(now);
     }
+}
+
+/// All has answered, and what is live cannot be seen.
+fn is_in_vain(snapshot: &Snapshot) -> bool {
+    let maps = &snapshot.service.config_maps;
+    maps.is_settled() && maps.known().is_none()
 }
 
 /// What answers depend on: `None` while it is not known.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::Failure;
+use crate::model::{CHECKCONFIG, Failure, Snapshot};
 use crate::present::DiffLine;
-use crate::repair::{Plan, Preview, Request};
+use crate::repair::{Plan, Preview, RepairId, Request};
 
 #[derive(Debug, Clone)]
 pub enum Planning {
@@ -31,6 +31,12 @@ pub enum Stage {
         seconds: u8,
     },
     Asked,
+}
+
+/// What is being read that a plan waits for: all but the word of a checkconfig, which is about `sync-config` alone.
+pub fn awaited(request: &Request, snapshot: &Snapshot) -> Vec<String> {
+    let matters = |name: &&String| request.repair == RepairId::SyncConfig || *name != CHECKCONFIG;
+    snapshot.reading.iter().filter(matters).cloned().collect()
 }
 
 /// A plan on the Plan screen.

@@ -6,7 +6,9 @@ use crate::model::{Failure, Snapshot, Write};
 use crate::present::{DiffLine, DiffTag};
 use crate::repair::{Approval, Origin, Plan, Preview, RepairId, Request};
 
-use super::super::app::{App, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, Stage, live_map};
+use super::super::app::{
+    App, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, Stage, awaited, live_map,
+};
 use super::super::keymap;
 use super::super::msg::{Command, Effect};
 use super::{freeze, running};
@@ -71,7 +73,11 @@ fn make(app: &mut App, request: Request) -> Vec<Effect> {
 
 /// A picture is there: a plan that waited for all to be read may be made.
 pub fn observed(app: &mut App) -> Vec<Effect> {
-    if app.picture.newest().is_some_and(|seen| seen.snapshot.reading.is_empty()) { ask(app) } else { Vec::new() }
+    let Planning::Making { again: Some(request), stage: Stage::Waiting { .. }, .. } = &app.planning else {
+        return Vec::new();
+    };
+    let is_read = app.picture.newest().is_some_and(|seen| awaited(request, &seen.snapshot).is_empty());
+    if is_read { ask(app) } else { Vec::new() }
 }
 
 /// A second passed. In the end the plan is made from what there is: it refuses itself what it needs and does not know.

@@ -4,14 +4,14 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning, Stage};
+use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning, Stage, awaited};
 use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
 use super::{cluster_line, cluster_name, diff_line, is_wide, paint, rule, styled, take};
 use crate::model::Write;
 use crate::present;
-use crate::repair::Answer;
+use crate::repair::{Answer, Request};
 
 /// Columns of a uid's beginning and a resourceVersion.
 const GUARD: usize = 27;
@@ -28,8 +28,8 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
         Planning::Making { title, stage: Stage::Asked, .. } => {
             paint(area, buffer, [Line::from(format!("Making the plan `{title}` from the newest picture."))]);
         }
-        Planning::Making { title, stage: Stage::Waiting { seconds }, .. } => {
-            paint(area, buffer, waiting(app, title, *seconds, columns));
+        Planning::Making { title, again, stage: Stage::Waiting { seconds } } => {
+            paint(area, buffer, waiting(app, title, again.as_ref(), *seconds, columns));
         }
         Planning::Refused { title, failure, again } => {
             let mut lines = vec![styled(app.theme, Role::Bad, format!("NO PLAN  {title}"))];
@@ -71,8 +71,9 @@ pub fn extent(app: &App, body: Rect) -> (usize, u16) {
     }
 }
 
-fn waiting(app: &App, title: &str, seconds: u8, columns: usize) -> Vec<Line<'static>> {
-    let reading = app.picture.newest().map_or(&[][..], |seen| &seen.snapshot.reading);
+fn waiting(app: &App, title: &str, again: Option<&Request>, seconds: u8, columns: usize) -> Vec<Line<'static>> {
+    let seen = app.picture.newest().zip(again);
+    let reading = seen.map_or(Vec::new(), |(seen, request)| awaited(request, &seen.snapshot));
     let more = reading.len().saturating_sub(AWAITED);
     let mut names = reading.iter().take(AWAITED).cloned().collect::<Vec<_>>().join(", ");
     if more > 0 {
