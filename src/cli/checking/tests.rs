@@ -23,7 +23,7 @@ fn desired_map(name: &str, key: &str, text: &str) -> DesiredConfigMap {
 fn live_map(name: &str, values: &[(&str, &str)]) -> ConfigMapState {
     let mut map = ConfigMapState::named(&Alias::service(), &Key::new("default", name));
     (map.uid, map.resource_version) = (format!("uid-{name}"), "1".to_owned());
-    map.values = values.iter().map(|(key, text)| ((*key).to_owned(), text.as_bytes().to_vec().into())).collect();
+    map.values = values.iter().map(|(key, text)| ((*key).to_owned(), text.as_bytes().to_vec())).collect();
     map
 }
 
