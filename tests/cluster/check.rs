@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::Bed;
-use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, eventually, findings, program, written_since};
+use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, findings, program, written_since};
 use crate::terminal::{ESC, LARGE, Start, unwrapped};
 
 /// Commits before and after the broken one.
@@ -18,12 +18,12 @@ const PRESETS: &str = "config/jobs/kubernetes-sigs/aws/aws-presets.yaml";
 const REFACTORED: &str = include_str!("bed/config/aws-presets-refactored.yaml");
 
 /// The oncall's checkout, copied, and what is committed there beyond the story.
-struct History {
-    dir: TempDir,
+pub struct History {
+    pub dir: TempDir,
 }
 
 impl History {
-    fn of(bed: &Bed) -> Self {
+    pub fn of(bed: &Bed) -> Self {
         let history = Self { dir: tempfile::tempdir().expect("a folder") };
         let from = bed.repository().display().to_string();
         git(history.dir.path(), &["clone", "--quiet", "--branch=master", &from, "repo"]);
@@ -32,11 +32,11 @@ impl History {
         history
     }
 
-    fn repo(&self) -> PathBuf {
+    pub fn repo(&self) -> PathBuf {
         self.dir.path().join("repo")
     }
 
-    fn commit(&self, subject: &str, files: &[(&str, &str)]) -> String {
+    pub fn commit(&self, subject: &str, files: &[(&str, &str)]) -> String {
         for (path, text) in files {
             let path = self.repo().join(path);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("make folders");
@@ -66,7 +66,7 @@ impl History {
         }
     }
 
-    fn git(&self, args: &[&str]) -> String {
+    pub fn git(&self, args: &[&str]) -> String {
         git(&self.repo(), args)
     }
 
@@ -78,7 +78,7 @@ impl History {
     }
 
     /// The program on this checkout and the bed.
-    fn on(&self, bed: &Bed, args: &[&str]) -> Ran {
+    pub fn on(&self, bed: &Bed, args: &[&str]) -> Ran {
         let mut command = program();
         command.env("HOME", self.dir.path()).args(args).arg("--repo").arg(self.repo());
         command.arg("--kubeconfig").arg(bed.kubeconfig());
@@ -241,41 +241,6 @@ fn presets_may_share_a_label_key_today() {
         (&live["checks"][0]["answer"], &live["checks"][0]["source"]),
         (&Value::from("loads"), &Value::from("running"))
     );
-}
-
-#[test]
-fn the_deployed_tag_is_asked_in_the_cluster() {
-    let Some(bed) = Bed::start("healthy") else { return };
-    let history = History::of(&bed);
-    let job = "periodics:\n- name: ci-none\n  interval: never\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
-    let good = history.git(&["rev-parse", "HEAD"]);
-    let bad = history.commit("Add a job (#11000)", &[("config/jobs/kubernetes/none.yaml", job)]);
-    let context = bed.fact("context").to_owned();
-    let admin = Admin::of(&bed);
-    let left = async || {
-        let labelled = "?labelSelector=app.kubernetes.io/managed-by=prow-breakglass";
-        let maps = admin.list(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps{labelled}")).await;
-        let jobs = admin.list(&format!("/apis/batch/v1/namespaces/{NAMESPACE}/jobs{labelled}")).await;
-        maps.len() + jobs.len()
-    };
-    for (revision, code, says) in [(&good, 0, "it loads"), (&bad, 1, "ci-none")] {
-        let file = history.dir.path().join(format!("{revision}.json")).display().to_string();
-        let before = bed.audit_of_oncall().len();
-        history.on(&bed, &["plan", "check-in-cluster", "--revision", revision, "-f", &file]).ended(0);
-        assert_eq!(written_since(&bed, before), Vec::<String>::new(), "a preview asks nobody");
-        let args = ["apply", &file, "--execute", "--context", &context, "--expect", "2"];
-        history.on(&bed, &args).ended(code).says(&["FACT", says, "checkconfig:"]);
-        let written = written_since(&bed, before);
-        let verbs: Vec<&str> = written.iter().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(verbs, ["create", "create", "delete", "delete"], "{written:?}");
-        block_on(eventually("nothing is left", async || left().await == 0));
-        // And it is remembered.
-        let checked = history.on(&bed, &["config", "check", "--revision", revision, "-o", "json"]).ended(code).json();
-        let check = &checked["checks"][0];
-        let known = (check["source"] == "job" || check["source"] == "running", check["basis"] == "fact");
-        assert_eq!(known, (true, true), "{check}");
-    }
-    history.on(&bed, &["plan", "sync-config", "--revision", &bad]).ended(3).says(&["ci-none", "in the cluster"]);
 }
 
 /// A program that is no checkconfig, at this path.
