@@ -60,6 +60,11 @@ impl Snapshot {
         }
     }
 
+    /// False for one in which no cluster was looked at.
+    pub fn is_of_a_cluster(&self) -> bool {
+        !self.service.server.is_empty()
+    }
+
     /// The service cluster, then the others.
     pub fn views(&self) -> impl Iterator<Item = &ClusterView> {
         std::iter::once(&self.service).chain(self.clusters.values())

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use super::culprit::name_culprit;
 use super::gzip;
 use super::image::PresetRule;
-use super::load::{ConfigFile, ConfigFiles, Judge, Value, is_job_file, select};
+use super::load::{ConfigFile, ConfigFiles, Judge, Value, is_job_file, job_files, select, single};
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, ConfigMapState, DesiredConfigMap, Key, Objection, sha256_hex};
+use crate::model::{Alias, Component, ConfigMapState, ConfigPath, DesiredConfigMap, Key, Objection, sha256_hex};
 
 /// Folders as almost all deployments mount them: so that the words of a checkconfig are those of a component.
 const CONFIG: &str = "config";
@@ -162,6 +162,31 @@ impl<'a> LaidFile<'a> {
             ReadAs::Stored | ReadAs::Nothing => Cow::Borrowed(self.bytes),
         }
     }
+}
+
+/// What a component reads that no layout of these files holds, in words that follow its name; `None` where it reads these and
+/// nothing else, as far as its flags tell.
+pub fn reads_further(component: &Component, files: &ConfigFiles) -> Option<String> {
+    let flags = &component.config;
+    if !flags.further.is_empty() {
+        return Some(format!("reads further configuration ({})", flags.further.join(" ")));
+    }
+    let elsewhere = |path: &ConfigPath| match (&path.config_map, &path.key) {
+        (Some(map), Some(key)) => format!("reads key {key} of ConfigMap {map}"),
+        (Some(map), None) => format!("reads {} from ConfigMap {map}", path.path),
+        (None, _) => format!("reads {}, which is in no ConfigMap", path.path),
+    };
+    for (path, file) in [(&flags.config_path, &files.config), (&flags.plugin_config, &files.plugins)] {
+        if let Some(path) = path
+            && single(Some(path)).as_ref() != Some(file)
+        {
+            return Some(elsewhere(path));
+        }
+    }
+    let path = flags.job_config_path.as_ref()?;
+    let jobs = job_files(component);
+    let is_laid = !jobs.is_empty() && jobs.iter().all(|file| files.job_config.contains(file));
+    (!is_laid).then(|| elsewhere(path))
 }
 
 fn folder_of(source: &ConfigFile) -> String {
