@@ -170,9 +170,8 @@ fn blamed(snapshot: &Snapshot, failures: &[LoadFailure<'_>], drift: &ConfigMapDr
         .map(|failure| (failure, Basis::Guess));
     stale
         .filter_map(|stale| {
-            let named = |failure: &&LoadFailure<'_>| {
-                failure.culprits.iter().any(|(map, name)| *map == key && name == stale)
-            };
+            let named =
+                |failure: &&LoadFailure<'_>| failure.culprits.iter().any(|(map, name)| *map == key && name == stale);
             let (failure, basis) = live().find(named).map(|failure| (failure, Basis::Fact)).or(suspected)?;
             Some(BlamedKey {
                 key: stale.to_owned(),

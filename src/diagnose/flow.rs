@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ProwJob, Snapshot, Timestamp};
 
-use super::gate::placed;
 use super::Strays;
+use super::gate::placed;
 
 /// How long ago each flow last moved: newest timestamps. `None` means no history, which is unknown, not stalled.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,8 +24,7 @@ pub(super) fn role_containers(component: &Component) -> impl Iterator<Item = (&C
 /// True when every version that reads this ConfigMap at start, and is meant to run, has started on it: a Ready container of that
 /// version began after the last write.
 pub(super) fn all_started_on(state: &ConfigMapState, components: &[Component]) -> bool {
-    let started: BTreeSet<&str> =
-        starts(state, components).map(|(_, container)| version(&container.image)).collect();
+    let started: BTreeSet<&str> = starts(state, components).map(|(_, container)| version(&container.image)).collect();
     let readers = readers(&state.key, components).filter(|component| !component.is_idle_by_intent());
     let mut wanted = readers.filter_map(role_image).map(version).peekable();
     wanted.peek().is_some() && wanted.all(|version| started.contains(version))

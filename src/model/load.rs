@@ -158,9 +158,9 @@ impl KnownFrom {
     /// Why it is no FACT about the deployed Prow, of what a Prow said.
     pub fn doubts(&self) -> &[Doubt] {
         match self {
-            KnownFrom::Memory { doubts, .. } | KnownFrom::Checkconfig { doubts, .. } | KnownFrom::Job { doubts, .. } => {
-                doubts
-            }
+            KnownFrom::Memory { doubts, .. }
+            | KnownFrom::Checkconfig { doubts, .. }
+            | KnownFrom::Job { doubts, .. } => doubts,
             KnownFrom::Log { .. } | KnownFrom::Running | KnownFrom::Resembles { .. } | KnownFrom::Rules => &[],
         }
     }

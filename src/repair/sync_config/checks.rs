@@ -26,7 +26,7 @@ pub(super) fn check_loads(
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
     if !choice.verdict.from.doubts().is_empty() {
-        warnings.push(format!("who judged it is no sure witness, so its word is a GUESS: {}", choice.verdict.from));
+        warnings.push(format!("judged by {}: that is a GUESS", choice.verdict.from));
     }
     // Chosen because that guess speaks against every revision alike.
     if choice.why != ChoiceReason::Asked && matches!(choice.verdict.from, KnownFrom::Resembles { .. }) {

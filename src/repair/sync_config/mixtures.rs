@@ -125,8 +125,7 @@ impl Group<'_> {
         }
         let mut judge = Judge::new(self.files.clone(), rule);
         let mut faults = |mask: Mask| self.faults(snapshot, &mut judge, &self.seen(live, keys, new, mask));
-        let known: BTreeSet<String> =
-            faults(0).into_iter().chain(faults(self.of)).map(|fault| fault.message).collect();
+        let known: BTreeSet<String> = faults(0).into_iter().chain(faults(self.of)).map(|fault| fault.message).collect();
         self.mixtures(keys.len())
             .into_iter()
             .filter_map(|mask| {
