@@ -158,29 +158,34 @@ fn compare_one(snapshot: &Snapshot, desired: &DesiredConfigMap) -> ConfigMapDrif
 }
 
 /// Keys that git does not know, and that are what a component refuses: keeping them would keep the outage. Named by the
-/// component's message; or all of them, where nothing else of the suspected ConfigMap differs.
+/// component's message; or all of them, where it names none of them and nothing else of the suspected ConfigMap differs.
 fn blamed(snapshot: &Snapshot, failures: &[LoadFailure<'_>], drift: &ConfigMapDrift) -> Vec<BlamedKey> {
     let key = Key::new(&drift.object.namespace, &drift.object.name);
-    let stale = drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| key.key.as_str());
+    let stale = || drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| key.key.as_str());
     let live = || failures.iter().filter(|failure| failure.content == CrashContent::Live);
-    let only_stale = drift.count(KeyChange::Added) + drift.count(KeyChange::Changed) == 0;
-    let suspected = live()
-        .find(|failure| suspect(snapshot, failure).is_some_and(|map| map.key == key))
-        .filter(|_| only_stale)
-        .map(|failure| (failure, Basis::Guess));
-    stale
+    let blamed = |stale: &str, failure: &LoadFailure<'_>, basis| BlamedKey {
+        key: stale.to_owned(),
+        basis,
+        component: failure.component.object.name.clone(),
+        error: failure.line.error.clone(),
+    };
+    let names = |failure: &LoadFailure<'_>, stale: &str| {
+        failure.culprits.iter().any(|(map, name)| *map == key && name == stale)
+    };
+    let named: Vec<BlamedKey> = stale()
         .filter_map(|stale| {
-            let named =
-                |failure: &&LoadFailure<'_>| failure.culprits.iter().any(|(map, name)| *map == key && name == stale);
-            let (failure, basis) = live().find(named).map(|failure| (failure, Basis::Fact)).or(suspected)?;
-            Some(BlamedKey {
-                key: stale.to_owned(),
-                basis,
-                component: failure.component.object.name.clone(),
-                error: failure.line.error.clone(),
-            })
+            let failure = live().find(|failure| names(failure, stale))?;
+            Some(blamed(stale, failure, Basis::Fact))
         })
-        .collect()
+        .collect();
+    let only_stale = drift.count(KeyChange::Added) + drift.count(KeyChange::Changed) == 0;
+    if !named.is_empty() || !only_stale {
+        return named;
+    }
+    match live().find(|failure| suspect(snapshot, failure).is_some_and(|map| map.key == key)) {
+        Some(failure) => stale().map(|stale| blamed(stale, failure, Basis::Guess)).collect(),
+        None => Vec::new(),
+    }
 }
 
 /// Key by key, after gunzip; VERSION is never drift.

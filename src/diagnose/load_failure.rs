@@ -13,7 +13,7 @@ use super::{Basis, Context, Finding, FindingKind, KeyChange, Severity, id, subje
 
 /// The kubelet brings a changed ConfigMap into a pod within its sync period and cache: a crash this soon after a write,
 /// in seconds, may still be of the older content.
-const KUBELET_DELAY_SECONDS: i64 = 120;
+pub(super) const KUBELET_DELAY_SECONDS: i64 = 120;
 /// A life that has lasted this long, in seconds, has loaded its configuration: how the one before it ended is history.
 const SETTLED_SECONDS: i64 = 30;
 /// Field managers of Prow's own uploads.

@@ -7,12 +7,13 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Checked, Component, ComponentPod, ConfigMapState, Container, ContainerState, Key, Snapshot, Witness,
+    Checked, Component, ComponentPod, ConfigMapState, Container, ContainerState, Key, Snapshot, Timestamp, Witness,
 };
+use crate::prow::log::is_config_failure;
 use crate::prow::{ConfigFiles, Layout, image};
 
 use super::deployed::{Deployed, deployed_tags};
-use super::load_failure::{config_maps_of, load_failures};
+use super::load_failure::{KUBELET_DELAY_SECONDS, config_maps_of, load_failures};
 use super::versions::role_image;
 
 /// The containers that carry the component's role, with their pods: what stands beside them reads no configuration of Prow's.
@@ -22,7 +23,7 @@ pub(super) fn role_containers(component: &Component) -> impl Iterator<Item = (&C
 }
 
 /// True when every version that reads this ConfigMap at start, and is meant to run, has started on it: a Ready container of that
-/// version began after the last write.
+/// version began after the last write had reached it.
 pub(super) fn all_started_on(state: &ConfigMapState, components: &[Component]) -> bool {
     let started: BTreeSet<&str> = starts(state, components).map(|(_, container)| version(&container.image)).collect();
     let readers = readers(&state.key, components).filter(|component| !component.is_idle_by_intent());
@@ -99,32 +100,37 @@ fn readers<'a>(map: &Key, components: &'a [Component]) -> impl Iterator<Item = &
     components.iter().filter(move |component| config_maps_of(component).contains(map))
 }
 
-/// The Ready containers that read this ConfigMap at start and began after its last write.
+/// The Ready containers that read this ConfigMap at start and found its last content there.
 fn starts<'a>(
     state: &ConfigMapState,
     components: &'a [Component],
 ) -> impl Iterator<Item = (&'a Component, &'a Container)> {
     let written = state.last_writer().and_then(|writer| writer.at);
     let is_mute = readers(&state.key, components).flat_map(role_containers).any(|(_, container)| is_mute(container));
-    let of = move |component: &'a Component| {
-        let began = move |container: &Container| match (&container.state, written) {
-            (ContainerState::Running { since: Some(since) }, Some(written)) => container.ready && *since > written,
-            (
-                ContainerState::Running { .. }
-                | ContainerState::Waiting { .. }
-                | ContainerState::Terminated(_)
-                | ContainerState::Unknown,
-                _,
-            ) => false,
-        };
-        role_containers(component)
-            .map(|(_, container)| container)
-            .filter(move |container| began(container))
-            .map(move |container| (component, container))
+    let found: Vec<_> = match written.filter(|_| !is_mute) {
+        None => Vec::new(),
+        Some(written) => readers(&state.key, components)
+            .flat_map(|component| role_containers(component).map(move |(pod, container)| (component, pod, container)))
+            .filter(|(_, pod, container)| has_read(pod, container, written))
+            .map(|(component, _, container)| (component, container))
+            .collect(),
     };
-    // Collected, for the ConfigMap's key is not theirs to keep.
-    let found: Vec<_> = if is_mute { Vec::new() } else { readers(&state.key, components).flat_map(of).collect() };
     found.into_iter()
+}
+
+/// It began after the write, and the write had reached its pod: the pod is younger, the kubelet has had its time, or the life
+/// before this one was refused what was there then.
+fn has_read(pod: &ComponentPod, container: &Container, written: Timestamp) -> bool {
+    let since = match &container.state {
+        ContainerState::Running { since: Some(since) } if container.ready && *since > written => since,
+        ContainerState::Running { .. }
+        | ContainerState::Waiting { .. }
+        | ContainerState::Terminated(_)
+        | ContainerState::Unknown => return false,
+    };
+    pod.created.is_some_and(|created| created > written)
+        || since.as_second() - written.as_second() >= KUBELET_DELAY_SECONDS
+        || container.last_fatal.as_ref().is_some_and(is_config_failure)
 }
 
 /// It crashes, and no log tells of what.

@@ -88,6 +88,26 @@ fn a_ready_container_that_began_after_the_write_has_loaded_it() {
     assert!(!is_live_loaded(&snapshot));
 }
 
+/// A container that restarts in an old pod soon after a write finds what the kubelet has not replaced yet.
+#[test]
+fn a_restart_before_the_kubelet_had_its_time_proves_nothing() {
+    let mut snapshot = world(vec![reader("hook", TAG)]);
+    let began = |minute| ContainerState::Running { since: Some(at(minute)) };
+    container(&mut snapshot, "hook").state = began(61);
+    assert_eq!(remembered(&snapshot), nothing());
+    assert!(!is_live_loaded(&snapshot));
+    container(&mut snapshot, "hook").state = began(62);
+    assert!(is_live_loaded(&snapshot));
+    // What it found before, it refused: this is another content.
+    container(&mut snapshot, "hook").state = began(61);
+    container(&mut snapshot, "hook").last_fatal = Some(refusal());
+    assert!(is_live_loaded(&snapshot));
+    container(&mut snapshot, "hook").last_fatal = None;
+    // A pod that was made since was given what was there then.
+    of(&mut snapshot, "hook").pods[0].created = Some(at(61));
+    assert_eq!(remembered(&snapshot).0, [TAG]);
+}
+
 /// In the middle of a rollout the workload asks for the new version already, and the old one's container is what is Ready.
 #[test]
 fn a_container_is_credited_with_its_own_image() {

@@ -192,7 +192,7 @@ impl std::fmt::Display for Checkconfig {
 impl std::fmt::Display for Doubt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Doubt::NoCluster => write!(f, "no cluster was looked at: it speaks for itself"),
+            Doubt::NoCluster => write!(f, "no cluster was looked at"),
             Doubt::VersionNotKnown => write!(f, "nobody knows whether that is what is deployed"),
             Doubt::DeployedNotKnown => write!(f, "what is deployed is not known"),
             Doubt::OtherVersion { deployed } => write!(f, "deployed: {}", deployed.join(", ")),

@@ -164,7 +164,11 @@ pub fn check_text(subjects: &[CheckedSubject<'_>], deployed: &[String], program:
         };
         lines.extend(verdict_lines(&checked.verdict, candidate).into_iter().map(|line| format!("  {line}")));
     }
+    let is_about_it = |checked: &CheckedSubject<'_>| checked.verdict.from.about() == About::Checkconfig;
     lines.push(match deployed {
+        [] if subjects.iter().any(is_about_it) => {
+            "deployed: not looked at; this is the word of that program, whatever Prow is deployed".to_owned()
+        }
         [] => "deployed: not known".to_owned(),
         tags => format!("deployed: {}", tags.join(", ")),
     });
