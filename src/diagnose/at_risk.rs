@@ -30,11 +30,16 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     }
     // What was refused together with something that is not seen may load without it.
     let basis = if Deployed::of(context.snapshot).doubts_of_refusal().is_empty() { Basis::Fact } else { Basis::Guess };
+    let files = prow::ConfigFiles::of_components(context.components().iter());
+    let layout = prow::Layout::of_live(live, &files);
+    let beside = |map: &Key| layout.as_ref().map(|layout| layout.digest_beside(map));
     for content in &context.refused {
         if let Some((key, state)) = live.get_key_value(&content.config_map)
             && content.keys == digests(&state.values)
         {
             let images = content.images.join(", ");
+            let is_beside_the_same = content.beside.is_none() || content.beside == beside(key);
+            let basis = if is_beside_the_same { basis } else { Basis::Guess };
             bad.entry(key.clone()).or_insert_with(|| {
                 (basis, format!("{images} refused this very content at {}: {}", content.at, content.error))
             });

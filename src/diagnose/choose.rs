@@ -8,6 +8,8 @@ use crate::model::{
     Revision, Snapshot,
 };
 
+use crate::prow::{ConfigFiles, Layout};
+
 use super::compare::{is_refused_content, known_keys, same_value};
 use super::load::of_candidate;
 use super::load_failure::{CrashContent, LoadFailure, UPLOADERS};
@@ -116,16 +118,26 @@ pub fn choice_candidate<'a>(desired: &'a Desired, choice: &Choice) -> Option<&'a
         .find(|candidate| candidate.revision.id == choice.revision.id)
 }
 
-/// The refused content that a revision asks for again.
+/// The refused content that a revision asks for again. GUESS where it asks for other things beside it than were there when it was
+/// refused: two files of two ConfigMaps may have collided.
 pub(super) fn refusal<'a>(
     candidate: &Candidate,
-    desired: &Desired,
+    snapshot: &Snapshot,
     refused: &'a [RefusedContent],
 ) -> Option<(&'a RefusedContent, Basis)> {
+    let desired = snapshot.desired.seen()?;
     let maps = candidate.config_maps.as_ref().ok()?;
+    let beside = |content: &RefusedContent| {
+        let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
+        Layout::of_desired(maps, &files).map(|layout| layout.digest_beside(&content.config_map))
+    };
     let found = refused.iter().filter_map(|content| {
         let known = known_keys(desired, &content.config_map);
         let basis = maps.iter().filter_map(|map| is_refused_content(map, content, &known)).min()?;
+        let basis = match (basis, &content.beside) {
+            (Basis::Fact, Some(then)) if beside(content).is_none_or(|now| now != *then) => Basis::Guess,
+            (basis, _) => basis,
+        };
         Some((content, basis))
     });
     found.min_by_key(|(_, basis)| *basis)

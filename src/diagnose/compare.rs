@@ -89,6 +89,7 @@ mod tests {
                 cluster_uid: String::new(),
                 config_map: key.clone(),
                 keys: keys.iter().map(|key| ((*key).to_owned(), prow::gzip::inflated_sha256(b"a"))).collect(),
+                beside: None,
                 culprits: culprits.iter().map(|key| (*key).to_owned()).collect(),
                 images: Vec::new(),
                 error: String::new(),

@@ -54,7 +54,7 @@ pub(super) fn of_candidate(
     if is_known_to_load(candidate, snapshot, failures) {
         return LoadVerdict { answer: LoadAnswer::Loads, from: KnownFrom::Running };
     }
-    let before = snapshot.desired.seen().and_then(|desired| refusal(candidate, desired, refused));
+    let before = refusal(candidate, snapshot, refused);
     if let Some((content, Basis::Fact)) = before {
         let from = who_refused(content, failures, snapshot);
         return LoadVerdict { answer: LoadAnswer::Refused(in_words_of(content)), from };
@@ -97,10 +97,11 @@ pub(super) fn of_live(
     if maps.iter().all(|map| all_started_on(map, components)) {
         return Some(LoadVerdict { answer: LoadAnswer::Loads, from: KnownFrom::Running });
     }
-    let met = refused
-        .iter()
-        .find(|content| maps.iter().any(|map| map.key == content.config_map && digests(&map.values) == content.keys));
-    if let Some(content) = met {
+    let is_it = |content: &&RefusedContent| {
+        maps.iter().any(|map| map.key == content.config_map && digests(&map.values) == content.keys)
+            && content.beside.as_ref().is_none_or(|then| *then == layout.digest_beside(&content.config_map))
+    };
+    if let Some(content) = refused.iter().find(is_it) {
         let from = who_refused(content, failures, snapshot);
         return Some(LoadVerdict { answer: LoadAnswer::Refused(in_words_of(content)), from });
     }

@@ -208,6 +208,8 @@ pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Ve
         .identity
         .seen()
         .map_or((String::new(), String::new()), |identity| (identity.server.clone(), identity.uid.clone()));
+    let files = prow::ConfigFiles::of_components(components.iter());
+    let layout = snapshot.service.config_maps.seen().and_then(|live| prow::Layout::of_live(live, &files));
     for failure in failures.iter().filter(|failure| failure.content == CrashContent::Live) {
         let Some(map) = suspect(snapshot, failure) else { continue };
         let culprits = failure.culprits.iter().filter(|(key, _)| *key == map.key).map(|(_, key)| key.clone());
@@ -216,12 +218,15 @@ pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Ve
             cluster_uid: cluster.1.clone(),
             config_map: map.key.clone(),
             keys: digests(&map.values),
+            beside: layout.as_ref().map(|layout| layout.digest_beside(&map.key)),
             culprits: culprits.collect(),
             images: vec![failure.image()],
             error: failure.line.error.clone(),
             at: failure.at.unwrap_or(snapshot.taken_at),
         };
-        if !all.iter().any(|known| known.config_map == refused.config_map && known.keys == refused.keys) {
+        let what =
+            |content: &RefusedContent| (content.config_map.clone(), content.keys.clone(), content.beside.clone());
+        if !all.iter().any(|known| what(known) == what(&refused)) {
             all.push(refused);
         }
     }

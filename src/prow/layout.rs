@@ -142,9 +142,25 @@ impl<'a> Layout<'a> {
     }
 
     /// The same, with sha256 (hex) of each file's [content](LaidFile::content) as the caller knows it.
-    pub fn digest_with(&self, mut of_content: impl FnMut(&LaidFile<'a>) -> String) -> String {
+    pub fn digest_with(&self, of_content: impl FnMut(&LaidFile<'a>) -> String) -> String {
+        Self::digest_of(self.files.iter(), of_content)
+    }
+
+    /// The same, without the files of one ConfigMap: what Prow reads beside it.
+    pub fn digest_beside(&self, config_map: &Key) -> String {
+        let others = self.files.iter().filter(|(_, file)| file.config_map != config_map);
+        Self::digest_of(others, |file| sha256_hex(&file.content()))
+    }
+
+    fn digest_of<'f>(
+        files: impl Iterator<Item = (&'f String, &'f LaidFile<'a>)>,
+        mut of_content: impl FnMut(&LaidFile<'a>) -> String,
+    ) -> String
+    where
+        'a: 'f,
+    {
         let mut text = String::new();
-        for (path, file) in self.files.iter().filter(|(_, file)| file.read_as != ReadAs::Nothing) {
+        for (path, file) in files.filter(|(_, file)| file.read_as != ReadAs::Nothing) {
             // An old Prow does not gunzip: packed and plain are not the same.
             let packed = if gzip::is_gzip(file.bytes) { "gzip" } else { "plain" };
             // No path has a newline: keys cannot.
@@ -265,6 +281,20 @@ mod tests {
         assert_ne!(packed, other);
         assert_eq!(lay(&maps(&[("a.yaml", &packed)])).digest(), lay(&maps(&[("a.yaml", &other)])).digest());
         assert_ne!(plain, lay(&maps(&[("a.yaml", &packed)])).digest(), "an old Prow does not gunzip");
+    }
+
+    #[test]
+    fn what_lies_beside_a_config_map_has_a_digest_of_its_own() {
+        let jobs = Key::new("prow", "job-config");
+        let beside = |maps: &[DesiredConfigMap]| lay(maps).digest_beside(&jobs);
+        let one = maps(&[("a.yaml", b"x")]);
+        assert_eq!(beside(&one), beside(&maps(&[("b.yaml", b"y")])));
+        let mut other = one.clone();
+        other[0] = map("config", &[("config.yaml", b"a: c\n")]);
+        assert_ne!(beside(&one), beside(&other));
+        let mut foreign = one.clone();
+        foreign[3] = map("label-config", &[("labels.yaml", b"y")]);
+        assert_eq!(beside(&one), beside(&foreign), "Prow does not read it");
     }
 
     #[test]
