@@ -22,7 +22,7 @@ use crate::certs::Leaf;
 pub async fn serve(shared: Arc<Shared>, serving: &Leaf) -> Result<u16> {
     let cert = CertificateDer::from_pem_slice(serving.cert.as_bytes()).context("the kubelet's certificate")?;
     let key = PrivateKeyDer::from_pem_slice(serving.key.as_bytes()).context("the kubelet's key")?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
