@@ -15,6 +15,8 @@ use crate::terminal::{ESC, LARGE, Start, unwrapped};
 /// Commits before and after the broken one.
 const FILLERS: usize = 150;
 const PRESETS: &str = "config/jobs/kubernetes-sigs/aws/aws-presets.yaml";
+/// What the bed deploys.
+const TAG: &str = "v20240619-cfb8754e0";
 const REFACTORED: &str = include_str!("bed/config/aws-presets-refactored.yaml");
 
 /// The oncall's checkout, copied, and what is committed there beyond the story.
@@ -70,6 +72,14 @@ impl History {
         git(&self.repo(), args)
     }
 
+    /// The deployed version's checkconfig, in a folder that tells which it is.
+    fn checkconfig(&self, bed: &Bed) -> String {
+        let path = self.dir.path().join(TAG).join("checkconfig");
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+        std::fs::copy(bed.checkconfig(), &path).expect("copy checkconfig");
+        path.display().to_string()
+    }
+
     /// The program on this checkout, without a cluster.
     fn run(&self, args: &[&str]) -> Ran {
         let mut command = program();
@@ -109,7 +119,7 @@ fn log2_up(n: u64) -> u64 {
 fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let good = history.git(&["rev-parse", "HEAD"]);
     history.fill(0);
     history.git(&["checkout", "--quiet", "-b", "refactor"]);
@@ -130,6 +140,7 @@ fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
     assert_eq!((bad["revision"]["id"].as_str(), &bad["pullRequest"]), (Some(merged.as_str()), &Value::from(10903)));
     assert_eq!(bad["revision"]["author"], "Justin Santa Barbara");
     assert_eq!((&bad["basis"], &bad["source"]), (&Value::from("fact"), &Value::from("checkconfig")));
+    assert_eq!(bad["about"], "checkconfig", "of what is deployed nobody has said a word");
     assert_eq!(bad["objection"]["message"], "duplicated preset 'label:value' pair : preset-aws-credential:true");
     let places = bad["objection"]["places"].as_array().expect("places");
     let changed: Vec<_> = places.iter().filter(|place| place["changed"] == true).collect();
@@ -161,7 +172,7 @@ fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
 fn a_refused_candidate_is_refused_before_any_write() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let before = bed.audit_of_oncall().len();
     // Nothing that a rule of ours knows.
     let job = "periodics:\n- name: ci-none\n  interval: never\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
@@ -177,7 +188,17 @@ fn a_refused_candidate_is_refused_before_any_write() {
         "checkconfig",
         "key none.yaml",
     ]);
-    history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &checkconfig]).ended(1);
+    let knows = history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &checkconfig]).ended(1);
+    assert!(knows.out.contains("FACT  it does not load: checkconfig v2024"), "{}", knows.out);
+    // The very same program, of which nobody says which version it is: what it refuses is refused all the same.
+    let nameless = bed.checkconfig().display().to_string();
+    let guesses = history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &nameless]).ended(1);
+    assert!(guesses.out.contains("GUESS  it does not load: checkconfig (version not known)"), "{}", guesses.out);
+    history.on(&bed, &["plan", "sync-config", "--revision", &bad, "--checkconfig", &nameless]).ended(3).says(&[
+        "would not load",
+        "ci-none",
+        "version not known",
+    ]);
     // Without being asked for it, it is not chosen: the head is refused, what runs is known to load.
     let status = history.on(&bed, &["status", "--checkconfig", &checkconfig, "-o", "json"]).ended(1).json();
     assert_ne!(status["revision"]["revision"]["id"], bad.as_str());
@@ -213,7 +234,7 @@ fn a_refused_candidate_is_refused_before_any_write() {
 fn presets_may_share_a_label_key_today() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let presets =
         |value: &str| format!("presets:\n- labels: {{preset-shared: one}}\n- labels: {{preset-shared: {value}}}\n");
     let file = "config/jobs/kubernetes/shared.yaml";
