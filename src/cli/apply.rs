@@ -1,6 +1,7 @@
 //! `apply FILE`: previews a saved plan again, and with `--execute` runs it and watches for the proof.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -53,7 +54,7 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
 /// The newest picture, for plans that are held against it once more before anything is sent.
 pub async fn picture_for(global: &Global, plan: &Plan) -> Result<Option<Diagnosis>, Failure> {
     match plan.repair {
-        RepairId::DeleteStrays => session::look(global).await.map(|seen| Some(seen.diagnosis)),
+        RepairId::DeleteStrays => session::look(global).await.map(|seen| Some(Arc::unwrap_or_clone(seen.diagnosis))),
         RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo => {
             Ok(None)
         }

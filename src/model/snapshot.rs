@@ -13,6 +13,9 @@ use super::{
 /// Begins the name of a part (of [`ClusterView::parts`]) that pods of jobs are missing for: it may not be listed.
 pub const PODS_OF_JOBS: &str = "pods of jobs";
 
+/// The name of [`Snapshot::checkconfig`] among the sources.
+pub const CHECKCONFIG: &str = "checkconfig";
+
 /// The state of a Prow, as far as it could be seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -39,6 +42,10 @@ pub struct Snapshot {
     pub refused: Vec<RefusedContent>,
     /// What is known of contents beyond that: what ran on them before, what a checkconfig said. Newest first.
     pub checked: Vec<Checked>,
+    /// How the checkconfig on this machine answers; `None` where there is none to ask.
+    pub checkconfig: Option<Source<()>>,
+    /// What is being read now and was not answered for yet, by name: the next picture may show more of it.
+    pub reading: Vec<String>,
 }
 
 impl Snapshot {
@@ -57,7 +64,14 @@ impl Snapshot {
             interrupted: Vec::new(),
             refused: Vec::new(),
             checked: Vec::new(),
+            checkconfig: None,
+            reading: Vec::new(),
         }
+    }
+
+    /// False for one in which no cluster was looked at.
+    pub fn is_of_a_cluster(&self) -> bool {
+        !self.service.server.is_empty()
     }
 
     /// The service cluster, then the others.
@@ -175,6 +189,7 @@ impl Snapshot {
         }
         all.push(SourceStatus::of("service/prowjobs", &self.prowjobs));
         all.push(SourceStatus::of("git", &self.desired));
+        all.extend(self.checkconfig.as_ref().map(|source| SourceStatus::of(CHECKCONFIG, source)));
         all
     }
 }
@@ -390,6 +405,9 @@ pub struct RefusedContent {
     pub config_map: Key,
     /// Key to sha256 of the value after gunzip.
     pub keys: BTreeMap<String, String>,
+    /// Digest of what else Prow reads, as it was then: beside something else this content may load. `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// The keys that the refusal was about, where that could be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub culprits: Vec<String>,

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::API_VERSION;
 use crate::model::text::sanitize_line;
-use crate::model::{Candidate, Checkconfig, DesiredEntry, LoadAnswer, LoadVerdict, Objection, Revision};
+use crate::model::{About, Candidate, Checkconfig, DesiredEntry, LoadAnswer, LoadVerdict, Objection, Revision};
+
+/// Commits in doubt that are named in words; documents name all.
+const NAMED: usize = 10;
 
 /// What was judged.
 pub enum CheckSubject<'a> {
@@ -23,6 +26,8 @@ pub struct Blame<'a> {
     pub bad: Blamed<'a>,
     /// The one before it; `None` where none was found that loads.
     pub good: Option<Blamed<'a>>,
+    /// Commits between the two that nobody could judge: each of them may be the first bad one. Newest first.
+    pub in_doubt: Vec<Revision>,
     /// How many commits were in question, the newest included.
     pub commits: usize,
     /// How often a checkconfig was asked.
@@ -52,17 +57,34 @@ fn answer(verdict: &LoadVerdict) -> &'static str {
     }
 }
 
-/// `FACT   loads` with who says so; of a refusal what it says, and where.
+/// Of the Prow that is deployed: `it loads`. Without a cluster nothing is said of that one, but of the program that was asked.
+fn loads(verdict: &LoadVerdict) -> &'static str {
+    match verdict.from.about() {
+        About::Deployed => "it loads",
+        About::Checkconfig => "this program accepts it",
+    }
+}
+
+fn does_not_load(verdict: &LoadVerdict) -> &'static str {
+    match verdict.from.about() {
+        About::Deployed => "it does not load",
+        About::Checkconfig => "this program refuses it",
+    }
+}
+
+/// `FACT   it loads` with who says so; of a refusal what it says, and where.
 fn verdict_lines(verdict: &LoadVerdict, candidate: Option<&Candidate>) -> Vec<String> {
     let basis = basis(verdict);
     match &verdict.answer {
-        LoadAnswer::Loads => vec![format!("{basis}  it loads: {}", verdict.from)],
+        LoadAnswer::Loads => vec![format!("{basis}  {}: {}", loads(verdict), verdict.from)],
         LoadAnswer::Unknown => {
             vec![format!("UNKNOWN  nobody has tried it; nothing speaks against it ({}, {basis})", verdict.from)]
         }
         LoadAnswer::Refused(objection) => {
-            let mut lines =
-                vec![format!("{basis}  it does not load: {}", verdict.from), format!("  {}", objection.message)];
+            let mut lines = vec![
+                format!("{basis}  {}: {}", does_not_load(verdict), verdict.from),
+                format!("  {}", objection.message),
+            ];
             lines.extend(places(objection, candidate, &[]).into_iter().map(|place| format!("  {place}")));
             lines
         }
@@ -106,7 +128,8 @@ fn objection(objection: &Objection, candidate: Option<&Candidate>, changed: &[St
 fn verdict_value(verdict: &LoadVerdict, candidate: Option<&Candidate>, changed: &[String]) -> Value {
     json!({
         "answer": answer(verdict), "basis": if verdict.from.is_fact() { "fact" } else { "guess" },
-        "source": verdict.from.name(), "says": verdict.from.to_string(),
+        "about": verdict.from.about().name(), "source": verdict.from.name(), "says": verdict.from.to_string(),
+        "doubts": verdict.from.doubts().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "objection": verdict.refused().map(|found| objection(found, candidate, changed)),
     })
 }
@@ -146,7 +169,11 @@ pub fn check_text(subjects: &[CheckedSubject<'_>], deployed: &[String], program:
         };
         lines.extend(verdict_lines(&checked.verdict, candidate).into_iter().map(|line| format!("  {line}")));
     }
+    let is_about_it = |checked: &CheckedSubject<'_>| checked.verdict.from.about() == About::Checkconfig;
     lines.push(match deployed {
+        [] if subjects.iter().any(is_about_it) => {
+            "deployed: not looked at; this is the word of that program, whatever Prow is deployed".to_owned()
+        }
         [] => "deployed: not known".to_owned(),
         tags => format!("deployed: {}", tags.join(", ")),
     });
@@ -192,7 +219,7 @@ fn revision_value(blamed: &Blamed<'_>) -> Value {
 pub fn blame_document(blame: &Blame<'_>) -> Value {
     json!({
         "apiVersion": API_VERSION, "kind": "ConfigBlame", "bad": revision_value(&blame.bad),
-        "good": blame.good.as_ref().map(revision_value), "commits": blame.commits, "checks": blame.checks,
+        "good": blame.good.as_ref().map(revision_value), "inDoubt": blame.in_doubt, "commits": blame.commits, "checks": blame.checks,
         "checkconfig": blame.program, "notes": blame.notes,
     })
 }
@@ -212,19 +239,26 @@ fn commit_lines(revision: &Revision) -> String {
 
 pub fn blame_text(blame: &Blame<'_>) -> String {
     let Blamed { candidate, verdict, changed } = &blame.bad;
-    let first = match blame.good {
-        Some(_) => "the first that does not load",
-        None => "does not load, and no older one was found that does",
+    let first = match (&blame.good, blame.in_doubt.len()) {
+        (Some(_), 0) => "the first that does not load".to_owned(),
+        (Some(_), n) => {
+            format!("the first that is known not to load: it, or one of {n} before it that nobody could judge")
+        }
+        (None, _) => "does not load, and no older one was found that does".to_owned(),
     };
     let mut lines = vec![format!("BAD   {}", commit_lines(&candidate.revision)), format!("  {first}")];
     if let Some(objection) = verdict.refused() {
         lines.push(format!("  {}  {}: {}", basis(verdict), verdict.from, objection.message));
         lines.extend(places(objection, Some(candidate), changed).into_iter().map(|place| format!("  {place}")));
     }
+    lines.extend(blame.in_doubt.iter().take(NAMED).map(|revision| format!("DOUBT {}", commit_lines(revision))));
+    if blame.in_doubt.len() > NAMED {
+        lines.push(format!("      and {} more", blame.in_doubt.len() - NAMED));
+    }
     if let Some(good) = &blame.good {
         lines.push(format!("GOOD  {}", commit_lines(&good.candidate.revision)));
         let word = match good.verdict.answer {
-            LoadAnswer::Loads => format!("it loads: {}", good.verdict.from),
+            LoadAnswer::Loads => format!("{}: {}", loads(&good.verdict), good.verdict.from),
             LoadAnswer::Refused(_) | LoadAnswer::Unknown => format!("nothing speaks against it: {}", good.verdict.from),
         };
         lines.push(format!("  {}  {word}", basis(&good.verdict)));

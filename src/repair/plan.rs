@@ -157,7 +157,7 @@ pub enum Confirmation {
     CountIn { count: usize, alias: String },
     /// A rollback: the last four characters of the tag that it leads to.
     TagTail(String),
-    /// A prune of more than a fifth of a ConfigMap's keys: the plan's word, and a second one with their number.
+    /// More than a fifth of a ConfigMap's keys go: the plan's word, and a second one with their number.
     PruneMany { first: String, keys: usize },
 }
 

@@ -1,18 +1,22 @@
 //! Would it load: `config check`, `config blame` and `sync-config` with Prow's real checkconfig.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::Bed;
-use crate::support::{Ran, Tool, findings, program, written_since};
+use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, findings, program, written_since};
+use crate::terminal::{ESC, LARGE, Start, unwrapped};
 
 /// Commits before and after the broken one.
 const FILLERS: usize = 150;
 const PRESETS: &str = "config/jobs/kubernetes-sigs/aws/aws-presets.yaml";
+/// What the bed deploys.
+const TAG: &str = "v20240619-cfb8754e0";
 const REFACTORED: &str = include_str!("bed/config/aws-presets-refactored.yaml");
 
 /// The oncall's checkout, copied, and what is committed there beyond the story.
@@ -68,6 +72,14 @@ impl History {
         git(&self.repo(), args)
     }
 
+    /// The deployed version's checkconfig, in a folder that tells which it is.
+    fn checkconfig(&self, bed: &Bed) -> String {
+        let path = self.dir.path().join(TAG).join("checkconfig");
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+        std::fs::copy(bed.checkconfig(), &path).expect("copy checkconfig");
+        path.display().to_string()
+    }
+
     /// The program on this checkout, without a cluster.
     fn run(&self, args: &[&str]) -> Ran {
         let mut command = program();
@@ -107,7 +119,7 @@ fn log2_up(n: u64) -> u64 {
 fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let good = history.git(&["rev-parse", "HEAD"]);
     history.fill(0);
     history.git(&["checkout", "--quiet", "-b", "refactor"]);
@@ -128,6 +140,7 @@ fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
     assert_eq!((bad["revision"]["id"].as_str(), &bad["pullRequest"]), (Some(merged.as_str()), &Value::from(10903)));
     assert_eq!(bad["revision"]["author"], "Justin Santa Barbara");
     assert_eq!((&bad["basis"], &bad["source"]), (&Value::from("fact"), &Value::from("checkconfig")));
+    assert_eq!(bad["about"], "checkconfig", "of what is deployed nobody has said a word");
     assert_eq!(bad["objection"]["message"], "duplicated preset 'label:value' pair : preset-aws-credential:true");
     let places = bad["objection"]["places"].as_array().expect("places");
     let changed: Vec<_> = places.iter().filter(|place| place["changed"] == true).collect();
@@ -159,7 +172,7 @@ fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
 fn a_refused_candidate_is_refused_before_any_write() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let before = bed.audit_of_oncall().len();
     // Nothing that a rule of ours knows.
     let job = "periodics:\n- name: ci-none\n  interval: never\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
@@ -175,7 +188,17 @@ fn a_refused_candidate_is_refused_before_any_write() {
         "checkconfig",
         "key none.yaml",
     ]);
-    history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &checkconfig]).ended(1);
+    let knows = history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &checkconfig]).ended(1);
+    assert!(knows.out.contains("FACT  it does not load: checkconfig v2024"), "{}", knows.out);
+    // The very same program, of which nobody says which version it is: what it refuses is refused all the same.
+    let nameless = bed.checkconfig().display().to_string();
+    let guesses = history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &nameless]).ended(1);
+    assert!(guesses.out.contains("GUESS  it does not load: checkconfig (version not known)"), "{}", guesses.out);
+    history.on(&bed, &["plan", "sync-config", "--revision", &bad, "--checkconfig", &nameless]).ended(3).says(&[
+        "would not load",
+        "ci-none",
+        "version not known",
+    ]);
     // Without being asked for it, it is not chosen: the head is refused, what runs is known to load.
     let status = history.on(&bed, &["status", "--checkconfig", &checkconfig, "-o", "json"]).ended(1).json();
     assert_ne!(status["revision"]["revision"]["id"], bad.as_str());
@@ -211,7 +234,7 @@ fn a_refused_candidate_is_refused_before_any_write() {
 fn presets_may_share_a_label_key_today() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let presets =
         |value: &str| format!("presets:\n- labels: {{preset-shared: one}}\n- labels: {{preset-shared: {value}}}\n");
     let file = "config/jobs/kubernetes/shared.yaml";
@@ -239,4 +262,85 @@ fn presets_may_share_a_label_key_today() {
         (&live["checks"][0]["answer"], &live["checks"][0]["source"]),
         (&Value::from("loads"), &Value::from("running"))
     );
+}
+
+/// A program that is no checkconfig, at this path.
+fn broken(path: &Path) -> String {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("make folders");
+    std::fs::write(path, "#!/bin/sh\nexit 0\n").expect("write a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).expect("make it a program");
+    path.display().to_string()
+}
+
+#[test]
+fn a_checkconfig_that_gives_no_answer_stops_nobody_and_is_told() {
+    let Some(bed) = Bed::start("healthy") else { return };
+    let history = History::of(&bed);
+    let job = "periodics:\n- name: ci-more\n  interval: 1h\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
+    history.commit("Add a job (#11000)", &[("config/jobs/kubernetes/more.yaml", job)]);
+    let deployed = history.on(&bed, &["config", "check", "-o", "json"]).ended(0).json()["deployed"][0].clone();
+    let cache = history.dir.path().join(".cache/prow-breakglass/checkconfig");
+    let cached = cache.join(deployed.as_str().expect("a tag"));
+    let lost = |status: &Value| {
+        let sources = status["sources"].as_array().expect("sources");
+        sources.iter().any(|source| source["name"] == "checkconfig" && source["state"] == "lost")
+    };
+    assert!(!lost(&history.on(&bed, &["status", "-o", "json"]).ended(1).json()));
+
+    // In the cache: it is told, and everything goes on with what else is known.
+    let path = broken(&cached.join("checkconfig"));
+    let no_answer = ["is no checkconfig", "it accepts what no Prow loads"];
+    assert!(lost(&history.on(&bed, &["status", "-o", "json"]).ended(1).says(&no_answer).json()));
+    let plan = history.on(&bed, &["plan", "sync-config"]).ended(0).says(&no_answer);
+    assert!(plan.out.contains("checkconfig gave no answer"), "{}", plan.out);
+    let check = history.on(&bed, &["config", "check", "--revision", "HEAD", "-o", "json"]).ended(0).says(&no_answer);
+    let check = check.json();
+    let check = (&check["checks"][0]["basis"], &check["checks"][0]["answer"], &check["checkconfig"]);
+    assert_eq!(check, (&json!("guess"), &json!("unknown"), &Value::Null));
+    // Named: who asks for its word alone gets an error, who repairs a warning.
+    let named = |args: &[&str]| history.on(&bed, &[args, &["--checkconfig", &path]].concat());
+    named(&["config", "check"]).ended(2).says(&no_answer);
+    named(&["config", "blame"]).ended(2).says(&no_answer);
+    assert!(named(&["plan", "sync-config"]).ended(0).says(&no_answer).out.contains("checkconfig gave no answer"));
+    assert!(lost(&named(&["status", "-o", "json"]).ended(1).json()));
+}
+
+/// What is live stays beside what git asks for. A job of that name is on both sides, which only Prow's own program minds.
+#[test]
+fn the_screens_ask_about_what_a_plan_would_leave_and_say_when_there_is_no_answer() {
+    let Some(bed) = Bed::start("healthy") else { return };
+    let journal = tempfile::tempdir().expect("a folder");
+    let job = "periodics:\n- name: ci-twice\n  interval: 1h\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
+    let admin = Admin::of(&bed);
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/job-config");
+    block_on(admin.patch(&path, &json!({ "data": { "stale.yaml": job } })));
+    let repo = bed.repository();
+    std::fs::write(repo.join("config/jobs/kubernetes/twice.yaml"), job).expect("write a file");
+    git(&repo, &["branch", "--unset-upstream"]);
+    git(&repo, &["add", "--all"]);
+    git(&repo, &["commit", "--quiet", "--message", "Add a job (#11000)"]);
+
+    // One that gives no answer is seen, the plan is there and warns.
+    let program = journal.path().join("bin/checkconfig");
+    broken(&program);
+    let place = journal.path().join("journal").display().to_string();
+    let mut terminal = Start::on(&bed, LARGE, &place).option("--checkconfig", &program).open();
+    terminal.see("checkconfig: LOST");
+    terminal.press("2").see_all(&["[2 Config]", "prow/job-config", "drift"]);
+    let plan = unwrapped(&terminal.plan());
+    assert!(plan.contains("checkconfig gave no answer"), "{plan}");
+    // Mended: it is asked again by itself, and its word counts before a plan is shown.
+    let mended = journal.path().join("bin/mended");
+    std::os::unix::fs::symlink(bed.checkconfig(), &mended).expect("link the real one");
+    std::fs::rename(&mended, &program).expect("put it there");
+    terminal
+        .press(ESC)
+        .see_that("that it answers", |screen| screen.contains("[1 Overview]") && !screen.contains("checkconfig: LOST"));
+    terminal.press("2").see("[2 Config]");
+    terminal.press("p");
+    let refused = unwrapped(&terminal.see_all(&["NO PLAN", "would be live afterwards"]));
+    assert!(refused.contains("ci-twice"), "{refused}");
+    terminal.press("q");
+    terminal.end().is_clean();
+    assert_eq!(written_since(&bed, 0), [""; 0]);
 }

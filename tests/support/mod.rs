@@ -68,6 +68,7 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
             } else {
                 None
             },
+            further: Vec::new(),
         },
         mounts: ["config", "job-config", "plugins"].map(mount).to_vec(),
         pods,
@@ -328,6 +329,8 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         interrupted: Vec::new(),
         refused: Vec::new(),
         checked: Vec::new(),
+        checkconfig: None,
+        reading: Vec::new(),
     }
 }
 
