@@ -98,7 +98,7 @@ pub async fn run(
             if let Err(failure) = journal.remember_checked(std::slice::from_ref(&checked)) {
                 session::note(&failure);
             }
-            say(global, &checked);
+            say(global, plan, &checked);
             Ok(u8::from(checked.refused.is_some()))
         }
         Err(failure) => Err(failure),
@@ -171,18 +171,24 @@ async fn answer(
     }
 }
 
-fn say(global: &Global, checked: &Checked) {
+fn say(global: &Global, plan: &Plan, checked: &Checked) {
     let Witness::Job { image, .. } = &checked.by else { return };
+    let doubts = &plan.basis.doubts;
+    let (basis, because) =
+        if doubts.is_empty() { ("fact", String::new()) } else { ("guess", format!(" ({})", doubts.join("; "))) };
+    let word = basis.to_uppercase();
     match &checked.refused {
         Some(objection) => {
-            output::words(&format!("FACT  it does not load: {image}: {}{}", objection.message, objection.place()));
+            let (message, place) = (&objection.message, objection.place());
+            output::words(&format!("{word}  it does not load: {image}: {message}{place}{because}"));
         }
-        None => output::words(&format!("FACT  it loads: {image}")),
+        None => output::words(&format!("{word}  it loads: {image}{because}")),
     }
     if global.output != Format::Text {
         let answer = if checked.refused.is_some() { "refused" } else { "loads" };
-        let document =
-            serde_json::json!({ "checked": { "answer": answer, "image": image, "objection": checked.refused } });
+        let document = serde_json::json!({ "checked": {
+            "answer": answer, "basis": basis, "doubts": doubts, "image": image, "objection": checked.refused,
+        }});
         output::data(&document.to_string());
     }
 }

@@ -8,10 +8,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnose::checkconfig_images;
+use crate::diagnose::{checkconfig_images, word_of};
 use crate::model::{
-    CANARY, CONFIG_MAP_LIMIT, CanaryFile, CheckFile, CheckFolder, CheckJob, Component, ConfigMapBody, DesiredConfigMap,
-    Key, Kind, MapFact, MapNote, OWN_LABEL, ObjectRef, Revision, Snapshot, Values, Write, sha256_hex,
+    CANARY, CONFIG_MAP_LIMIT, CanaryFile, CheckFile, CheckFolder, CheckJob, Checked, ClusterIdentity, Component,
+    ConfigMapBody, DesiredConfigMap, Doubt, Key, Kind, MapFact, MapNote, OWN_LABEL, ObjectRef, Revision, Snapshot,
+    Values, Witness, Write, sha256_hex,
 };
 use crate::prow::ConfigFiles;
 use crate::prow::layout::{Layout, ReadAs};
@@ -35,6 +36,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
     let content = layout.digest();
     let about =
         revision.as_ref().map_or("what is live".to_owned(), |revision| format!("revision {}", revision.short()));
+    let doubts = doubts(snapshot, &cluster, &image, &content);
     // Two checks at once are two Jobs.
     let seed = format!("{content}/{image}/{}", snapshot.taken_at.as_nanosecond());
     let name = format!("prow-breakglass-check-{}", &sha256_hex(seed.as_bytes())[..10]);
@@ -54,7 +56,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
         let body = ConfigMapBody { values, labels, annotations: BTreeMap::new(), owner };
         writes.push((Write::CreateConfigMap { object: object(Kind::ConfigMap, &name), body }, effect));
     }
-    let warnings = vec![
+    let mut warnings = vec![
         format!(
             "your approval covers both: these {} object(s) are made in namespace {namespace}, and the same ones are taken \
              away as soon as the answer is there",
@@ -62,6 +64,9 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
         ),
         "no image of that name may be published: then there is no answer, and nothing is left either".to_owned(),
     ];
+    if !doubts.is_empty() {
+        warnings.push(format!("the answer will be a GUESS: {}", doubts.join("; ")));
+    }
     let steps = writes.into_iter().enumerate().map(|(n, (write, effect))| Step {
         n: n + 1,
         write,
@@ -79,6 +84,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
             revision,
             reason: Some(format!("the image of checkconfig beside {}", reader.object.name)),
             content: Some(content),
+            doubts,
             ..PlanBasis::default()
         },
         steps: steps.collect(),
@@ -90,6 +96,16 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
         digest: String::new(),
     }
     .sealed())
+}
+
+/// Why an answer of this image would be an opinion: what is deployed is not that alone, or reads more than can be asked about.
+fn doubts(snapshot: &Snapshot, cluster: &ClusterIdentity, image: &str, content: &str) -> Vec<String> {
+    let by = Witness::Job { server: cluster.server.clone(), uid: cluster.uid.clone(), image: image.to_owned() };
+    let answer = Checked { content: content.to_owned(), refused: None, by, at: snapshot.taken_at };
+    match word_of(snapshot, &answer) {
+        Some(verdict) => verdict.from.doubts().iter().map(ToString::to_string).collect(),
+        None => vec![Doubt::VersionNotKnown.to_string()],
+    }
 }
 
 /// The component beside which the Job runs: hook, else the first that reads a configuration.
