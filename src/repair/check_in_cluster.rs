@@ -216,7 +216,8 @@ fn args(layout: &Layout<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Alias, DesiredEntry, LeftOut};
+    use crate::diagnose::testing;
+    use crate::model::{Alias, ConfigMapState, DesiredEntry, LeftOut, Source};
 
     fn layout_of(jobs: &[(String, Vec<u8>)]) -> (Vec<DesiredConfigMap>, ConfigFiles) {
         let entry = |bytes: &[u8]| DesiredEntry { path: "x".to_owned(), bytes: bytes.to_vec(), gzip: false };
@@ -278,5 +279,54 @@ mod tests {
         assert!(refused.reason.contains("no ConfigMap prow/job-config"), "{refused:?}");
         assert_eq!(whole(&without, &[note("label-config")], &files, "6a70de1"), Ok(()), "which Prow does not read");
         assert_eq!(whole(&maps, &[note("job-config")], &files, "6a70de1"), Ok(()), "other maps give it");
+    }
+
+    /// hook runs on a live configuration.
+    fn world() -> Snapshot {
+        let mut snapshot = testing::snapshot();
+        snapshot.service.components = testing::known(vec![testing::reader("hook", "v20240619-cfb8754e0")]);
+        snapshot.service.identity = testing::known(ClusterIdentity {
+            alias: Alias::service(),
+            context: "prow".to_owned(),
+            server: "https://s".to_owned(),
+            uid: "u".to_owned(),
+            ca: String::new(),
+        });
+        let map = ConfigMapState {
+            cluster: Alias::service(),
+            key: Key::new("default", "config"),
+            uid: "u-1".to_owned(),
+            resource_version: "1".to_owned(),
+            immutable: false,
+            values: Values::from([("config.yaml".to_owned(), b"a: b\n".to_vec())]),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            writers: Vec::new(),
+        };
+        snapshot.service.config_maps = testing::known([(map.key.clone(), map)].into());
+        snapshot.desired = Source::Loading;
+        snapshot
+    }
+
+    #[test]
+    fn the_job_is_made_first_and_owns_the_rest() {
+        let plan = plan(&world()).unwrap();
+        let Write::CreateJob { object: job, body } = &plan.steps[0].write else { panic!("{:?}", plan.steps) };
+        let Write::CreateConfigMap { object, body: map } = &plan.steps[1].write else { panic!("{:?}", plan.steps) };
+        assert_eq!((plan.steps.len(), map.owner.as_deref(), map.is_own()), (2, Some(job), true));
+        assert_eq!((body.canary.config_map.as_str(), object.name.starts_with(&job.name)), (object.name.as_str(), true));
+        assert!(plan.warnings[0].contains("approval covers both: these 2 object(s)"), "{:?}", plan.warnings);
+        assert!(plan.basis.content.is_some());
+    }
+
+    #[test]
+    fn an_answer_that_leaves_something_out_will_be_a_guess() {
+        let mut snapshot = world();
+        assert_eq!(plan(&snapshot).unwrap().basis.doubts, Vec::<String>::new());
+        let Source::Known { value, .. } = &mut snapshot.service.components else { unreachable!() };
+        value[0].config.further = vec!["--supplemental-prow-config-dir=/etc/a".to_owned()];
+        let plan = plan(&snapshot).unwrap();
+        assert!(plan.basis.doubts[0].contains("--supplemental-prow-config-dir"), "{:?}", plan.basis.doubts);
+        assert!(plan.warnings.iter().any(|line| line.contains("will be a GUESS")), "{:?}", plan.warnings);
     }
 }
