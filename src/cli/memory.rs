@@ -195,6 +195,7 @@ mod tests {
             cluster_uid: String::new(),
             config_map: Key::new("prow", "job-config"),
             keys: [("jobs.yaml".to_owned(), "sha".to_owned())].into(),
+            beside: None,
             culprits: Vec::new(),
             images: vec!["hook:v1".to_owned()],
             error: "duplicated preset".to_owned(),

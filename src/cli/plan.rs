@@ -9,7 +9,7 @@ use crate::repair::{Origin, Override, OverrideId, Plan, RepairId, Request};
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
-use super::{Exit, output, plan_file, session};
+use super::{Exit, in_cluster, output, plan_file, session};
 
 pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     let seen = session::look(global).await?;
@@ -40,6 +40,9 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
         ..Request::new(args.repair)
     };
     let plan = seen.checking.plan(request, Arc::clone(&seen.snapshot), Arc::clone(&seen.diagnosis)).await?;
+    if plan.repair == RepairId::CheckInCluster {
+        in_cluster::may(&plan, &seen.clusters).await?;
+    }
     preview_and_save(global, &seen.clusters, plan, args.file.as_deref()).await
 }
 

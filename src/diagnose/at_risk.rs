@@ -7,9 +7,10 @@ use crate::model::{
 };
 use crate::prow;
 
-use super::choose::started_on;
 use super::compare::digests;
+use super::deployed::Deployed;
 use super::load_failure::{CrashContent, config_maps_of, suspect};
+use super::started::all_started_on;
 use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
 
 /// One finding a ConfigMap: the cause is one.
@@ -27,13 +28,20 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             bad.entry(map.key.clone()).or_insert((basis, why));
         }
     }
+    // What was refused together with something that is not seen may load without it.
+    let basis = if Deployed::of(context.snapshot).doubts_of_refusal().is_empty() { Basis::Fact } else { Basis::Guess };
+    let files = prow::ConfigFiles::of_components(context.components().iter());
+    let layout = prow::Layout::of_live(live, &files);
+    let beside = |map: &Key| layout.as_ref().map(|layout| layout.digest_beside(map));
     for content in &context.refused {
         if let Some((key, state)) = live.get_key_value(&content.config_map)
             && content.keys == digests(&state.values)
         {
             let images = content.images.join(", ");
+            let is_beside_the_same = content.beside.is_none() || content.beside == beside(key);
+            let basis = if is_beside_the_same { basis } else { Basis::Guess };
             bad.entry(key.clone()).or_insert_with(|| {
-                (Basis::Fact, format!("{images} refused this very content at {}: {}", content.at, content.error))
+                (basis, format!("{images} refused this very content at {}: {}", content.at, content.error))
             });
         }
     }
@@ -122,5 +130,5 @@ fn objections(context: &Context<'_>) -> Vec<Objection> {
 }
 
 fn proven(context: &Context<'_>, map: &ConfigMapState) -> bool {
-    started_on(map, context.components())
+    all_started_on(map, context.components())
 }

@@ -3,19 +3,72 @@
 //! The head, where nothing speaks against it; else the newest known to load; else the newest that nothing speaks
 //! against. In the first minute of 2019-01-23 the head *was* the broken commit: live equalled git.
 
-use std::collections::BTreeSet;
-
 use crate::model::{
-    Candidate, Component, ConfigMapState, Container, ContainerState, Desired, DesiredConfigMap, Key, KnownFrom,
-    LoadVerdict, RefusedContent, Snapshot,
+    Candidate, ConfigMapState, Desired, DesiredConfigMap, Key, KnownFrom, LoadAnswer, LoadVerdict, RefusedContent,
+    Revision, Snapshot,
 };
 
-use crate::prow::image;
+use crate::prow::{ConfigFiles, Layout};
 
 use super::compare::{is_refused_content, known_keys, same_value};
 use super::load::of_candidate;
-use super::load_failure::{CrashContent, LoadFailure, UPLOADERS, config_maps_of, load_failures};
-use super::{Basis, Choice, ChoiceReason, ConfigMapDrift, DriftState};
+use super::load_failure::{CrashContent, LoadFailure, UPLOADERS};
+use super::started::all_started_on;
+use super::{Basis, ConfigMapDrift, DriftState};
+
+/// Which revision a repair would write, and why that one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    pub revision: Revision,
+    pub basis: Basis,
+    pub why: ChoiceReason,
+    /// Would it load?
+    pub verdict: LoadVerdict,
+}
+
+impl Choice {
+    /// Why this one, in words.
+    pub fn reason(&self) -> String {
+        let who = match &self.verdict.from {
+            KnownFrom::Running => "Ready containers started on".to_owned(),
+            KnownFrom::Checkconfig { .. } | KnownFrom::Job { .. } if self.verdict.answer == LoadAnswer::Loads => {
+                format!("{} accepts", self.verdict.from)
+            }
+            KnownFrom::Memory { images, .. } if self.verdict.answer == LoadAnswer::Loads => {
+                format!("{} started on before", images.join(", "))
+            }
+            KnownFrom::Log { .. }
+            | KnownFrom::Memory { .. }
+            | KnownFrom::Resembles { .. }
+            | KnownFrom::Checkconfig { .. }
+            | KnownFrom::Job { .. }
+            | KnownFrom::Rules => "nothing speaks against".to_owned(),
+        };
+        match self.why {
+            ChoiceReason::Asked => "asked for with --revision".to_owned(),
+            ChoiceReason::Head if self.verdict.from == KnownFrom::Running => {
+                "git's head, and nothing speaks against it".to_owned()
+            }
+            ChoiceReason::Head if self.verdict.answer == LoadAnswer::Loads => format!("git's head, which {who}"),
+            ChoiceReason::Head => "git's head, and nothing speaks against it".to_owned(),
+            ChoiceReason::NewestKnownToLoad | ChoiceReason::NewestWithoutObjection => {
+                format!("the newest revision that {who}")
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChoiceReason {
+    /// `--revision`.
+    Asked,
+    /// The upstream's head, and nothing speaks against it.
+    Head,
+    /// The newest revision known to load: the verdict says from where.
+    NewestKnownToLoad,
+    /// The newest revision that nothing speaks against.
+    NewestWithoutObjection,
+}
 
 /// Chooses, or `None` where git cannot be seen or no revision is acceptable.
 pub(super) fn choose(snapshot: &Snapshot, failures: &[LoadFailure<'_>], refused: &[RefusedContent]) -> Option<Choice> {
@@ -37,11 +90,24 @@ pub(super) fn choose(snapshot: &Snapshot, failures: &[LoadFailure<'_>], refused:
     if let Some((loaded, _)) = verdicts.iter().find(|(_, verdict)| verdict.loads_as_fact()) {
         return Some(choice(loaded, ChoiceReason::NewestKnownToLoad));
     }
-    let acceptable = verdicts.iter().find(|(_, verdict)| verdict.refused().is_none());
+    let acceptable = acceptable(&verdicts);
     // Where a key that was only guessed to be at fault stands in every revision, that guess speaks against none of them.
     let at_least = || verdicts.iter().find(|(_, verdict)| matches!(verdict.from, KnownFrom::Resembles { .. }));
     let (newest, _) = acceptable.or_else(at_least)?;
     Some(choice(newest, ChoiceReason::NewestWithoutObjection))
+}
+
+/// The newest that nothing speaks against. What lies between two that a checkconfig refuses is hardly any better, asked or not:
+/// where it has found an older one that loads, whatever its word is worth, those in between are passed over.
+fn acceptable<'a, 'c>(verdicts: &'a [(&'c Candidate, LoadVerdict)]) -> Option<&'a (&'c Candidate, LoadVerdict)> {
+    let is_refused_by_prow = |verdict: &LoadVerdict| {
+        verdict.refused().is_some()
+            && matches!(verdict.from, KnownFrom::Checkconfig { .. } | KnownFrom::Job { .. } | KnownFrom::Log { .. })
+    };
+    let good = verdicts.iter().position(|(_, verdict)| verdict.answer == LoadAnswer::Loads);
+    let bad = good.and_then(|good| verdicts[..good].iter().rposition(|(_, verdict)| is_refused_by_prow(verdict)));
+    let from = bad.map_or(0, |bad| bad + 1);
+    verdicts[from..].iter().find(|(_, verdict)| verdict.refused().is_none())
 }
 
 /// The candidate that a choice names.
@@ -52,23 +118,33 @@ pub fn choice_candidate<'a>(desired: &'a Desired, choice: &Choice) -> Option<&'a
         .find(|candidate| candidate.revision.id == choice.revision.id)
 }
 
-/// The refused content that a revision asks for again.
+/// The refused content that a revision asks for again. GUESS where it asks for other things beside it than were there when it was
+/// refused: two files of two ConfigMaps may have collided.
 pub(super) fn refusal<'a>(
     candidate: &Candidate,
-    desired: &Desired,
+    snapshot: &Snapshot,
     refused: &'a [RefusedContent],
 ) -> Option<(&'a RefusedContent, Basis)> {
+    let desired = snapshot.desired.seen()?;
     let maps = candidate.config_maps.as_ref().ok()?;
+    let beside = |content: &RefusedContent| {
+        let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
+        Layout::of_desired(maps, &files).map(|layout| layout.digest_beside(&content.config_map))
+    };
     let found = refused.iter().filter_map(|content| {
         let known = known_keys(desired, &content.config_map);
         let basis = maps.iter().filter_map(|map| is_refused_content(map, content, &known)).min()?;
+        let basis = match (basis, &content.beside) {
+            (Basis::Fact, Some(then)) if beside(content).is_none_or(|now| now != *then) => Basis::Guess,
+            (basis, _) => basis,
+        };
         Some((content, basis))
     });
     found.min_by_key(|(_, basis)| *basis)
 }
 
-/// FACT: the live ConfigMaps hold this revision, for each of them a Ready container started after it was written, and
-/// nobody refuses what is live.
+/// FACT: the live ConfigMaps hold this revision, on each of them a Ready container of every version that reads it started after
+/// it was written, and nobody refuses what is live.
 pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> bool {
     if failures.iter().any(|failure| failure.content == CrashContent::Live) {
         return false;
@@ -85,59 +161,7 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
     !mine.is_empty()
         && mine
             .iter()
-            .all(|map| live.get(&map.key).is_some_and(|state| holds(state, map) && started_on(state, components)))
-}
-
-/// True when a Ready container that reads this ConfigMap at start began after its last write.
-pub(super) fn started_on(state: &ConfigMapState, components: &[Component]) -> bool {
-    !images_started_on(state, components).is_empty()
-}
-
-/// The images of the Ready containers that read this ConfigMap at start and began after its last write. During a rollout what the
-/// old version loaded says nothing of the new one; while a reader crash-loops and nobody knows of what, nothing does.
-fn images_started_on<'a>(state: &ConfigMapState, components: &'a [Component]) -> BTreeSet<&'a String> {
-    let Some(written) = state.last_writer().and_then(|writer| writer.at) else { return BTreeSet::new() };
-    let readers = || components.iter().filter(|component| config_maps_of(component).contains(&state.key));
-    let containers = |component: &'a Component| component.pods.iter().flat_map(|pod| &pod.containers);
-    let is_mute = |container: &Container| container.is_crash_looping() && container.last_fatal.is_none();
-    if readers().flat_map(containers).any(is_mute) {
-        return BTreeSet::new();
-    }
-    let began = |container: &&Container| {
-        container.ready && matches!(container.state, ContainerState::Running { since: Some(since) } if since > written)
-    };
-    let runs = |component: &'a Component| {
-        let of_spec = |container: &'a Container| {
-            let tag = image::tag(&container.image);
-            component
-                .spec_images
-                .iter()
-                .find(|spec| **spec == container.image || (tag.is_some() && image::tag(spec) == tag))
-        };
-        containers(component).filter(began).filter_map(of_spec)
-    };
-    readers().flat_map(runs).collect()
-}
-
-/// The live ConfigMaps that are loaded now, each with the images that did: a Ready container that reads it at start began after
-/// it was written, and nobody refuses it.
-pub fn loaded_now(snapshot: &Snapshot) -> Vec<(&ConfigMapState, Vec<String>)> {
-    let (Some(live), Some(components)) = (snapshot.service.config_maps.known(), snapshot.service.components.known())
-    else {
-        return Vec::new();
-    };
-    let failures = load_failures(snapshot);
-    let is_refused = |state: &ConfigMapState| {
-        failures.iter().any(|failure| {
-            failure.content == CrashContent::Live && config_maps_of(failure.component).contains(&state.key)
-        })
-    };
-    live.values()
-        .filter(|state| !is_refused(state))
-        .map(|state| (state, images_started_on(state, components)))
-        .filter(|(_, images)| !images.is_empty())
-        .map(|(state, images)| (state, images.into_iter().cloned().collect()))
-        .collect()
+            .all(|map| live.get(&map.key).is_some_and(|state| holds(state, map) && all_started_on(state, components)))
 }
 
 /// Why the checkout may be behind: Prow itself uploaded something that no revision here asks for, after the checkout was

@@ -1,15 +1,80 @@
 //! `configmap-drift`, `configmap-missing`, `configmap-stale-keys`: live ConfigMaps against the chosen revision.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{DesiredConfigMap, Key, ObjectRef, Snapshot, Source, Values, config_map_ref};
 use crate::repair::RepairId;
 
-use super::choose::choice_candidate;
+use super::choose::{Choice, choice_candidate};
 use super::compare::{VERSION_KEY, same_value};
 use super::load_failure::{CrashContent, LoadFailure, config_maps_of, suspect};
-use super::{
-    Basis, Choice, ConfigMapDrift, Context, DriftState, Finding, FindingKind, KeyChange, KeyDrift, Severity, id,
-    subject,
-};
+use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
+
+/// A ConfigMap, live against git at the chosen revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConfigMapDrift {
+    pub object: ObjectRef,
+    pub state: DriftState,
+    /// Keys that differ or are equal, by name.
+    pub keys: Vec<KeyDrift>,
+    /// Keys that git does not know and that a component refuses: a repair removes these, and only these, unasked.
+    pub blamed: Vec<BlamedKey>,
+    /// Bytes stored live, as the API server counts them.
+    pub bytes: usize,
+}
+
+/// A key that git does not know, and why it is what a component refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlamedKey {
+    pub key: String,
+    /// FACT: what the component says is found in it. GUESS: nothing else of the ConfigMap differs from git.
+    pub basis: Basis,
+    /// Who refuses it, and its words.
+    pub component: String,
+    pub error: String,
+}
+
+impl ConfigMapDrift {
+    /// Why a repair removes this key unasked, where it does.
+    pub fn blame(&self, key: &str) -> Option<&BlamedKey> {
+        self.blamed.iter().find(|blamed| blamed.key == key)
+    }
+
+    pub fn count(&self, change: KeyChange) -> usize {
+        self.keys.iter().filter(|key| key.change == change).count()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftState {
+    Same,
+    Drift,
+    Missing,
+    /// Live, mounted by a component, and no map of git writes it.
+    Unmanaged,
+    /// Could not be read.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyDrift {
+    pub key: String,
+    pub change: KeyChange,
+    /// File of the repository, where there is one.
+    pub path: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyChange {
+    Same,
+    /// In git, not live: a repair would add it.
+    Added,
+    /// Live, not in git: kept unless pruned.
+    Removed,
+    Changed,
+}
 
 /// Every ConfigMap that git asks for or a component's configuration lies in, against the live one.
 pub(super) fn compare(
@@ -93,19 +158,34 @@ fn compare_one(snapshot: &Snapshot, desired: &DesiredConfigMap) -> ConfigMapDrif
 }
 
 /// Keys that git does not know, and that are what a component refuses: keeping them would keep the outage. Named by the
-/// component's message; or all of them, where nothing else of the suspected ConfigMap differs.
-fn blamed(snapshot: &Snapshot, failures: &[LoadFailure<'_>], drift: &ConfigMapDrift) -> Vec<String> {
+/// component's message; or all of them, where it names none of them and nothing else of the suspected ConfigMap differs.
+fn blamed(snapshot: &Snapshot, failures: &[LoadFailure<'_>], drift: &ConfigMapDrift) -> Vec<BlamedKey> {
     let key = Key::new(&drift.object.namespace, &drift.object.name);
-    let stale = drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| key.key.clone());
+    let stale = || drift.keys.iter().filter(|key| key.change == KeyChange::Removed).map(|key| key.key.as_str());
     let live = || failures.iter().filter(|failure| failure.content == CrashContent::Live);
-    let only_stale = drift.count(KeyChange::Added) + drift.count(KeyChange::Changed) == 0;
-    let suspected = live().any(|failure| suspect(snapshot, failure).is_some_and(|map| map.key == key));
-    stale
-        .filter(|stale| {
-            live().any(|failure| failure.culprits.iter().any(|(map, name)| *map == key && name == stale))
-                || (suspected && only_stale)
+    let blamed = |stale: &str, failure: &LoadFailure<'_>, basis| BlamedKey {
+        key: stale.to_owned(),
+        basis,
+        component: failure.component.object.name.clone(),
+        error: failure.line.error.clone(),
+    };
+    let names = |failure: &LoadFailure<'_>, stale: &str| {
+        failure.culprits.iter().any(|(map, name)| *map == key && name == stale)
+    };
+    let named: Vec<BlamedKey> = stale()
+        .filter_map(|stale| {
+            let failure = live().find(|failure| names(failure, stale))?;
+            Some(blamed(stale, failure, Basis::Fact))
         })
-        .collect()
+        .collect();
+    let only_stale = drift.count(KeyChange::Added) + drift.count(KeyChange::Changed) == 0;
+    if !named.is_empty() || !only_stale {
+        return named;
+    }
+    match live().find(|failure| suspect(snapshot, failure).is_some_and(|map| map.key == key)) {
+        Some(failure) => stale().map(|stale| blamed(stale, failure, Basis::Guess)).collect(),
+        None => Vec::new(),
+    }
 }
 
 /// Key by key, after gunzip; VERSION is never drift.
@@ -149,7 +229,7 @@ pub(super) fn find_drift(context: &Context<'_>) -> Vec<Finding> {
             .filter_map(|key| match key.change {
                 KeyChange::Same => None,
                 KeyChange::Added => Some(format!("key {}: in git, not live", key.key)),
-                KeyChange::Removed if drift.blamed.contains(&key.key) => Some(format!(
+                KeyChange::Removed if drift.blame(&key.key).is_some() => Some(format!(
                     "key {}: live, no file in git, and it is what is refused: a repair removes it",
                     key.key
                 )),

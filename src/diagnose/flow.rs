@@ -2,10 +2,26 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{ProwJob, Snapshot, Timestamp};
 
+use super::Strays;
 use super::gate::placed;
-use super::{Flow, Strays};
+
+/// How long ago each flow last moved: newest timestamps. `None` means no history, which is unknown, not stalled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flow {
+    /// Newest ProwJob of a GitHub event.
+    pub trigger: Option<Timestamp>,
+    /// Newest pod started.
+    pub start: Option<Timestamp>,
+    /// Newest completion recorded.
+    pub report: Option<Timestamp>,
+    /// Newest batch or postsubmit: a merge happened.
+    pub merge: Option<Timestamp>,
+    pub periodic: Option<Timestamp>,
+}
 
 pub(super) fn flow(snapshot: &Snapshot, strays: &Strays) -> Flow {
     let placed = placed(snapshot);

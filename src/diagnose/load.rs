@@ -1,23 +1,24 @@
 //! Would the deployed Prow load it: one verdict about a revision or the live content, from the best that is known.
 //!
 //! In this order: a component's own log, or its start on the content; what the journal remembers; a checkconfig on this
-//! machine; one run in the cluster; rules of our own. A checkconfig of another version than the deployed one is an opinion,
-//! as 2019-01-23 has shown, and does not silence a rule.
+//! machine; one run in the cluster; rules of our own. A checkconfig of another version than all that is deployed is an
+//! opinion, as 2019-01-23 has shown, and does not silence a rule. What makes an opinion of a word is in `deployed`.
 //!
 //! Pure. What remains to be asked of a checkconfig is said by [`to_check`]; whoever has one asks it.
 
 use crate::model::{
-    Candidate, Checkconfig, Checked, Component, ConfigMapState, Desired, KnownFrom, LoadAnswer, LoadVerdict, Objection,
-    RefusedContent, Snapshot, Witness,
+    Candidate, Checkconfig, Checked, ConfigMapState, Desired, KnownFrom, LoadAnswer, LoadVerdict, Objection,
+    RefusedContent, Snapshot, Timestamp, Witness,
 };
 use crate::prow::{self, ConfigFiles, Layout, image};
 
 use super::Basis;
 use super::bisect::{self, Next, OldEnd};
-use super::choose::{is_known_to_load, refusal, started_on};
+use super::choose::{is_known_to_load, refusal};
 use super::compare::digests;
+use super::deployed::Deployed;
 use super::load_failure::{CrashContent, LoadFailure, load_failures, refused_contents};
-use super::versions::{role_image, role_tag};
+use super::started::all_started_on;
 
 /// A revision's or the live content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,22 +28,6 @@ pub enum ToCheck {
     Revision(String),
     /// No candidate loads: older revisions must be looked at.
     Further,
-}
-
-/// Tags of the components that read Prow's configuration and run: a content must suit all of them. hook's is first.
-pub fn deployed_tags(components: &[Component]) -> Vec<String> {
-    let mut readers: Vec<&Component> = components
-        .iter()
-        .filter(|component| component.config.config_path.is_some() && !component.is_idle_by_intent())
-        .collect();
-    readers.sort_by_key(|component| (component.role != "hook", &component.object));
-    let mut tags: Vec<String> = Vec::new();
-    for tag in readers.into_iter().filter_map(role_tag) {
-        if !tags.iter().any(|known| known == tag) {
-            tags.push(tag.to_owned());
-        }
-    }
-    tags
 }
 
 /// The verdict about a revision.
@@ -69,22 +54,22 @@ pub(super) fn of_candidate(
     if is_known_to_load(candidate, snapshot, failures) {
         return LoadVerdict { answer: LoadAnswer::Loads, from: KnownFrom::Running };
     }
-    let before = snapshot.desired.seen().and_then(|desired| refusal(candidate, desired, refused));
+    let before = refusal(candidate, snapshot, refused);
     if let Some((content, Basis::Fact)) = before {
-        return LoadVerdict { answer: LoadAnswer::Refused(in_words_of(content)), from: who_refused(content, failures) };
+        let from = who_refused(content, failures, snapshot);
+        return LoadVerdict { answer: LoadAnswer::Refused(in_words_of(content)), from };
     }
     let checked = candidate.content.as_deref().and_then(|content| by_checked(snapshot, content));
     let by_rules = match &candidate.config_maps {
         Err(why) => Some(candidate.objections.first().cloned().unwrap_or_else(|| Objection::of(why.clone()))),
         Ok(_) => candidate.objections.first().cloned(),
     };
-    beside_rules(checked, by_rules).unwrap_or_else(|| match before {
-        Some((content, Basis::Fact | Basis::Guess)) => LoadVerdict {
-            answer: LoadAnswer::Refused(in_words_of(content)),
-            from: KnownFrom::Resembles { images: content.images.clone(), at: content.at },
-        },
-        None => LoadVerdict::unknown(),
-    })
+    let of_ours = by_rules.map(|objection| (objection, KnownFrom::Rules)).or_else(|| {
+        let (content, _) = before?;
+        let from = KnownFrom::Resembles { images: content.images.clone(), at: content.at };
+        Some((in_words_of(content), from))
+    });
+    beside_ours(checked, of_ours).unwrap_or_else(LoadVerdict::unknown)
 }
 
 pub(super) fn of_live(
@@ -102,21 +87,22 @@ pub(super) fn of_live(
             config_key: place.map(|(_, key)| key.clone()),
             repeats: None,
         };
-        let from = KnownFrom::Log { images: failure.component.spec_images.clone() };
+        let from = KnownFrom::Log { images: vec![failure.image()] };
         return Some(LoadVerdict { answer: LoadAnswer::Refused(objection), from });
     }
     let files = ConfigFiles::of_components(components.iter());
     let layout = Layout::of_live(live, &files)?;
     let mut maps: Vec<&ConfigMapState> = layout.values().filter_map(|value| live.get(value.0)).collect();
     maps.dedup_by_key(|map| &map.key);
-    if maps.iter().all(|map| started_on(map, components)) {
+    if maps.iter().all(|map| all_started_on(map, components)) {
         return Some(LoadVerdict { answer: LoadAnswer::Loads, from: KnownFrom::Running });
     }
-    let met = refused
-        .iter()
-        .find(|content| maps.iter().any(|map| map.key == content.config_map && digests(&map.values) == content.keys));
-    if let Some(content) = met {
-        let from = who_refused(content, failures);
+    let is_it = |content: &&RefusedContent| {
+        maps.iter().any(|map| map.key == content.config_map && digests(&map.values) == content.keys)
+            && content.beside.as_ref().is_none_or(|then| *then == layout.digest_beside(&content.config_map))
+    };
+    if let Some(content) = refused.iter().find(is_it) {
+        let from = who_refused(content, failures, snapshot);
         return Some(LoadVerdict { answer: LoadAnswer::Refused(in_words_of(content)), from });
     }
     // Nobody was asked, so what it is called makes no difference.
@@ -124,13 +110,13 @@ pub(super) fn of_live(
     let checked = checked.and_then(|content| by_checked(snapshot, &content));
     let tags = components.iter().flat_map(|component| &component.spec_images).filter_map(|image| image::tag(image));
     let by_rules = prow::objections_live(live, &files, prow::preset_rule(tags)).into_iter().next();
-    Some(beside_rules(checked, by_rules).unwrap_or_else(LoadVerdict::unknown))
+    let of_ours = by_rules.map(|objection| (objection, KnownFrom::Rules));
+    Some(beside_ours(checked, of_ours).unwrap_or_else(LoadVerdict::unknown))
 }
 
-/// A FACT beats our rules; of two opinions the one that objects counts.
-fn beside_rules(checked: Option<LoadVerdict>, by_rules: Option<Objection>) -> Option<LoadVerdict> {
-    let objects =
-        by_rules.map(|objection| LoadVerdict { answer: LoadAnswer::Refused(objection), from: KnownFrom::Rules });
+/// A FACT beats our own opinions; of two opinions the one that objects counts.
+fn beside_ours(checked: Option<LoadVerdict>, of_ours: Option<(Objection, KnownFrom)>) -> Option<LoadVerdict> {
+    let objects = of_ours.map(|(objection, from)| LoadVerdict { answer: LoadAnswer::Refused(objection), from });
     match (checked, objects) {
         (Some(checked), Some(objects)) if !checked.from.is_fact() && checked.refused().is_none() => Some(objects),
         (checked, objects) => checked.or(objects),
@@ -139,47 +125,75 @@ fn beside_rules(checked: Option<LoadVerdict>, by_rules: Option<Objection>) -> Op
 
 /// What was seen of this very content, by its digest.
 pub(crate) fn by_checked(snapshot: &Snapshot, content: &str) -> Option<LoadVerdict> {
-    let tags = deployed_tags(snapshot.service.components.seen().map_or(&[], Vec::as_slice));
-    let identity = snapshot.service.identity.seen();
-    let here = |server: &str, uid: &str| identity.is_some_and(|own| own.server == server && own.uid == uid);
+    let deployed = Deployed::of(snapshot);
     let about: Vec<&Checked> = snapshot.checked.iter().filter(|checked| checked.content == content).collect();
-    let ran_on = |tag: &String| {
-        about.iter().find(|checked| {
-            matches!(&checked.by, Witness::Running { server, uid, tag: other } if other == tag && here(server, uid))
-        })
+    let words = about.iter().filter_map(|checked| said_by(snapshot, &deployed, checked));
+    // Of equals the first, which is the newest.
+    started_before(snapshot, &deployed, &about).into_iter().chain(words).min_by_key(trust)
+}
+
+/// What one answer says; `None` where it says nothing of this cluster's Prow by itself.
+pub fn word_of(snapshot: &Snapshot, checked: &Checked) -> Option<LoadVerdict> {
+    said_by(snapshot, &Deployed::of(snapshot), checked)
+}
+
+/// FACTs count before opinions. Among FACTs that components of every deployed version started on it, then a refusal. Among
+/// opinions a refusal, whoever it is of.
+fn trust(verdict: &LoadVerdict) -> (bool, u8, u8) {
+    let is_fact = verdict.from.is_fact();
+    let refuses = verdict.refused().is_some();
+    let (class, who) = match &verdict.from {
+        KnownFrom::Log { .. } | KnownFrom::Running => (0, 0),
+        KnownFrom::Memory { .. } if is_fact => (0, 1),
+        KnownFrom::Memory { .. } => (2 - u8::from(refuses), 0),
+        KnownFrom::Checkconfig { .. } => (2 - u8::from(refuses), 1),
+        KnownFrom::Job { .. } => (2 - u8::from(refuses), 2),
+        KnownFrom::Resembles { .. } | KnownFrom::Rules => (3, 0),
     };
-    // Each of the tags that run has started on it.
-    let ran: Vec<&&Checked> = tags.iter().filter_map(ran_on).collect();
-    if let Some(newest) = ran.iter().map(|checked| checked.at).max().filter(|_| ran.len() == tags.len()) {
-        let from = KnownFrom::Memory { images: tags, at: newest };
-        return Some(LoadVerdict { answer: LoadAnswer::Loads, from });
-    }
-    let verdict = |checked: &&Checked| {
-        let from = match &checked.by {
-            Witness::Running { .. } => return None,
-            Witness::Job { server, uid, image } => {
-                let is_deployed = image::tag(image).is_some_and(|tag| tags.iter().any(|deployed| deployed == tag));
-                let from = KnownFrom::Job { image: image.clone(), at: checked.at };
-                (is_deployed && here(server, uid)).then_some(from)?
+    (!is_fact, class, who)
+}
+
+/// Each of the tags that are deployed was seen to start on it.
+fn started_before(snapshot: &Snapshot, deployed: &Deployed, about: &[&Checked]) -> Option<LoadVerdict> {
+    let mut newest: Option<Timestamp> = None;
+    let mut then = None;
+    for tag in &deployed.tags {
+        let (checked, further) = about.iter().find_map(|checked| match &checked.by {
+            Witness::Running { server, uid, tag: other, further } if other == tag && is_here(snapshot, server, uid) => {
+                Some((checked, further))
             }
-            Witness::Checkconfig(program) => KnownFrom::Checkconfig {
-                program: program.clone(),
-                deployed: match &program.version {
-                    Some(version) if tags.iter().any(|tag| tag != version) => tags.clone(),
-                    Some(_) | None => Vec::new(),
-                },
-            },
-        };
-        let answer = match &checked.refused {
-            Some(objection) => LoadAnswer::Refused(objection.clone()),
-            None => LoadAnswer::Loads,
-        };
-        Some(LoadVerdict { answer, from })
+            Witness::Running { .. } | Witness::Job { .. } | Witness::Checkconfig(_) => None,
+        })?;
+        newest = newest.max(Some(checked.at));
+        then = then.or(further.as_ref());
+    }
+    let from =
+        KnownFrom::Memory { images: deployed.tags.clone(), at: newest?, doubts: deployed.doubts_of_memory(then) };
+    Some(LoadVerdict { answer: LoadAnswer::Loads, from })
+}
+
+fn said_by(snapshot: &Snapshot, deployed: &Deployed, checked: &Checked) -> Option<LoadVerdict> {
+    let from = match &checked.by {
+        // Of one tag: what of the others? Together they are a memory.
+        Witness::Running { .. } => return None,
+        Witness::Job { server, uid, image } => {
+            let tag = image::tag(image).filter(|tag| deployed.tags.iter().any(|deployed| deployed == tag))?;
+            let doubts = deployed.doubts(Some(tag));
+            is_here(snapshot, server, uid).then(|| KnownFrom::Job { image: image.clone(), at: checked.at, doubts })?
+        }
+        Witness::Checkconfig(program) => {
+            KnownFrom::Checkconfig { program: program.clone(), doubts: deployed.doubts(program.version.as_deref()) }
+        }
     };
-    let verdicts: Vec<LoadVerdict> = about.iter().filter_map(verdict).collect();
-    let is_local = |verdict: &&LoadVerdict| matches!(verdict.from, KnownFrom::Checkconfig { .. });
-    let facts = || verdicts.iter().filter(|verdict| verdict.from.is_fact());
-    facts().find(is_local).or_else(|| facts().next()).or(verdicts.first()).cloned()
+    let answer = match &checked.refused {
+        Some(objection) => LoadAnswer::Refused(objection.clone()),
+        None => LoadAnswer::Loads,
+    };
+    Some(LoadVerdict { answer, from })
+}
+
+fn is_here(snapshot: &Snapshot, server: &str, uid: &str) -> bool {
+    snapshot.service.identity.seen().is_some_and(|own| own.server == server && own.uid == uid)
 }
 
 fn in_words_of(content: &RefusedContent) -> Objection {
@@ -192,48 +206,20 @@ fn in_words_of(content: &RefusedContent) -> Objection {
 }
 
 /// The component that refuses it now, else the one that did.
-fn who_refused(content: &RefusedContent, failures: &[LoadFailure<'_>]) -> KnownFrom {
+fn who_refused(content: &RefusedContent, failures: &[LoadFailure<'_>], snapshot: &Snapshot) -> KnownFrom {
     let now = failures.iter().any(|failure| {
         failure.content == CrashContent::Live
-            && failure.component.spec_images == content.images
+            && content.images.contains(&failure.image())
             && failure.line.error == content.error
     });
     match now {
         true => KnownFrom::Log { images: content.images.clone() },
-        false => KnownFrom::Memory { images: content.images.clone(), at: content.at },
+        false => KnownFrom::Memory {
+            images: content.images.clone(),
+            at: content.at,
+            doubts: Deployed::of(snapshot).doubts_of_refusal(),
+        },
     }
-}
-
-/// What Ready containers started on, tag by tag: to be remembered, for a later write makes it a thing of the past.
-pub fn started_now(snapshot: &Snapshot) -> Vec<Checked> {
-    let (Some(live), Some(components), Some(identity)) =
-        (snapshot.service.config_maps.known(), snapshot.service.components.known(), snapshot.service.identity.known())
-    else {
-        return Vec::new();
-    };
-    if load_failures(snapshot).iter().any(|failure| failure.content == CrashContent::Live) {
-        return Vec::new();
-    }
-    let files = ConfigFiles::of_components(components.iter());
-    let Some(layout) = Layout::of_live(live, &files) else { return Vec::new() };
-    let maps: Vec<&ConfigMapState> = layout.values().filter_map(|value| live.get(value.0)).collect();
-    let started = |tag: &str| {
-        let of_it: Vec<Component> =
-            components.iter().filter(|component| role_tag(component) == Some(tag)).cloned().collect();
-        maps.iter().all(|map| started_on(map, &of_it))
-    };
-    let tags: Vec<String> = deployed_tags(components).into_iter().filter(|tag| started(tag)).collect();
-    if tags.is_empty() {
-        return Vec::new();
-    }
-    let content = layout.digest();
-    let seen = |tag: String| Checked {
-        content: content.clone(),
-        refused: None,
-        by: Witness::Running { server: identity.server.clone(), uid: identity.uid.clone(), tag },
-        at: snapshot.taken_at,
-    };
-    tags.into_iter().map(seen).collect()
 }
 
 /// The next content that this checkconfig should be asked about, so that the live content, the revision asked for, git's head
@@ -241,11 +227,7 @@ pub fn started_now(snapshot: &Snapshot) -> Vec<Checked> {
 pub fn to_check(snapshot: &Snapshot, program: &Checkconfig) -> Option<ToCheck> {
     let failures = load_failures(snapshot);
     let refused = refused_contents(snapshot, &failures);
-    let asked = |content: &str| {
-        snapshot.checked.iter().any(|checked| {
-            checked.content == content && matches!(&checked.by, Witness::Checkconfig(other) if other == program)
-        })
-    };
+    let asked = |content: &str| is_asked(snapshot, content, program);
     let is_open = |verdict: &LoadVerdict| !verdict.from.is_fact();
     if let Some(verdict) = of_live(snapshot, &failures, &refused)
         && is_open(&verdict)
@@ -286,6 +268,14 @@ pub fn to_check(snapshot: &Snapshot, program: &Checkconfig) -> Option<ToCheck> {
     }
 }
 
+/// True where this checkconfig has answered about this content, whatever its word is worth here: asking it again would say the
+/// same.
+pub fn is_asked(snapshot: &Snapshot, content: &str, program: &Checkconfig) -> bool {
+    snapshot.checked.iter().any(|checked| {
+        checked.content == content && matches!(&checked.by, Witness::Checkconfig(other) if other == program)
+    })
+}
+
 /// The head and what came before it, newest first, each once.
 fn line(desired: &Desired) -> Vec<&Candidate> {
     let mut line = vec![&desired.head];
@@ -297,20 +287,6 @@ fn line(desired: &Desired) -> Vec<&Candidate> {
 pub fn live_content(snapshot: &Snapshot) -> Option<String> {
     let files = ConfigFiles::of_components(snapshot.service.components.seen()?.iter());
     Layout::of_live(snapshot.service.config_maps.seen()?, &files).map(|layout| layout.digest())
-}
-
-/// The image of checkconfig for each tag that is deployed, beside the components' own. hook's is first.
-pub fn checkconfig_images(components: &[Component]) -> Vec<String> {
-    let mut readers: Vec<&Component> =
-        components.iter().filter(|component| component.config.config_path.is_some()).collect();
-    readers.sort_by_key(|component| (component.is_idle_by_intent(), component.role != "hook", &component.object));
-    let mut images: Vec<String> = Vec::new();
-    for image in readers.into_iter().filter_map(role_image).filter_map(|image| image::sibling(image, "checkconfig")) {
-        if !images.contains(&image) {
-            images.push(image);
-        }
-    }
-    images
 }
 
 #[cfg(test)]

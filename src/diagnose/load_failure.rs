@@ -4,15 +4,16 @@ use crate::model::{
     Component, ComponentPod, ConfigMapState, Container, ContainerState, Key, LogLine, ObjectRef, Objection,
     RefusedContent, Snapshot, Timestamp, config_map_ref,
 };
-use crate::prow;
+use crate::prow::{self, image};
 use crate::repair::RepairId;
 
 use super::compare::digests;
+use super::versions::role_image;
 use super::{Basis, Context, Finding, FindingKind, KeyChange, Severity, id, subject};
 
 /// The kubelet brings a changed ConfigMap into a pod within its sync period and cache: a crash this soon after a write,
 /// in seconds, may still be of the older content.
-const KUBELET_DELAY_SECONDS: i64 = 120;
+pub(super) const KUBELET_DELAY_SECONDS: i64 = 120;
 /// A life that has lasted this long, in seconds, has loaded its configuration: how the one before it ended is history.
 const SETTLED_SECONDS: i64 = 30;
 /// Field managers of Prow's own uploads.
@@ -30,6 +31,15 @@ pub struct LoadFailure<'a> {
     pub culprits: Vec<(Key, String)>,
     /// Whether it speaks of the content that is live now, or of one that was replaced since.
     pub content: CrashContent,
+}
+
+impl LoadFailure<'_> {
+    /// The image that refuses: as its workload asks for it, unless the container is still another version.
+    pub fn image(&self) -> String {
+        let own = &self.container.image;
+        let is_it = |spec: &&str| *spec == own || image::tag(spec).is_some() && image::tag(spec) == image::tag(own);
+        role_image(self.component).filter(is_it).unwrap_or(own).to_owned()
+    }
 }
 
 /// How a container showed that it refuses its configuration.
@@ -189,7 +199,8 @@ pub(crate) fn suspect<'a>(snapshot: &'a Snapshot, failure: &LoadFailure<'_>) -> 
 /// of images that still run.
 pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Vec<RefusedContent> {
     let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
-    let runs = |image: &String| components.iter().any(|component| component.spec_images.contains(image));
+    // What stands beside a component, a proxy say, outlives many versions of it.
+    let runs = |image: &String| components.iter().any(|component| role_image(component) == Some(image));
     let mut all: Vec<RefusedContent> =
         snapshot.remembered_refusals().filter(|content| content.images.iter().any(runs)).cloned().collect();
     let cluster = snapshot
@@ -197,6 +208,8 @@ pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Ve
         .identity
         .seen()
         .map_or((String::new(), String::new()), |identity| (identity.server.clone(), identity.uid.clone()));
+    let files = prow::ConfigFiles::of_components(components.iter());
+    let layout = snapshot.service.config_maps.seen().and_then(|live| prow::Layout::of_live(live, &files));
     for failure in failures.iter().filter(|failure| failure.content == CrashContent::Live) {
         let Some(map) = suspect(snapshot, failure) else { continue };
         let culprits = failure.culprits.iter().filter(|(key, _)| *key == map.key).map(|(_, key)| key.clone());
@@ -205,12 +218,15 @@ pub fn refused_contents(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Ve
             cluster_uid: cluster.1.clone(),
             config_map: map.key.clone(),
             keys: digests(&map.values),
+            beside: layout.as_ref().map(|layout| layout.digest_beside(&map.key)),
             culprits: culprits.collect(),
-            images: failure.component.spec_images.clone(),
+            images: vec![failure.image()],
             error: failure.line.error.clone(),
             at: failure.at.unwrap_or(snapshot.taken_at),
         };
-        if !all.iter().any(|known| known.config_map == refused.config_map && known.keys == refused.keys) {
+        let what =
+            |content: &RefusedContent| (content.config_map.clone(), content.keys.clone(), content.beside.clone());
+        if !all.iter().any(|known| what(known) == what(&refused)) {
             all.push(refused);
         }
     }

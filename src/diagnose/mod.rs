@@ -10,6 +10,7 @@ mod automation;
 pub mod bisect;
 mod choose;
 mod compare;
+mod deployed;
 mod drift;
 mod endpoints;
 mod finding;
@@ -22,6 +23,7 @@ mod mapping;
 mod outage;
 mod pods;
 mod revision;
+mod started;
 mod stray_pods;
 mod strays;
 mod stuck;
@@ -33,23 +35,26 @@ mod verify;
 mod versions;
 
 pub use automation::{Actor, ActorKind, UnderWay, automation};
-pub use choose::{choice_candidate, loaded_now, stale_checkout};
+pub use choose::{Choice, ChoiceReason, choice_candidate, stale_checkout};
 pub(crate) use compare::digests;
 pub use compare::same_value;
+pub use deployed::{checkconfig_images, deployed_tags};
+pub use drift::{BlamedKey, ConfigMapDrift, DriftState, KeyChange, KeyDrift};
 pub use finding::*;
+pub use flow::Flow;
 pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
 pub(crate) use load::by_checked;
-pub use load::{
-    ToCheck, checkconfig_images, deployed_tags, live_content, live_verdict, revision_verdict, started_now, to_check,
-};
+pub use load::{ToCheck, is_asked, live_content, live_verdict, revision_verdict, to_check, word_of};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use mapping::mapping_findings;
 pub use outage::{HalfRollback, came_after, half_rollback, rolled_back_from};
+pub use started::{loaded_now, started_now};
 pub use stray_pods::finalizer_owner;
 pub use strays::{
     Bystander, ForeignReason, JudgedPod, PodPlace, StrayGroup, StrayReason, Strays, UnknownPlace, git_pod_namespace,
     strays,
 };
+pub use verdict::{Change, ChangeKind, Health, NextStep, Verdict};
 pub use verify::{SETTLED_AFTER_SECONDS, VerifyState, verify, verify_for};
 pub use versions::{role_image, role_tag};
 

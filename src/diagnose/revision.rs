@@ -33,7 +33,7 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
         // Prow's own words come first.
         objections.insert(0, objection.clone());
     }
-    let refused = context.snapshot.desired.seen().and_then(|desired| refusal(candidate, desired, &context.refused));
+    let refused = refusal(candidate, context.snapshot, &context.refused);
     if let Some((content, basis)) = refused {
         let what = match basis {
             Basis::Fact => "its ConfigMap",

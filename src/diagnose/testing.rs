@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::model::{
     Alias, AliasPlace, AliasProof, CensusRow, ClusterStanding, ClusterView, Component, ComponentPod, ConfigFlags,
-    Failure, FailureKind, Key, Kind, ObjectRef, PodCensus, ProwJob, ProwPod, ProwSettings, Rollout, Snapshot, Source,
-    Timestamp,
+    ConfigPath, Container, ContainerState, Failure, FailureKind, Key, Kind, ObjectRef, PodCensus, ProwJob, ProwPod,
+    ProwSettings, Rollout, Snapshot, Source, Timestamp,
 };
 
 pub const NEW: &str = "v20190205-8c1cd80";
@@ -98,6 +98,43 @@ pub fn maker(tag: &str, made: i64, ready: i64) -> Component {
         trouble: None,
         placement: Default::default(),
         container: String::new(),
+    }
+}
+
+/// A component that reads config.yaml of ConfigMap `default/config`; its one container is Ready and began 10 minutes ago, after
+/// 16:00Z. An empty tag is none.
+pub fn reader(name: &str, tag: &str) -> Component {
+    let image = match tag {
+        "" => format!("gcr.io/k8s-prow/{name}"),
+        tag => format!("gcr.io/k8s-prow/{name}:{tag}"),
+    };
+    let container = Container {
+        name: name.to_owned(),
+        image: image.clone(),
+        ready: true,
+        restarts: 0,
+        state: ContainerState::Running { since: Some(at(80)) },
+        last_exit: None,
+        last_fatal: None,
+        reload_error: None,
+    };
+    let mut component = maker(tag, 0, 0);
+    component.object = ObjectRef::new(&Alias::service(), "default", Kind::Deployment, name).with_uid(name);
+    component.pods[0].object = ObjectRef::new(&Alias::service(), "default", Kind::Pod, &format!("{name}-1"));
+    component.pods[0].containers = vec![container];
+    Component {
+        role: name.to_owned(),
+        container: name.to_owned(),
+        spec_images: vec![image],
+        config: ConfigFlags {
+            config_path: Some(ConfigPath {
+                path: "/etc/config/config.yaml".to_owned(),
+                config_map: Some(Key::new("default", "config")),
+                key: Some("config.yaml".to_owned()),
+            }),
+            ..ConfigFlags::default()
+        },
+        ..component
     }
 }
 

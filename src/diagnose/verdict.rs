@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{InterruptedRun, Key, ObjectRef, Snapshot, Source, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{InterruptedRun, Key, ObjectRef, Progress, Revision, Snapshot, Source, Timestamp};
 use crate::repair::RepairId;
 
 use super::automation::about_to_revert;
-use super::choose::{choice_candidate, stale_checkout};
+use super::choose::{Choice, choice_candidate, stale_checkout};
+use super::drift::{DriftState, KeyChange};
 use super::gate::MAKER;
 use super::load_failure::{CrashContent, config_maps_of};
 use super::outage::half_rollback;
-use super::{
-    Change, ChangeKind, Choice, Context, DriftState, Finding, FindingKind, GateState, Health, KeyChange, NextStep,
-    Severity, Verdict,
-};
+use super::{Context, Finding, FindingKind, GateState, Severity};
 
 /// A change this many seconds after the first sign of trouble may still be its cause: clocks and status updates lag.
 const LAG_SECONDS: i64 = 5;
@@ -21,6 +21,127 @@ const LAG_SECONDS: i64 = 5;
 const JUST_BEFORE_SECONDS: i64 = 6 * 3600;
 /// Components rolled out within this time moved together.
 const TOGETHER_SECONDS: i64 = 3600;
+
+/// The first line of every Overview.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    pub state: Health,
+    pub since: Option<Timestamp>,
+    /// Id of the finding that explains it, if any.
+    pub cause: Option<String>,
+    /// What a Prow user loses, in their words; from the catalogue.
+    pub loss: Vec<String>,
+    /// What changed just before `since`.
+    pub began: Option<Change>,
+    pub next: NextStep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    Healthy,
+    Degraded,
+    Broken,
+    /// Too little could be seen to say.
+    Unknown,
+}
+
+/// Something that changed at a time: a ConfigMap written, a workload rolled out, a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    pub at: Timestamp,
+    pub what: ChangeKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeKind {
+    ConfigMapWritten {
+        config_map: Key,
+        manager: String,
+    },
+    RolledOut {
+        component: String,
+        image: String,
+    },
+    /// All components that got this tag together with prow-controller-manager.
+    Bumped {
+        tag: String,
+        components: usize,
+    },
+    Committed {
+        revision: Revision,
+    },
+}
+
+/// The one next step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NextStep {
+    Nothing,
+    /// Make a plan with this repair, for this finding.
+    Repair {
+        repair: crate::repair::RepairId,
+        to: Option<Revision>,
+    },
+    /// The checkout may be behind what was merged: fetch before anything is written from it.
+    Fetch {
+        why: String,
+    },
+    /// Finish or undo what a run left.
+    Resume {
+        run: String,
+        progress: Option<Progress>,
+    },
+    /// Prow works; git's head would break it at the next upload: get a fix merged.
+    MendRevision {
+        revision: Revision,
+    },
+    /// Wait: pods are already coming back.
+    Wait {
+        what: String,
+    },
+    /// Something that acts by itself is about to undo the repair: stop it.
+    Stop {
+        /// Its name.
+        actor: String,
+        /// Pending or running.
+        state: String,
+        /// How.
+        how: String,
+    },
+    /// A rollback reached only some of the components that moved together.
+    FinishRollback {
+        to: String,
+        from: String,
+        /// Those that still ask for the tag that the others came from.
+        behind: Vec<String>,
+    },
+    /// Look closer by hand.
+    Look {
+        at: ObjectRef,
+    },
+    /// Sign in, get the right, or reach the server.
+    RegainSight {
+        source: String,
+    },
+}
+
+impl NextStep {
+    /// The repair that is proposed, if the step is one.
+    pub fn repair(&self) -> Option<crate::repair::RepairId> {
+        match self {
+            NextStep::Repair { repair, .. } => Some(*repair),
+            NextStep::Nothing
+            | NextStep::Fetch { .. }
+            | NextStep::Resume { .. }
+            | NextStep::MendRevision { .. }
+            | NextStep::Wait { .. }
+            | NextStep::Stop { .. }
+            | NextStep::FinishRollback { .. }
+            | NextStep::Look { .. }
+            | NextStep::RegainSight { .. } => None,
+        }
+    }
+}
 
 pub(super) fn verdict(context: &Context<'_>, findings: &[Finding]) -> Verdict {
     let state = state(context, findings);

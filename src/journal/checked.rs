@@ -74,7 +74,13 @@ mod tests {
         let journal = Journal::for_reading(dir.path().join("state"));
         let (server, uid) = ("https://s".to_owned(), "u".to_owned());
         let witnesses = [
-            Witness::Running { server: server.clone(), uid: uid.clone(), tag: "v1".to_owned() },
+            Witness::Running { server: server.clone(), uid: uid.clone(), tag: "v1".to_owned(), further: None },
+            Witness::Running {
+                server: server.clone(),
+                uid: uid.clone(),
+                tag: "v1".to_owned(),
+                further: Some("hook reads further configuration (--supplemental-prow-config-dir=/etc/a)".to_owned()),
+            },
             Witness::Job { server, uid, image: "r/checkconfig:v1".to_owned() },
         ];
         let all = witnesses.map(|by| Checked { by, ..checked("a", None) });
@@ -82,5 +88,17 @@ mod tests {
         let mut read = journal.checked().unwrap();
         read.reverse();
         assert_eq!(read, all);
+    }
+
+    /// What a program of before the last change wrote down.
+    #[test]
+    fn a_start_without_a_word_on_further_configuration_had_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let line = r#"{"content":"a","by":{"witness":"running","server":"https://s","uid":"u","tag":"v1"},"at":"2026-11-22T07:00:00Z"}"#;
+        std::fs::write(state.join(CHECKED), format!("{line}\n")).unwrap();
+        let read = Journal::for_reading(state).checked().unwrap();
+        assert!(matches!(&read[0].by, Witness::Running { further: None, .. }), "{read:?}");
     }
 }

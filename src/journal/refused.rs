@@ -43,11 +43,11 @@ pub fn seen_on(cluster: &ClusterIdentity, content: &RefusedContent) -> Option<Re
     })
 }
 
-/// The same content of the same cluster, refused by the same images: when and with which words makes no difference.
+/// The same content of the same cluster beside the same, refused by the same images: when and with which words makes no difference.
 fn is_among(content: &RefusedContent, known: &[RefusedContent]) -> bool {
     fn what(content: &RefusedContent) -> impl PartialEq {
         let cluster = (content.cluster_server.clone(), content.cluster_uid.clone());
-        (cluster, content.config_map.clone(), content.keys.clone(), content.images.clone())
+        (cluster, content.config_map.clone(), content.keys.clone(), content.beside.clone(), content.images.clone())
     }
     known.iter().any(|other| what(other) == what(content))
 }
@@ -77,6 +77,7 @@ mod tests {
             cluster_uid: String::new(),
             config_map: Key::new("prow", "job-config"),
             keys: [("jobs.yaml".to_owned(), sha.to_owned())].into(),
+            beside: None,
             culprits: Vec::new(),
             images: vec![image.to_owned()],
             error: "duplicated preset".to_owned(),

@@ -94,6 +94,8 @@ pub struct ConfigFlags {
     pub job_config_path: Option<ConfigPath>,
     /// `--plugin-config`.
     pub plugin_config: Option<ConfigPath>,
+    /// Flags that bring in further configuration, with their values: `--supplemental-prow-config-dir=/etc/config`.
+    pub further: Vec<String>,
 }
 
 /// A path on a component's command line.

@@ -25,7 +25,14 @@ pub struct Checked {
 #[serde(tag = "witness", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Witness {
     /// Ready containers of this tag started on it, in this cluster.
-    Running { server: String, uid: String, tag: String },
+    Running {
+        server: String,
+        uid: String,
+        tag: String,
+        /// What components read then beyond what the content's name stands for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        further: Option<String>,
+    },
     /// checkconfig of this image, run in this cluster.
     Job { server: String, uid: String, image: String },
     /// A checkconfig on this machine.
@@ -67,15 +74,49 @@ pub enum KnownFrom {
     /// Ready containers started on what is live, and it is that.
     Running,
     /// What runs here loaded or refused this very content before.
-    Memory { images: Vec<String>, at: Timestamp },
-    /// A checkconfig on this machine. `deployed` are the tags that run, where they are known and one is not its version.
-    Checkconfig { program: Checkconfig, deployed: Vec<String> },
-    /// checkconfig of the deployed tag, run in the cluster.
-    Job { image: String, at: Timestamp },
+    Memory { images: Vec<String>, at: Timestamp, doubts: Vec<Doubt> },
+    /// A checkconfig on this machine.
+    Checkconfig { program: Checkconfig, doubts: Vec<Doubt> },
+    /// checkconfig of a deployed tag, run in the cluster.
+    Job { image: String, at: Timestamp, doubts: Vec<Doubt> },
     /// It still holds what something that runs here refused, beside other changes.
     Resembles { images: Vec<String>, at: Timestamp },
     /// Rules of our own.
     Rules,
+}
+
+/// Why what somebody said of a content is no FACT about the Prow that is deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doubt {
+    /// No cluster was looked at. What a checkconfig says is a FACT about that program, and about nothing else.
+    NoCluster,
+    /// Nobody knows which version spoke.
+    VersionNotKnown,
+    /// Components cannot be seen now, none reads a configuration, or one that does has an image without a tag.
+    DeployedNotKnown,
+    /// These tags are deployed, and not all of them are the version that spoke.
+    OtherVersion { deployed: Vec<String> },
+    /// A component reads other or further configuration than what was judged.
+    ReadsFurther { what: String },
+}
+
+/// What a verdict is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The Prow that is deployed.
+    Deployed,
+    /// The checkconfig that was asked, where no cluster was looked at.
+    Checkconfig,
+}
+
+impl About {
+    /// For scripts.
+    pub fn name(self) -> &'static str {
+        match self {
+            About::Deployed => "deployed",
+            About::Checkconfig => "checkconfig",
+        }
+    }
 }
 
 impl LoadVerdict {
@@ -84,9 +125,9 @@ impl LoadVerdict {
         LoadVerdict { answer: LoadAnswer::Unknown, from: KnownFrom::Rules }
     }
 
-    /// True where it is known that it loads.
+    /// True where it is known that the deployed Prow would load it.
     pub fn loads_as_fact(&self) -> bool {
-        self.answer == LoadAnswer::Loads && self.from.is_fact()
+        self.answer == LoadAnswer::Loads && self.from.is_fact() && self.from.about() == About::Deployed
     }
 
     pub fn refused(&self) -> Option<&Objection> {
@@ -98,12 +139,29 @@ impl LoadVerdict {
 }
 
 impl KnownFrom {
-    /// Prow's own word about the version that is deployed, as far as can be told; else an opinion.
+    /// Prow's own word about what [`about`](Self::about) tells; else an opinion.
     pub fn is_fact(&self) -> bool {
         match self {
-            KnownFrom::Log { .. } | KnownFrom::Running | KnownFrom::Memory { .. } | KnownFrom::Job { .. } => true,
-            KnownFrom::Checkconfig { deployed, .. } => deployed.is_empty(),
+            KnownFrom::Log { .. } | KnownFrom::Running => true,
+            KnownFrom::Memory { .. } | KnownFrom::Checkconfig { .. } | KnownFrom::Job { .. } => {
+                self.doubts().iter().all(|doubt| *doubt == Doubt::NoCluster)
+            }
             KnownFrom::Resembles { .. } | KnownFrom::Rules => false,
+        }
+    }
+
+    /// Whom it is about. What is asked without a cluster is asked about a program.
+    pub fn about(&self) -> About {
+        if self.doubts().contains(&Doubt::NoCluster) { About::Checkconfig } else { About::Deployed }
+    }
+
+    /// Why it is no FACT about the deployed Prow, of what a Prow said.
+    pub fn doubts(&self) -> &[Doubt] {
+        match self {
+            KnownFrom::Memory { doubts, .. }
+            | KnownFrom::Checkconfig { doubts, .. }
+            | KnownFrom::Job { doubts, .. } => doubts,
+            KnownFrom::Log { .. } | KnownFrom::Running | KnownFrom::Resembles { .. } | KnownFrom::Rules => &[],
         }
     }
 
@@ -131,18 +189,36 @@ impl std::fmt::Display for Checkconfig {
     }
 }
 
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Doubt::NoCluster => write!(f, "no cluster was looked at"),
+            Doubt::VersionNotKnown => write!(f, "nobody knows whether that is what is deployed"),
+            Doubt::DeployedNotKnown => write!(f, "what is deployed is not known"),
+            Doubt::OtherVersion { deployed } => write!(f, "deployed: {}", deployed.join(", ")),
+            Doubt::ReadsFurther { what } => f.write_str(what),
+        }
+    }
+}
+
+fn in_brackets(doubts: &[Doubt]) -> String {
+    if doubts.is_empty() {
+        return String::new();
+    }
+    format!(" ({})", doubts.iter().map(Doubt::to_string).collect::<Vec<_>>().join("; "))
+}
+
 impl std::fmt::Display for KnownFrom {
     /// Who says so.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             KnownFrom::Log { images } => write!(f, "the log of {}", images.join(", ")),
             KnownFrom::Running => write!(f, "Ready containers started on it"),
-            KnownFrom::Memory { images, at } => write!(f, "{} met this very content before, {at}", images.join(", ")),
-            KnownFrom::Checkconfig { program, deployed } if deployed.is_empty() => write!(f, "{program}"),
-            KnownFrom::Checkconfig { program, deployed } => {
-                write!(f, "{program}, which is not what is deployed ({})", deployed.join(", "))
+            KnownFrom::Memory { images, at, doubts } => {
+                write!(f, "{} met this very content before, {at}{}", images.join(", "), in_brackets(doubts))
             }
-            KnownFrom::Job { image, at } => write!(f, "{image} in the cluster, {at}"),
+            KnownFrom::Checkconfig { program, doubts } => write!(f, "{program}{}", in_brackets(doubts)),
+            KnownFrom::Job { image, at, doubts } => write!(f, "{image} in the cluster, {at}{}", in_brackets(doubts)),
             KnownFrom::Resembles { images, at } => {
                 write!(f, "it still holds what {} refused at {at}", images.join(", "))
             }

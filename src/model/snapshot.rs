@@ -69,6 +69,11 @@ impl Snapshot {
         }
     }
 
+    /// False for one in which no cluster was looked at.
+    pub fn is_of_a_cluster(&self) -> bool {
+        !self.service.server.is_empty()
+    }
+
     /// The service cluster, then the others.
     pub fn views(&self) -> impl Iterator<Item = &ClusterView> {
         std::iter::once(&self.service).chain(self.clusters.values())
@@ -400,6 +405,9 @@ pub struct RefusedContent {
     pub config_map: Key,
     /// Key to sha256 of the value after gunzip.
     pub keys: BTreeMap<String, String>,
+    /// Digest of what else Prow reads, as it was then: beside something else this content may load. `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
     /// The keys that the refusal was about, where that could be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub culprits: Vec<String>,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::API_VERSION;
 use crate::model::text::sanitize_line;
-use crate::model::{Candidate, Checkconfig, DesiredEntry, LoadAnswer, LoadVerdict, Objection, Revision};
+use crate::model::{About, Candidate, Checkconfig, DesiredEntry, LoadAnswer, LoadVerdict, Objection, Revision};
 
 /// Commits in doubt that are named in words; documents name all.
 const NAMED: usize = 10;
@@ -57,17 +57,34 @@ fn answer(verdict: &LoadVerdict) -> &'static str {
     }
 }
 
-/// `FACT   loads` with who says so; of a refusal what it says, and where.
+/// Of the Prow that is deployed: `it loads`. Without a cluster nothing is said of that one, but of the program that was asked.
+fn loads(verdict: &LoadVerdict) -> &'static str {
+    match verdict.from.about() {
+        About::Deployed => "it loads",
+        About::Checkconfig => "this program accepts it",
+    }
+}
+
+fn does_not_load(verdict: &LoadVerdict) -> &'static str {
+    match verdict.from.about() {
+        About::Deployed => "it does not load",
+        About::Checkconfig => "this program refuses it",
+    }
+}
+
+/// `FACT   it loads` with who says so; of a refusal what it says, and where.
 fn verdict_lines(verdict: &LoadVerdict, candidate: Option<&Candidate>) -> Vec<String> {
     let basis = basis(verdict);
     match &verdict.answer {
-        LoadAnswer::Loads => vec![format!("{basis}  it loads: {}", verdict.from)],
+        LoadAnswer::Loads => vec![format!("{basis}  {}: {}", loads(verdict), verdict.from)],
         LoadAnswer::Unknown => {
             vec![format!("UNKNOWN  nobody has tried it; nothing speaks against it ({}, {basis})", verdict.from)]
         }
         LoadAnswer::Refused(objection) => {
-            let mut lines =
-                vec![format!("{basis}  it does not load: {}", verdict.from), format!("  {}", objection.message)];
+            let mut lines = vec![
+                format!("{basis}  {}: {}", does_not_load(verdict), verdict.from),
+                format!("  {}", objection.message),
+            ];
             lines.extend(places(objection, candidate, &[]).into_iter().map(|place| format!("  {place}")));
             lines
         }
@@ -111,7 +128,8 @@ fn objection(objection: &Objection, candidate: Option<&Candidate>, changed: &[St
 fn verdict_value(verdict: &LoadVerdict, candidate: Option<&Candidate>, changed: &[String]) -> Value {
     json!({
         "answer": answer(verdict), "basis": if verdict.from.is_fact() { "fact" } else { "guess" },
-        "source": verdict.from.name(), "says": verdict.from.to_string(),
+        "about": verdict.from.about().name(), "source": verdict.from.name(), "says": verdict.from.to_string(),
+        "doubts": verdict.from.doubts().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "objection": verdict.refused().map(|found| objection(found, candidate, changed)),
     })
 }
@@ -151,7 +169,11 @@ pub fn check_text(subjects: &[CheckedSubject<'_>], deployed: &[String], program:
         };
         lines.extend(verdict_lines(&checked.verdict, candidate).into_iter().map(|line| format!("  {line}")));
     }
+    let is_about_it = |checked: &CheckedSubject<'_>| checked.verdict.from.about() == About::Checkconfig;
     lines.push(match deployed {
+        [] if subjects.iter().any(is_about_it) => {
+            "deployed: not looked at; this is the word of that program, whatever Prow is deployed".to_owned()
+        }
         [] => "deployed: not known".to_owned(),
         tags => format!("deployed: {}", tags.join(", ")),
     });
@@ -236,7 +258,7 @@ pub fn blame_text(blame: &Blame<'_>) -> String {
     if let Some(good) = &blame.good {
         lines.push(format!("GOOD  {}", commit_lines(&good.candidate.revision)));
         let word = match good.verdict.answer {
-            LoadAnswer::Loads => format!("it loads: {}", good.verdict.from),
+            LoadAnswer::Loads => format!("{}: {}", loads(&good.verdict), good.verdict.from),
             LoadAnswer::Refused(_) | LoadAnswer::Unknown => format!("nothing speaks against it: {}", good.verdict.from),
         };
         lines.push(format!("  {}  {word}", basis(&good.verdict)));

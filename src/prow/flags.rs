@@ -1,11 +1,14 @@
 //! Configuration flags of a component's command line, and the ConfigMaps that they lead to.
 
+use crate::model::text::sanitize_line;
 use crate::model::{ConfigFlags, ConfigMount, ConfigPath};
 
 /// Where hook and others look for plugins.yaml when nothing is said.
 const DEFAULT_PLUGIN_CONFIG: &str = "/etc/plugins/plugins.yaml";
 /// Where components look for config.yaml when nothing is said.
 const DEFAULT_CONFIG: &str = "/etc/config/config.yaml";
+/// Folders of files that are merged into config.yaml and plugins.yaml. Each may be given several times.
+const FURTHER: [&str; 2] = ["supplemental-prow-config-dir", "supplemental-plugin-config-dir"];
 
 /// Reads the flags from a container's command and arguments, and finds each path among its mounts.
 ///
@@ -21,12 +24,18 @@ pub fn config_flags(args: &[String], mounts: &[ConfigMount]) -> ConfigFlags {
         config_path: path("config-path", Some(DEFAULT_CONFIG)),
         job_config_path: path("job-config-path", None),
         plugin_config: path("plugin-config", Some(DEFAULT_PLUGIN_CONFIG)),
+        further: further(args),
     }
 }
 
-/// The last value counts, as in Go: `--flag=value`, `--flag value`, with one dash or two.
+/// The last value counts, as in Go.
 fn value_of<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
-    let mut found = None;
+    values_of(args, flag).last().copied()
+}
+
+/// All values in their order: `--flag=value`, `--flag value`, with one dash or two.
+fn values_of<'a>(args: &'a [String], flag: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let Some(name) = arg.strip_prefix("--").or_else(|| arg.strip_prefix('-')) else {
@@ -34,13 +43,22 @@ fn value_of<'a>(args: &'a [String], flag: &str) -> Option<&'a str> {
         };
         if let Some((name, value)) = name.split_once('=') {
             if name == flag {
-                found = Some(value);
+                found.push(value);
             }
         } else if name == flag {
-            found = args.next().map(String::as_str);
+            found.extend(args.next().map(String::as_str));
         }
     }
     found
+}
+
+fn further(args: &[String]) -> Vec<String> {
+    let of_flag = |flag: &&'static str| {
+        let flag = *flag;
+        let values = values_of(args, flag).into_iter().filter(|value| !value.is_empty());
+        values.map(move |value| sanitize_line(&format!("--{flag}={value}")))
+    };
+    FURTHER.iter().flat_map(of_flag).collect()
 }
 
 fn resolve(path: &str, mounts: &[ConfigMount]) -> ConfigPath {
@@ -122,6 +140,27 @@ mod tests {
         let flags = config_flags(&[], &[mount("plugins", "/etc/plugins")]);
         assert_eq!(flags.plugin_config.unwrap().key.as_deref(), Some("plugins.yaml"));
         assert_eq!(flags.config_path, None);
+    }
+
+    #[test]
+    fn folders_of_further_configuration_are_told() {
+        let words = [
+            "--supplemental-plugin-config-dir=/etc/plugins",
+            "-supplemental-prow-config-dir",
+            "/etc/a",
+            "--supplemental-prow-config-dir=/etc/b",
+            "--supplemental-prow-configs-filename-suffix=_x.yaml",
+            "--supplemental-prow-config-dir=",
+        ];
+        assert_eq!(
+            config_flags(&args(&words), &[]).further,
+            [
+                "--supplemental-prow-config-dir=/etc/a",
+                "--supplemental-prow-config-dir=/etc/b",
+                "--supplemental-plugin-config-dir=/etc/plugins",
+            ]
+        );
+        assert!(config_flags(&args(&["--config-path=/etc/config/config.yaml"]), &[]).further.is_empty());
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use super::culprit::name_culprit;
 use super::gzip;
 use super::image::PresetRule;
-use super::load::{ConfigFile, ConfigFiles, Judge, Value, is_job_file, select};
+use super::load::{ConfigFile, ConfigFiles, Judge, Value, is_job_file, job_files, select, single};
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, ConfigMapState, DesiredConfigMap, Key, Objection, sha256_hex};
+use crate::model::{Alias, Component, ConfigMapState, ConfigPath, DesiredConfigMap, Key, Objection, sha256_hex};
 
 /// Folders as almost all deployments mount them: so that the words of a checkconfig are those of a component.
 const CONFIG: &str = "config";
@@ -142,9 +142,25 @@ impl<'a> Layout<'a> {
     }
 
     /// The same, with sha256 (hex) of each file's [content](LaidFile::content) as the caller knows it.
-    pub fn digest_with(&self, mut of_content: impl FnMut(&LaidFile<'a>) -> String) -> String {
+    pub fn digest_with(&self, of_content: impl FnMut(&LaidFile<'a>) -> String) -> String {
+        Self::digest_of(self.files.iter(), of_content)
+    }
+
+    /// The same, without the files of one ConfigMap: what Prow reads beside it.
+    pub fn digest_beside(&self, config_map: &Key) -> String {
+        let others = self.files.iter().filter(|(_, file)| file.config_map != config_map);
+        Self::digest_of(others, |file| sha256_hex(&file.content()))
+    }
+
+    fn digest_of<'f>(
+        files: impl Iterator<Item = (&'f String, &'f LaidFile<'a>)>,
+        mut of_content: impl FnMut(&LaidFile<'a>) -> String,
+    ) -> String
+    where
+        'a: 'f,
+    {
         let mut text = String::new();
-        for (path, file) in self.files.iter().filter(|(_, file)| file.read_as != ReadAs::Nothing) {
+        for (path, file) in files.filter(|(_, file)| file.read_as != ReadAs::Nothing) {
             // An old Prow does not gunzip: packed and plain are not the same.
             let packed = if gzip::is_gzip(file.bytes) { "gzip" } else { "plain" };
             // No path has a newline: keys cannot.
@@ -162,6 +178,31 @@ impl<'a> LaidFile<'a> {
             ReadAs::Stored | ReadAs::Nothing => Cow::Borrowed(self.bytes),
         }
     }
+}
+
+/// What a component reads that no layout of these files holds, in words that follow its name; `None` where it reads these and
+/// nothing else, as far as its flags tell.
+pub fn reads_further(component: &Component, files: &ConfigFiles) -> Option<String> {
+    let flags = &component.config;
+    if !flags.further.is_empty() {
+        return Some(format!("reads further configuration ({})", flags.further.join(" ")));
+    }
+    let elsewhere = |path: &ConfigPath| match (&path.config_map, &path.key) {
+        (Some(map), Some(key)) => format!("reads key {key} of ConfigMap {map}"),
+        (Some(map), None) => format!("reads {} from ConfigMap {map}", path.path),
+        (None, _) => format!("reads {}, which is in no ConfigMap", path.path),
+    };
+    for (path, file) in [(&flags.config_path, &files.config), (&flags.plugin_config, &files.plugins)] {
+        if let Some(path) = path
+            && single(Some(path)).as_ref() != Some(file)
+        {
+            return Some(elsewhere(path));
+        }
+    }
+    let path = flags.job_config_path.as_ref()?;
+    let jobs = job_files(component);
+    let is_laid = !jobs.is_empty() && jobs.iter().all(|file| files.job_config.contains(file));
+    (!is_laid).then(|| elsewhere(path))
 }
 
 fn folder_of(source: &ConfigFile) -> String {
@@ -240,6 +281,20 @@ mod tests {
         assert_ne!(packed, other);
         assert_eq!(lay(&maps(&[("a.yaml", &packed)])).digest(), lay(&maps(&[("a.yaml", &other)])).digest());
         assert_ne!(plain, lay(&maps(&[("a.yaml", &packed)])).digest(), "an old Prow does not gunzip");
+    }
+
+    #[test]
+    fn what_lies_beside_a_config_map_has_a_digest_of_its_own() {
+        let jobs = Key::new("prow", "job-config");
+        let beside = |maps: &[DesiredConfigMap]| lay(maps).digest_beside(&jobs);
+        let one = maps(&[("a.yaml", b"x")]);
+        assert_eq!(beside(&one), beside(&maps(&[("b.yaml", b"y")])));
+        let mut other = one.clone();
+        other[0] = map("config", &[("config.yaml", b"a: c\n")]);
+        assert_ne!(beside(&one), beside(&other));
+        let mut foreign = one.clone();
+        foreign[3] = map("label-config", &[("labels.yaml", b"y")]);
+        assert_eq!(beside(&one), beside(&foreign), "Prow does not read it");
     }
 
     #[test]

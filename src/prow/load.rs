@@ -90,13 +90,13 @@ impl ConfigFiles {
     }
 }
 
-fn single(path: Option<&ConfigPath>) -> Option<ConfigFile> {
+pub(super) fn single(path: Option<&ConfigPath>) -> Option<ConfigFile> {
     let path = path?;
     Some(ConfigFile::one_of(path.config_map.clone()?, path.key.as_deref()?))
 }
 
 /// The ConfigMaps at and below a component's `--job-config-path`: partitions are mounted as subfolders.
-fn job_files(component: &Component) -> Vec<ConfigFile> {
+pub(super) fn job_files(component: &Component) -> Vec<ConfigFile> {
     let Some(path) = &component.config.job_config_path else {
         return Vec::new();
     };

@@ -9,21 +9,23 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::Bed;
-use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, eventually, findings, program, written_since};
+use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, findings, program, written_since};
 use crate::terminal::{ESC, LARGE, Start, unwrapped};
 
 /// Commits before and after the broken one.
 const FILLERS: usize = 150;
 const PRESETS: &str = "config/jobs/kubernetes-sigs/aws/aws-presets.yaml";
+/// What the bed deploys.
+const TAG: &str = "v20240619-cfb8754e0";
 const REFACTORED: &str = include_str!("bed/config/aws-presets-refactored.yaml");
 
 /// The oncall's checkout, copied, and what is committed there beyond the story.
-struct History {
-    dir: TempDir,
+pub struct History {
+    pub dir: TempDir,
 }
 
 impl History {
-    fn of(bed: &Bed) -> Self {
+    pub fn of(bed: &Bed) -> Self {
         let history = Self { dir: tempfile::tempdir().expect("a folder") };
         let from = bed.repository().display().to_string();
         git(history.dir.path(), &["clone", "--quiet", "--branch=master", &from, "repo"]);
@@ -32,11 +34,11 @@ impl History {
         history
     }
 
-    fn repo(&self) -> PathBuf {
+    pub fn repo(&self) -> PathBuf {
         self.dir.path().join("repo")
     }
 
-    fn commit(&self, subject: &str, files: &[(&str, &str)]) -> String {
+    pub fn commit(&self, subject: &str, files: &[(&str, &str)]) -> String {
         for (path, text) in files {
             let path = self.repo().join(path);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("make folders");
@@ -66,8 +68,16 @@ impl History {
         }
     }
 
-    fn git(&self, args: &[&str]) -> String {
+    pub fn git(&self, args: &[&str]) -> String {
         git(&self.repo(), args)
+    }
+
+    /// The deployed version's checkconfig, in a folder that tells which it is.
+    fn checkconfig(&self, bed: &Bed) -> String {
+        let path = self.dir.path().join(TAG).join("checkconfig");
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("make a folder");
+        std::fs::copy(bed.checkconfig(), &path).expect("copy checkconfig");
+        path.display().to_string()
     }
 
     /// The program on this checkout, without a cluster.
@@ -78,7 +88,7 @@ impl History {
     }
 
     /// The program on this checkout and the bed.
-    fn on(&self, bed: &Bed, args: &[&str]) -> Ran {
+    pub fn on(&self, bed: &Bed, args: &[&str]) -> Ran {
         let mut command = program();
         command.env("HOME", self.dir.path()).args(args).arg("--repo").arg(self.repo());
         command.arg("--kubeconfig").arg(bed.kubeconfig());
@@ -109,7 +119,7 @@ fn log2_up(n: u64) -> u64 {
 fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let good = history.git(&["rev-parse", "HEAD"]);
     history.fill(0);
     history.git(&["checkout", "--quiet", "-b", "refactor"]);
@@ -130,6 +140,7 @@ fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
     assert_eq!((bad["revision"]["id"].as_str(), &bad["pullRequest"]), (Some(merged.as_str()), &Value::from(10903)));
     assert_eq!(bad["revision"]["author"], "Justin Santa Barbara");
     assert_eq!((&bad["basis"], &bad["source"]), (&Value::from("fact"), &Value::from("checkconfig")));
+    assert_eq!(bad["about"], "checkconfig", "of what is deployed nobody has said a word");
     assert_eq!(bad["objection"]["message"], "duplicated preset 'label:value' pair : preset-aws-credential:true");
     let places = bad["objection"]["places"].as_array().expect("places");
     let changed: Vec<_> = places.iter().filter(|place| place["changed"] == true).collect();
@@ -161,7 +172,7 @@ fn the_commit_of_2019_01_23_is_found_among_three_hundred() {
 fn a_refused_candidate_is_refused_before_any_write() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let before = bed.audit_of_oncall().len();
     // Nothing that a rule of ours knows.
     let job = "periodics:\n- name: ci-none\n  interval: never\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
@@ -177,7 +188,17 @@ fn a_refused_candidate_is_refused_before_any_write() {
         "checkconfig",
         "key none.yaml",
     ]);
-    history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &checkconfig]).ended(1);
+    let knows = history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &checkconfig]).ended(1);
+    assert!(knows.out.contains("FACT  it does not load: checkconfig v2024"), "{}", knows.out);
+    // The very same program, of which nobody says which version it is: what it refuses is refused all the same.
+    let nameless = bed.checkconfig().display().to_string();
+    let guesses = history.on(&bed, &["config", "check", "--revision", &bad, "--checkconfig", &nameless]).ended(1);
+    assert!(guesses.out.contains("GUESS  it does not load: checkconfig (version not known)"), "{}", guesses.out);
+    history.on(&bed, &["plan", "sync-config", "--revision", &bad, "--checkconfig", &nameless]).ended(3).says(&[
+        "would not load",
+        "ci-none",
+        "version not known",
+    ]);
     // Without being asked for it, it is not chosen: the head is refused, what runs is known to load.
     let status = history.on(&bed, &["status", "--checkconfig", &checkconfig, "-o", "json"]).ended(1).json();
     assert_ne!(status["revision"]["revision"]["id"], bad.as_str());
@@ -213,7 +234,7 @@ fn a_refused_candidate_is_refused_before_any_write() {
 fn presets_may_share_a_label_key_today() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let checkconfig = bed.checkconfig().display().to_string();
+    let checkconfig = history.checkconfig(&bed);
     let presets =
         |value: &str| format!("presets:\n- labels: {{preset-shared: one}}\n- labels: {{preset-shared: {value}}}\n");
     let file = "config/jobs/kubernetes/shared.yaml";
@@ -241,41 +262,6 @@ fn presets_may_share_a_label_key_today() {
         (&live["checks"][0]["answer"], &live["checks"][0]["source"]),
         (&Value::from("loads"), &Value::from("running"))
     );
-}
-
-#[test]
-fn the_deployed_tag_is_asked_in_the_cluster() {
-    let Some(bed) = Bed::start("healthy") else { return };
-    let history = History::of(&bed);
-    let job = "periodics:\n- name: ci-none\n  interval: never\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
-    let good = history.git(&["rev-parse", "HEAD"]);
-    let bad = history.commit("Add a job (#11000)", &[("config/jobs/kubernetes/none.yaml", job)]);
-    let context = bed.fact("context").to_owned();
-    let admin = Admin::of(&bed);
-    let left = async || {
-        let labelled = "?labelSelector=app.kubernetes.io/managed-by=prow-breakglass";
-        let maps = admin.list(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps{labelled}")).await;
-        let jobs = admin.list(&format!("/apis/batch/v1/namespaces/{NAMESPACE}/jobs{labelled}")).await;
-        maps.len() + jobs.len()
-    };
-    for (revision, code, says) in [(&good, 0, "it loads"), (&bad, 1, "ci-none")] {
-        let file = history.dir.path().join(format!("{revision}.json")).display().to_string();
-        let before = bed.audit_of_oncall().len();
-        history.on(&bed, &["plan", "check-in-cluster", "--revision", revision, "-f", &file]).ended(0);
-        assert_eq!(written_since(&bed, before), Vec::<String>::new(), "a preview asks nobody");
-        let args = ["apply", &file, "--execute", "--context", &context, "--expect", "2"];
-        history.on(&bed, &args).ended(code).says(&["FACT", says, "checkconfig:"]);
-        let written = written_since(&bed, before);
-        let verbs: Vec<&str> = written.iter().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(verbs, ["create", "create", "delete", "delete"], "{written:?}");
-        block_on(eventually("nothing is left", async || left().await == 0));
-        // And it is remembered.
-        let checked = history.on(&bed, &["config", "check", "--revision", revision, "-o", "json"]).ended(code).json();
-        let check = &checked["checks"][0];
-        let known = (check["source"] == "job" || check["source"] == "running", check["basis"] == "fact");
-        assert_eq!(known, (true, true), "{check}");
-    }
-    history.on(&bed, &["plan", "sync-config", "--revision", &bad]).ended(3).says(&["ci-none", "in the cluster"]);
 }
 
 /// A program that is no checkconfig, at this path.

@@ -99,7 +99,9 @@ fn a_new_file_that_is_refused_is_removed_by_the_repair() {
     let plan = sync(&snapshot).expect("a plan that takes the file away");
     let Write::PutConfigMap { body, .. } = &plan.steps[0].write else { panic!("a PUT") };
     assert!(!body.values.contains_key("new.yaml"));
-    assert!(plan.warnings.iter().any(|line| line.contains("removes new.yaml")), "{:?}", plan.warnings);
+    let why =
+        "REMOVES new.yaml, which git does not know, unasked: for hook refuses the ConfigMap, and nothing else of it";
+    assert!(plan.warnings.iter().any(|line| line.contains(why) && line.contains("GUESS")), "{:?}", plan.warnings);
 }
 
 /// One unrelated commit on top of the broken one, or a stale live key, must not make the head look new.
@@ -127,6 +129,30 @@ fn a_refused_head_is_recognised_in_other_clothes() {
     assert_ne!(choice(&diagnose(&snapshot)), head(&snapshot), "a stale key is kept, so the content would be the same");
 }
 
+/// Two files of two ConfigMaps may have collided: with another config.yaml the same job files may load.
+#[test]
+fn the_same_content_beside_another_is_only_suspected() {
+    let would_not_load = |snapshot: &Snapshot| -> Vec<Basis> {
+        let found = diagnose(snapshot).findings;
+        found.iter().filter(|found| found.kind.name() == "revision-would-not-load").map(|found| found.basis).collect()
+    };
+    let mend = |snapshot: &mut Snapshot| {
+        let Source::Known { value: git, .. } = &mut snapshot.desired else { panic!("git is known") };
+        let mut maps = (**git.head.config_maps.as_ref().expect("it renders")).clone();
+        let config = maps.iter_mut().find(|map| map.key.name == "config").expect("config");
+        config.entries.get_mut("config.yaml").expect("its key").bytes = b"prowjob_namespace: prow\n".to_vec();
+        git.head.config_maps = Ok(std::sync::Arc::new(maps));
+    };
+    // While hook refuses it, and later, when the good revision is live and the journal remembers.
+    let now = unknown_fault();
+    let later = Snapshot { refused: diagnose(&now).refused, desired: now.desired.clone(), ..healthy() };
+    for mut snapshot in [now, later] {
+        assert_eq!(would_not_load(&snapshot), [Basis::Fact]);
+        mend(&mut snapshot);
+        assert_eq!(would_not_load(&snapshot), [Basis::Guess]);
+    }
+}
+
 #[test]
 fn what_runs_beats_an_old_refusal() {
     let mut snapshot = healthy();
@@ -142,6 +168,7 @@ fn what_runs_beats_an_old_refusal() {
             .iter()
             .map(|(key, entry)| (key.clone(), prow_breakglass::model::sha256_hex(&entry.bytes)))
             .collect(),
+        beside: None,
         culprits: Vec::new(),
         images: components(&mut healthy())[0].spec_images.clone(),
         error: UNKNOWN.to_owned(),

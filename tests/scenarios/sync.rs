@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use prow_breakglass::diagnose::{DriftState, VerifyState, diagnose, loaded_now, verify, verify_for};
 use prow_breakglass::model::{
-    Alias, AliasPlace, AliasProof, ClusterIdentity, ClusterStanding, ClusterView, ConfigMapState, DesiredConfigMap,
-    DesiredEntry, FailureKind, Key, LoadedContent, LogLine, Snapshot, Source, SourceStatus, Timestamp, Values, Write,
-    Writer,
+    Alias, AliasPlace, AliasProof, Checkconfig, Checked, ClusterIdentity, ClusterStanding, ClusterView, ConfigMapState,
+    DesiredConfigMap, DesiredEntry, FailureKind, Key, LoadedContent, LogLine, Objection, Snapshot, Source,
+    SourceStatus, Timestamp, Values, Witness, Write, Writer,
 };
+use prow_breakglass::prow::{ConfigFiles, Layout};
 use prow_breakglass::repair::{
     Answer, Approval, Confirmation, Expect, Origin, Override, OverrideId, Plan, Preview, Refusal, RepairId, Request,
     StepPreview, Undo, Verify, approve, plan,
@@ -226,6 +227,60 @@ fn a_prune_of_many_keys_needs_a_second_word() {
     assert!(plan.warnings.iter().any(|line| line.contains("override prune-many") && line.contains("a drill")));
 }
 
+/// hook crash-loops on the good configuration and one file more, which git does not know; so many others lie there, too.
+fn refused_beside_the_good_one(others: usize) -> Snapshot {
+    let mut snapshot = incident();
+    let good = snapshot.desired.known().expect("git").candidates.last().expect("a good one").clone();
+    let maps = good.config_maps.expect("it renders");
+    let wanted = maps.iter().find(|map| map.key.name == "job-config").expect("job-config");
+    let jobs = live(&mut snapshot, "job-config");
+    jobs.values = wanted.entries.iter().map(|(key, entry)| (key.clone(), entry.bytes.clone())).collect();
+    let again = "presets:\n- labels:\n    preset-aws-credential: \"again\"\n";
+    jobs.values.insert("again.yaml".to_owned(), again.as_bytes().to_vec());
+    for n in 0..others {
+        jobs.values.insert(format!("other-{n}.yaml"), b"periodics: []\n".to_vec());
+    }
+    snapshot
+}
+
+#[test]
+fn what_is_refused_goes_unasked_with_its_reason_and_many_keys_need_a_second_word() {
+    // One of four is more than a fifth; one of six is not, and nobody asked for the other two.
+    for (others, many) in [(0, true), (2, false)] {
+        let snapshot = refused_beside_the_good_one(others);
+        let plan = sync(&snapshot, &request()).expect("a plan");
+        let Write::PutConfigMap { body, .. } = &plan.steps[0].write else { panic!("a PUT") };
+        assert!(!body.values.contains_key("again.yaml"));
+        assert_eq!(body.values.len(), 3 + others, "the others stay");
+        let why = format!(
+            "REMOVES again.yaml, which git does not know, unasked: for hook refuses what it finds there: {}",
+            support::FATAL
+        );
+        assert!(plan.warnings.iter().any(|line| line.contains(&why)), "{:?}", plan.warnings);
+        let first = plan.confirmation.word();
+        match (&plan.confirmation, many) {
+            (Confirmation::PruneMany { keys: 1, .. }, true) => assert!(first.ends_with("prune 1")),
+            (Confirmation::Yes | Confirmation::MapName(_), false) => {}
+            (other, _) => panic!("{other:?} with {others} others"),
+        }
+        let said = plan.warnings.iter().any(|line| line.contains("REMOVES MANY KEYS (1 of 4 keys"));
+        assert_eq!(said, many, "{:?}", plan.warnings);
+    }
+    let snapshot = refused_beside_the_good_one(0);
+    let plan = sync(&snapshot, &overridden(OverrideId::PruneMany)).expect("a plan");
+    assert!(!matches!(plan.confirmation, Confirmation::PruneMany { .. }), "a person said why");
+    // Pruning as well: each goes for its own reason, and together they are many.
+    let plan = sync(&refused_beside_the_good_one(2), &Request { prune: true, ..request() }).expect("a plan");
+    assert!(matches!(plan.confirmation, Confirmation::PruneMany { keys: 3, .. }), "{:?}", plan.confirmation);
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|line| line.contains("removes other-0.yaml, other-1.yaml") && line.contains("--prune")),
+        "{:?}",
+        plan.warnings
+    );
+}
+
 #[test]
 fn another_pod_namespace_than_the_one_that_runs_is_refused() {
     let mut snapshot = healthy();
@@ -281,6 +336,59 @@ fn the_order_of_the_writes_avoids_bad_mixtures_and_what_is_left_is_named() {
     });
     let plan = sync(&calm, &request()).expect("a plan");
     assert!(!plan.warnings.iter().any(|line| line.starts_with("MEANWHILE")), "{:?}", plan.warnings);
+}
+
+/// The new job files beside the old config.yaml, by its digest, with what a checkconfig of this version said of it.
+fn judged_mixture(snapshot: &Snapshot, version: &str, refused: Option<&str>) -> Checked {
+    let Source::Known { value: git, .. } = &snapshot.desired else { panic!("git is known") };
+    let maps = git.head.config_maps.as_ref().expect("it renders");
+    let jobs = maps.iter().find(|map| map.key.name == "job-config").expect("job-config");
+    let mut live = snapshot.service.config_maps.known().expect("known").clone();
+    let state = live.get_mut(&jobs.key).expect("it is live");
+    state.values = jobs.entries.iter().map(|(key, entry)| (key.clone(), entry.bytes.clone())).collect();
+    let components = snapshot.service.components.known().expect("known");
+    let files = ConfigFiles::of_components(components.iter());
+    Checked {
+        content: Layout::of_live(&live, &files).expect("a configuration").digest(),
+        refused: refused.map(Objection::of),
+        by: Witness::Checkconfig(Checkconfig {
+            path: "/c".to_owned(),
+            file: "1".to_owned(),
+            version: Some(version.to_owned()),
+        }),
+        at: at(support::NOW),
+    }
+}
+
+#[test]
+fn what_checkconfig_said_of_a_mixture_counts_beside_our_rules() {
+    const DEPLOYED: &str = "v20190118-a1f5e0c";
+    let meanwhile = |snapshot: &Snapshot| -> Vec<String> {
+        let plan = sync(snapshot, &request()).expect("a plan");
+        plan.warnings.into_iter().filter(|line| line.starts_with("MEANWHILE")).collect()
+    };
+    let mut calm = healthy();
+    head(&mut calm, |maps| {
+        set(wanted(maps, "config"), "config.yaml", "prowjob_namespace: prow\npod_namespace: test-pods\n");
+        set(wanted(maps, "job-config"), "sig-release.yaml", "periodics: []\n");
+    });
+    // No rule of ours knows it.
+    calm.checked = vec![judged_mixture(&calm, DEPLOYED, Some("unknown cluster alias"))];
+    let said = meanwhile(&calm);
+    let fact = format!(
+        "new job-config beside old config would not load (FACT, checkconfig {DEPLOYED}: unknown cluster alias)"
+    );
+    assert!(said.len() == 1 && said[0].contains(&fact), "{said:?}");
+    calm.checked = vec![judged_mixture(&calm, "v20240619-cfb8754e0", Some("unknown cluster alias"))];
+    let said = meanwhile(&calm);
+    assert!(said.len() == 1 && said[0].contains("would not load (GUESS, checkconfig v20240619"), "{said:?}");
+
+    // What a rule objects to, and the deployed version accepts, is no matter; another version's word is none.
+    let mut moved = moved_preset(true);
+    moved.checked = vec![judged_mixture(&moved, "v20240619-cfb8754e0", None)];
+    assert_eq!(meanwhile(&moved).len(), 1);
+    moved.checked = vec![judged_mixture(&moved, DEPLOYED, None)];
+    assert_eq!(meanwhile(&moved), Vec::<String>::new());
 }
 
 fn kept(snapshot: &Snapshot, at: &str) -> Vec<LoadedContent> {

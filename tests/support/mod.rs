@@ -68,6 +68,7 @@ pub fn component(role: &str, desired: u32, when_down: &str) -> Component {
             } else {
                 None
             },
+            further: Vec::new(),
         },
         mounts: ["config", "job-config", "plugins"].map(mount).to_vec(),
         pods,

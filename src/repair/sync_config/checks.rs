@@ -25,10 +25,8 @@ pub(super) fn check_loads(
     candidate: &Candidate,
     warnings: &mut Vec<String>,
 ) -> Result<(), Refusal> {
-    if let KnownFrom::Checkconfig { program, deployed } = &choice.verdict.from
-        && !deployed.is_empty()
-    {
-        warnings.push(format!("{program} judged it, and {} is deployed: its word is a GUESS", deployed.join(", ")));
+    if !choice.verdict.from.doubts().is_empty() {
+        warnings.push(format!("judged by {}: that is a GUESS", choice.verdict.from));
     }
     // Chosen because that guess speaks against every revision alike.
     if choice.why != ChoiceReason::Asked && matches!(choice.verdict.from, KnownFrom::Resembles { .. }) {

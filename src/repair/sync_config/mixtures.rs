@@ -2,14 +2,16 @@
 //!
 //! A kubelet passes changes on map by map, within its sync period and in any order: a component that starts (or reloads)
 //! meanwhile reads any mixture of old and new ConfigMaps. One that would not load, although old and new each would, is named
-//! with who would see it. It is judged by Prow's rules as this tool knows them: a GUESS.
+//! with who would see it. It is judged by what a checkconfig has said of that very content, where one was asked, and by Prow's
+//! rules as this tool knows them: a GUESS. Nobody is asked about mixtures alone.
 //!
-//! To add a judge (a checkconfig): in [`Group::faults`].
+//! To add a judge: in [`Group::faults`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Alias, Component, ConfigMapState, Key, Snapshot, Values, Write};
-use crate::prow::{ConfigFiles, Judge, PresetRule, image, preset_rule};
+use crate::diagnose::by_checked;
+use crate::model::{Alias, Component, ConfigMapState, Key, LoadAnswer, Snapshot, Values, Write};
+use crate::prow::{ConfigFiles, Judge, Layout, PresetRule, image, preset_rule};
 
 use super::super::Step;
 
@@ -35,7 +37,15 @@ struct Bad {
     new: Mask,
     old: Mask,
     who: BTreeSet<String>,
+    fault: Fault,
+}
+
+/// What is wrong with a mixture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault {
     message: String,
+    /// `GUESS`, or who knows it.
+    basis: String,
 }
 
 /// The steps in the order in which they should be written, and what is to be said of mixtures.
@@ -62,7 +72,7 @@ pub(super) fn arrange(snapshot: &Snapshot, steps: Vec<Step>) -> (Vec<Step>, Vec<
     let rule = preset_rule(tags);
     let bad: Vec<Bad> = groups(components, &keys)
         .iter()
-        .flat_map(|group| group.bad_mixtures(live, &keys, &new, rule))
+        .flat_map(|group| group.bad_mixtures(snapshot, live, &keys, &new, rule))
         .fold(Vec::new(), together);
     if bad.is_empty() {
         return (steps, Vec::new());
@@ -104,6 +114,7 @@ impl Group<'_> {
     /// The mixtures of what it reads that would not load, though neither all that is old nor all that is new has that fault.
     fn bad_mixtures(
         &self,
+        snapshot: &Snapshot,
         live: &BTreeMap<Key, ConfigMapState>,
         keys: &[&Key],
         new: &BTreeMap<&Key, &Values>,
@@ -113,14 +124,14 @@ impl Group<'_> {
             return Vec::new();
         }
         let mut judge = Judge::new(self.files.clone(), rule);
-        let mut faults = |mask: Mask| self.faults(&mut judge, live, keys, new, mask);
-        let known: BTreeSet<String> = faults(0).into_iter().chain(faults(self.of)).collect();
+        let mut faults = |mask: Mask| self.faults(snapshot, &mut judge, &self.seen(live, keys, new, mask));
+        let known: BTreeSet<String> = faults(0).into_iter().chain(faults(self.of)).map(|fault| fault.message).collect();
         self.mixtures(keys.len())
             .into_iter()
             .filter_map(|mask| {
-                let message = faults(mask).into_iter().find(|fault| !known.contains(fault))?;
+                let fault = faults(mask).into_iter().find(|fault| !known.contains(&fault.message))?;
                 let who = self.names.iter().map(|name| (*name).to_owned()).collect();
-                Some(Bad { new: mask, old: self.of & !mask, who, message })
+                Some(Bad { new: mask, old: self.of & !mask, who, fault })
             })
             .collect()
     }
@@ -135,15 +146,14 @@ impl Group<'_> {
         all.map(|mask| mask & self.of).filter(|mask| *mask != 0 && *mask != self.of).collect()
     }
 
-    /// What would be wrong where these are new and the others are as they are live.
-    fn faults(
+    /// What it would read where these are new and the others are as they are live.
+    fn seen(
         &self,
-        judge: &mut Judge,
         live: &BTreeMap<Key, ConfigMapState>,
         keys: &[&Key],
         new: &BTreeMap<&Key, &Values>,
         mask: Mask,
-    ) -> Vec<String> {
+    ) -> BTreeMap<Key, ConfigMapState> {
         let is_new =
             |key: &Key| keys.iter().position(|written| *written == key).is_some_and(|bit| mask & 1 << bit != 0);
         let mut seen: BTreeMap<Key, ConfigMapState> = BTreeMap::new();
@@ -154,13 +164,36 @@ impl Group<'_> {
                 seen.insert(key.clone(), state);
             }
         }
-        judge.live(&seen).into_iter().map(|objection| objection.message).collect()
+        seen
+    }
+
+    /// What is wrong with it: in the words of a checkconfig, where it has judged that content, then by our rules. A FACT that it
+    /// loads leaves nothing for them to say.
+    fn faults(&self, snapshot: &Snapshot, judge: &mut Judge, seen: &BTreeMap<Key, ConfigMapState>) -> Vec<Fault> {
+        // Where nobody was asked, its name makes no difference.
+        let content = (!snapshot.checked.is_empty()).then(|| Layout::of_live(seen, &self.files)).flatten();
+        let checked = content.and_then(|layout| by_checked(snapshot, &layout.digest()));
+        let by_prow = match &checked {
+            Some(verdict) if verdict.loads_as_fact() => return Vec::new(),
+            Some(verdict) => match &verdict.answer {
+                LoadAnswer::Refused(objection) => {
+                    let basis = if verdict.from.is_fact() { "FACT" } else { "GUESS" };
+                    let basis = format!("{basis}, {}", verdict.from);
+                    Some(Fault { message: objection.message.clone(), basis })
+                }
+                LoadAnswer::Loads | LoadAnswer::Unknown => None,
+            },
+            None => None,
+        };
+        let by_rules = judge.live(seen).into_iter();
+        let guess = |message| Fault { message, basis: "GUESS".to_owned() };
+        by_prow.into_iter().chain(by_rules.map(|objection| guess(objection.message))).collect()
     }
 }
 
 /// The same mixture with the same fault is one, whoever sees it.
 fn together(mut all: Vec<Bad>, one: Bad) -> Vec<Bad> {
-    match all.iter_mut().find(|bad| (bad.new, bad.old, &bad.message) == (one.new, one.old, &one.message)) {
+    match all.iter_mut().find(|bad| (bad.new, bad.old, &bad.fault) == (one.new, one.old, &one.fault)) {
         Some(bad) => bad.who.extend(one.who),
         None => all.push(one),
     }
@@ -209,11 +242,12 @@ fn in_words(bad: &Bad, keys: &[&Key], order: &[usize]) -> String {
         "comes about where a kubelet passes them on in another order than they are written in"
     };
     format!(
-        "MEANWHILE  new {} beside old {} would not load (GUESS: {}) and {when}: {} keep(s) what it runs on, but whoever \
+        "MEANWHILE  new {} beside old {} would not load ({}: {}) and {when}: {} keep(s) what it runs on, but whoever \
          starts just then crashes once more",
         names(bad.new),
         names(bad.old),
-        bad.message,
+        bad.fault.basis,
+        bad.fault.message,
         who.join(", "),
     )
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnose::{Diagnosis, digests};
+use crate::diagnose::{Diagnosis, digests, role_image};
 use crate::model::{Component, Key, LoadedContent, Snapshot, Timestamp, config_map_ref};
 use crate::repair::{Confirmation, Plan, PlanBasis, Refusal, Request};
 
@@ -79,9 +79,9 @@ pub(super) fn plan(
         .iter()
         .filter_map(|content| {
             let reads = |component: &&Component| component.config_maps().contains(&content.config_map);
-            let images = draft.components.iter().filter(reads).flat_map(|component| &component.spec_images);
-            let other =
-                images.filter(|image| !content.images.contains(image)).collect::<BTreeSet<_>>().into_iter().next()?;
+            let images = draft.components.iter().filter(reads).filter_map(role_image);
+            let was_seen = |image: &&str| content.images.iter().any(|seen| seen == image);
+            let other = images.filter(|image| !was_seen(image)).collect::<BTreeSet<_>>().into_iter().next()?;
             Some(format!("{} ({other} was not seen to)", content.config_map))
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnose::{ConfigMapDrift, KeyChange};
+use crate::diagnose::{Basis, BlamedKey, ConfigMapDrift, KeyChange};
 use crate::model::text::sanitize_line;
 use crate::model::{
     ConfigMapBody, ConfigMapState, DesiredConfigMap, Key, ObjectRef, ObjectVersion, Values, Write, content_digest,
@@ -12,14 +12,14 @@ use crate::repair::{OverrideId, Refusal, Request, values_effect};
 use super::checks::{self, MAX_BYTES};
 use super::selection::Selection;
 
-/// Keys that a prune may remove without a further word, in percent.
+/// Keys that may go without a further word, in percent.
 const MAX_PRUNE_PERCENT: usize = 20;
 
 /// A write, and what is to be said of it.
 pub(super) struct Made {
     pub(super) write: Write,
     pub(super) effect: String,
-    /// Keys that a prune would remove where they are so many that a second word is needed.
+    /// Keys that git does not know and that would go, where they are so many that a second word is needed.
     pub(super) pruned: usize,
 }
 
@@ -43,15 +43,20 @@ pub(super) fn put(
         }
     }
     let stale: Vec<&String> = asked().filter(|key| key.change == KeyChange::Removed).map(|key| &key.key).collect();
-    let pruned = if request.prune { many(request, &map.key, stale.len(), live, warnings) } else { 0 };
     // What is refused must go, whoever asked for pruning or not: keeping it would keep the outage.
-    let (removed, kept): (Vec<&String>, Vec<&String>) =
-        stale.into_iter().partition(|key| request.prune || drift.blamed.contains(key));
-    for key in &removed {
+    let (blamed, stale): (Vec<&String>, Vec<&String>) = stale.into_iter().partition(|key| drift.blame(key).is_some());
+    let (pruned, kept) = if request.prune { (stale, Vec::new()) } else { (Vec::new(), stale) };
+    for key in blamed.iter().chain(&pruned) {
         values.remove(*key);
     }
-    if !removed.is_empty() {
-        warnings.push(format!("{}: removes {}, which git does not know; the backup has it", map.key, joined(&removed)));
+    let many = many(request, &map.key, blamed.len() + pruned.len(), live, warnings);
+    warnings.extend(why_they_go(&map.key, &blamed, drift));
+    if !pruned.is_empty() {
+        warnings.push(format!(
+            "{}: removes {}, which git does not know (--prune); the backup has it",
+            map.key,
+            joined(&pruned)
+        ));
     }
     if !kept.is_empty() {
         let keys = joined(&kept);
@@ -72,7 +77,34 @@ pub(super) fn put(
         ));
     }
     checks::check_values(&values)?;
-    Ok(Some(Made { effect: effect(&live.values, &values), write: over(object, live, values), pruned }))
+    Ok(Some(Made { effect: effect(&live.values, &values), write: over(object, live, values), pruned: many }))
+}
+
+/// Keys that go although nobody asked for pruning, one line for each complaint.
+fn why_they_go(map: &Key, blamed: &[&String], drift: &ConfigMapDrift) -> Vec<String> {
+    let mut by_why: Vec<(&BlamedKey, Vec<&String>)> = Vec::new();
+    for key in blamed {
+        let Some(why) = drift.blame(key) else { continue };
+        let is_same = |(other, _): &&mut (&BlamedKey, _)| {
+            (other.basis, &other.component, &other.error) == (why.basis, &why.component, &why.error)
+        };
+        match by_why.iter_mut().find(is_same) {
+            Some((_, keys)) => keys.push(*key),
+            None => by_why.push((why, vec![*key])),
+        }
+    }
+    let line = |(why, keys): &(&BlamedKey, Vec<&String>)| {
+        let keys = joined(keys);
+        let because = match why.basis {
+            Basis::Fact => format!("for {} refuses what it finds there: {}", why.component, why.error),
+            Basis::Guess => format!(
+                "for {} refuses the ConfigMap, and nothing else of it differs from git (GUESS that it is this): {}",
+                why.component, why.error
+            ),
+        };
+        format!("{map}: REMOVES {keys}, which git does not know, unasked: {because}; the backup has it")
+    };
+    by_why.iter().map(line).collect()
 }
 
 /// How many keys go, where they are so many that a second word is needed; 0 where they are few, or were allowed with a reason.
@@ -111,7 +143,7 @@ pub(super) fn over(object: &ObjectRef, live: &ConfigMapState, values: Values) ->
             resource_version: live.resource_version.clone(),
             content: content_digest(&live.values),
         },
-        body: ConfigMapBody { values, labels: live.labels.clone(), annotations: live.annotations.clone() },
+        body: ConfigMapBody { values, labels: live.labels.clone(), annotations: live.annotations.clone(), owner: None },
     }
 }
 
@@ -144,7 +176,7 @@ pub(super) fn anew(object: &ObjectRef, values: Values) -> Made {
         ("app.kubernetes.io/name".to_owned(), "prow".to_owned()),
         ("app.kubernetes.io/component".to_owned(), "updateconfig-plugin".to_owned()),
     ]);
-    let body = ConfigMapBody { values, labels, annotations: BTreeMap::new() };
+    let body = ConfigMapBody { values, labels, annotations: BTreeMap::new(), owner: None };
     Made { write: Write::CreateConfigMap { object: object.clone(), body }, effect, pruned: 0 }
 }
 
