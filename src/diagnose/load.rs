@@ -94,7 +94,7 @@ pub(super) fn of_live(
     let layout = Layout::of_live(live, &files)?;
     let mut maps: Vec<&ConfigMapState> = layout.values().filter_map(|value| live.get(value.0)).collect();
     maps.dedup_by_key(|map| &map.key);
-    if maps.iter().all(|map| all_started_on(map, components)) {
+    if maps.iter().all(|map| all_started_on(map, components, snapshot.taken_at)) {
         return Some(LoadVerdict { answer: LoadAnswer::Loads, from: KnownFrom::Running });
     }
     let is_it = |content: &&RefusedContent| {
@@ -121,6 +121,17 @@ fn beside_ours(checked: Option<LoadVerdict>, of_ours: Option<(Objection, KnownFr
         (Some(checked), Some(objects)) if !checked.from.is_fact() && checked.refused().is_none() => Some(objects),
         (checked, objects) => checked.or(objects),
     }
+}
+
+/// Whether a content that was refused is live. FACT where all that Prow reads is what it was then, as far as that is known.
+pub(crate) fn refused_is_live(snapshot: &Snapshot, content: &RefusedContent) -> Option<Basis> {
+    let live = snapshot.service.config_maps.seen()?;
+    live.get(&content.config_map).filter(|map| digests(&map.values) == content.keys)?;
+    let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
+    let beside = || Layout::of_live(live, &files).map(|layout| layout.digest_beside(&content.config_map));
+    let is_beside_the_same = content.beside.is_none() || content.beside == beside();
+    let is_fact = is_beside_the_same && Deployed::of(snapshot).doubts_of_refusal().is_empty();
+    Some(if is_fact { Basis::Fact } else { Basis::Guess })
 }
 
 /// What was seen of this very content, by its digest.
