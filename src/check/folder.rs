@@ -1,16 +1,14 @@
 //! A configuration in a private temporary folder, as components find it below `/etc`. The folder goes when this is dropped.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-
-use tempfile::TempDir;
 
 use crate::model::{Failure, FailureKind};
 use crate::prow::layout::Layout;
 
+use super::place::Place;
+
 pub(super) struct Folder {
-    dir: TempDir,
+    dir: Place,
     /// As the system spells it: so it stands in messages.
     root: String,
     flags: Vec<String>,
@@ -42,11 +40,7 @@ impl Folder {
     }
 
     async fn new() -> Result<Folder, Failure> {
-        let make = || {
-            let private = Permissions::from_mode(0o700);
-            tempfile::Builder::new().prefix("prow-breakglass-check-").permissions(private).tempdir()
-        };
-        let dir = tokio::task::spawn_blocking(make)
+        let dir = tokio::task::spawn_blocking(|| Place::below(&std::env::temp_dir()))
             .await
             .map_err(std::io::Error::other)
             .flatten()

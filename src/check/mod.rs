@@ -2,14 +2,17 @@
 //! its verdict. The only room that runs it.
 //!
 //! It is given nothing but those files: no environment, no network of ours, no terminal; it has a time limit and dies with
-//! us. What is no verdict (it is missing, hangs, was killed, is another program) is a failure, never an answer.
+//! us, whatever kills us. What is no verdict (it is missing, hangs, was killed, is another program) is a failure, never an answer.
 //!
-//! - `folder`: the private temporary folder
+//! - `folder`: the private temporary folder; `place`: where it lies, and how it goes when we are killed
+//! - `leash`: a program that does not outlive us
 //! - `verdict`: what it printed, in Prow's words
 //!
 //! To extend: another way to ask a Prow gives a [`Checked`] with a [`Witness`](crate::model::Witness) of its own.
 
 mod folder;
+mod leash;
+mod place;
 mod verdict;
 
 use std::path::{Path, PathBuf};
@@ -26,10 +29,13 @@ use crate::prow::image::Tag;
 use crate::prow::layout::Layout;
 
 use folder::Folder;
+use leash::Leash;
 pub use verdict::{Ended, Exit, read as read_verdict};
 
 /// On the largest configuration that we know it takes about a second.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(30);
+/// To refuse two words takes none.
+const PROOF_LIMIT: Duration = Duration::from_secs(10);
 /// The last of what it prints: its verdict is the last line, and a warning may quote thousands of jobs.
 const KEPT: usize = 256 * 1024;
 /// Only one cheap, local warning: the others cost time, ask the network, or stumble over gzip; none of them is about loading.
@@ -104,7 +110,7 @@ impl Checker {
     /// There is no verdict: it could not be asked, or ended without one.
     pub async fn check(&self, layout: &Layout<'_>, at: Timestamp) -> Result<Checked, Failure> {
         let folder = Folder::of(layout).await?;
-        let words = match self.run(&folder, self.warnings).await? {
+        let words = match self.run(&folder, self.warnings, self.limit).await? {
             Ended::Accepted => None,
             Ended::Refused(words) => Some(words),
             Ended::UnknownFlag(words) => return Err(self.no_verdict(&words)),
@@ -120,10 +126,11 @@ impl Checker {
     /// A program that accepts everything, or refuses in no words of Prow's, proves nothing.
     async fn prove(&mut self) -> Result<(), Failure> {
         let folder = Folder::of_broken().await?;
-        let mut ended = self.run(&folder, Warnings::One).await?;
+        let limit = self.limit.min(PROOF_LIMIT);
+        let mut ended = self.run(&folder, Warnings::One, limit).await?;
         if let Ended::UnknownFlag(_) = ended {
             self.warnings = Warnings::All;
-            ended = self.run(&folder, Warnings::All).await?;
+            ended = self.run(&folder, Warnings::All, limit).await?;
         }
         match ended {
             Ended::Refused(_) => Ok(()),
@@ -137,7 +144,7 @@ impl Checker {
         }
     }
 
-    async fn run(&self, folder: &Folder, warnings: Warnings) -> Result<Ended, Failure> {
+    async fn run(&self, folder: &Folder, warnings: Warnings, limit: Duration) -> Result<Ended, Failure> {
         let mut command = Command::new(&self.path);
         command.args(folder.flags());
         match warnings {
@@ -149,21 +156,21 @@ impl Checker {
             .current_dir(folder.root())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = start(&mut command).await.map_err(|error| self.not_started(&error))?;
-        let stderr = child.stderr.take();
+            .stderr(Stdio::piped());
+        let mut running = Leash::start(&mut command).await.map_err(|error| self.not_started(&error))?;
+        let stderr = running.stderr();
         let reading = async {
             let text = match stderr {
                 Some(stderr) => last_of(stderr).await,
                 None => Vec::new(),
             };
-            (child.wait().await, text)
+            (running.wait().await, text)
         };
-        let Ok((status, text)) = timeout(self.limit, reading).await else {
+        let Ok((status, text)) = timeout(limit, reading).await else {
+            running.kill().await;
             return Err(Failure::new(
                 FailureKind::Tool,
-                format!("{} gave no answer within {} s", self.program.path, self.limit.as_secs()),
+                format!("{} gave no answer within {} s", self.program.path, limit.as_secs()),
             )
             .cause("it was killed")
             .hint("is it really Prow's checkconfig? run it by hand on this configuration"));
@@ -192,19 +199,6 @@ impl Checker {
             _ => failure.hint("give another with --checkconfig PATH"),
         }
     }
-}
-
-/// A program that somebody has just written may still be open for a moment.
-async fn start(command: &mut Command) -> std::io::Result<tokio::process::Child> {
-    for _ in 0..5 {
-        match command.spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            other => return other,
-        }
-    }
-    command.spawn()
 }
 
 /// The last [`KEPT`] bytes.

@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use tokio::sync::mpsc;
+
 use super::*;
 use crate::model::{Alias, DesiredConfigMap, DesiredEntry, Key};
 use crate::prow::ConfigFiles;
@@ -143,5 +145,47 @@ fn its_place_tells_its_version() {
     assert!(cached(cache.path(), "latest").is_some());
     for tag in ["", "v1", "..", "../checkconfig/latest", "/"] {
         assert_eq!(cached(cache.path(), tag), None, "{tag}");
+    }
+}
+
+/// Tells when somebody holds the other end of the pipe, and when nobody does any more. The dead hold nothing, reaped or not.
+fn holders(fifo: PathBuf) -> (mpsc::UnboundedReceiver<&'static str>, std::thread::JoinHandle<()>) {
+    let (sender, told) = mpsc::unbounded_channel();
+    let reading = std::thread::spawn(move || {
+        let mut pipe = std::fs::File::open(fifo).unwrap();
+        std::io::Read::read_exact(&mut pipe, &mut [0]).unwrap();
+        sender.send("held").unwrap();
+        std::io::Read::read_to_end(&mut pipe, &mut Vec::new()).unwrap();
+        sender.send("free").unwrap();
+    });
+    (told, reading)
+}
+
+#[tokio::test]
+async fn what_it_has_started_dies_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("held");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let soon = Duration::from_secs(30);
+    // It takes too long; it has ended and left something behind; nobody waits for it any more.
+    for (then, cut_short) in [("wait", false), ("exit 0", false), ("wait", true)] {
+        // In the folder that it is run in: a new one each time.
+        let starts = format!(
+            "(echo; : > begun; exec /bin/sleep 600) > {} 2>/dev/null &\nwhile ! [ -e begun ]; do :; done\n{then}",
+            fifo.display()
+        );
+        let path = script(dir.path(), &honest(&starts));
+        let (mut told, reading) = holders(fifo.clone());
+        let asked = tokio::spawn(async move { check(&path, &maps("a.yaml")).await });
+        assert_eq!(timeout(soon, told.recv()).await.unwrap(), Some("held"), "{then}");
+        if cut_short {
+            asked.abort();
+            assert!(asked.await.unwrap_err().is_cancelled());
+        } else {
+            let outcome = asked.await.unwrap();
+            assert_eq!(outcome.is_ok(), then == "exit 0", "{outcome:?}");
+        }
+        assert_eq!(timeout(soon, told.recv()).await.unwrap(), Some("free"), "{then}");
+        reading.join().unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! `apply FILE`: previews a saved plan again, and with `--execute` runs it and watches for the proof.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -22,6 +23,9 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
         demand_context(global)?;
     }
     let clusters = clusters_of(global, &plan).await?;
+    if plan.repair == RepairId::CheckInCluster {
+        in_cluster::may(&plan, &clusters).await?;
+    }
     let preview = run::preview(&plan, &clusters, session::clock(global).now()).await?;
     output::words(&present::plan_text(&plan, Some(&preview)));
     if !args.write.execute {
@@ -39,27 +43,18 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
     let now = picture_for(global, &plan).await?;
     let approved = approve(&plan, &preview, now.as_ref(), &approval)?;
     let journal = session::journal_for_writing(global)?;
+    if plan.repair == RepairId::CheckInCluster {
+        return in_cluster::run(global, &plan, approved, &clusters, &journal, mode).await;
+    }
     let stop = signals::stop_on_signals()?;
     let summary = execute(global, approved, &clusters, &journal, mode, stop.clone()).await;
-    let code = conclude(global, &plan, &summary, &clusters, &journal, stop.clone(), args.write.watch()).await;
-    match plan.repair {
-        // Also where not all of it could be made: what was made goes.
-        RepairId::CheckInCluster if !summary.run.is_empty() && summary.done > 0 => {
-            in_cluster::finish(global, &plan, &summary.run, &clusters, &journal, stop).await
-        }
-        RepairId::SyncConfig
-        | RepairId::Kick
-        | RepairId::Rollback
-        | RepairId::DeleteStrays
-        | RepairId::CheckInCluster
-        | RepairId::Undo => Ok(code),
-    }
+    Ok(conclude(global, &plan, &summary, &clusters, &journal, stop, args.write.watch()).await)
 }
 
 /// The newest picture, for plans that are held against it once more before anything is sent.
 pub async fn picture_for(global: &Global, plan: &Plan) -> Result<Option<Diagnosis>, Failure> {
     match plan.repair {
-        RepairId::DeleteStrays => session::look(global).await.map(|seen| Some(seen.diagnosis)),
+        RepairId::DeleteStrays => session::look(global).await.map(|seen| Some(Arc::unwrap_or_clone(seen.diagnosis))),
         RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo => {
             Ok(None)
         }
@@ -198,12 +193,7 @@ pub async fn conclude(
     stop: StopToken,
     watch: Watch,
 ) -> u8 {
-    if !summary.run.is_empty() {
-        output::words(&format!(
-            "run {}: {} done, {} failed, {} skipped, {} unknown, {} left; journal {}",
-            summary.run, summary.done, summary.failed, summary.skipped, summary.unknown, summary.left, summary.journal
-        ));
-    }
+    say(summary);
     if let Some(failure) = &summary.first_failure {
         output::words(&present::failure(failure).join("\n"));
     }
@@ -264,6 +254,16 @@ pub async fn conclude(
         session::note(&failure);
     }
     code
+}
+
+/// How the steps of a run ended, in numbers.
+pub fn say(summary: &RunSummary) {
+    if !summary.run.is_empty() {
+        output::words(&format!(
+            "run {}: {} done, {} failed, {} skipped, {} unknown, {} left; journal {}",
+            summary.run, summary.done, summary.failed, summary.skipped, summary.unknown, summary.left, summary.journal
+        ));
+    }
 }
 
 /// The two commands that take back what was written: `undo` only makes the plan. `None` where nothing can be.

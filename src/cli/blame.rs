@@ -1,10 +1,16 @@
 //! `config blame`: the first commit whose configuration does not load, found by bisection over the commits that change it,
 //! through the fastest check at hand.
+//!
+//! A commit that nobody can judge is neither good nor bad: it is left out, as by `git bisect skip`. Where the boundary lies
+//! among such ones, all that may be the first are named. Only the rule that objects to a newer one can say of it that it does
+//! not object to this one: that is a GUESS like the objection.
 
 use crate::diagnose::bisect::{self, Next, OldEnd};
 use crate::diagnose::revision_verdict;
 use crate::git::Repository;
-use crate::model::{Candidate, Failure, FailureKind, LoadAnswer, LoadVerdict, Revision, Snapshot};
+use crate::model::{
+    Candidate, Checkconfig, Failure, FailureKind, KnownFrom, LoadAnswer, LoadVerdict, Revision, Snapshot,
+};
 use crate::observe::desired::DesiredOptions;
 use crate::observe::desired::line::Line;
 use crate::present::{self, Blame, Blamed};
@@ -13,10 +19,49 @@ use super::args::Global;
 use super::checking::{Checking, FURTHER, Scope, tags_of};
 use super::{Exit, check, output, session};
 
+/// After so many commits that nobody can judge the search ends: without a checkconfig there is nothing to learn from more.
+const MOST_SKIPPED: usize = 60;
+/// How often a checkconfig may give no answer, each of which may take half a minute.
+const MOST_FAILURES: usize = 3;
+
 /// A revision that was looked at.
 struct Judged {
     candidate: Candidate,
     verdict: LoadVerdict,
+}
+
+/// The commits that bisection goes by, and what is known of them: all but those that nobody could judge.
+struct Compact {
+    places: Vec<usize>,
+    answers: Vec<Option<bool>>,
+    skipped: Vec<usize>,
+}
+
+impl Compact {
+    fn of(judged: &[Option<Judged>], old_end: OldEnd) -> Compact {
+        let mut compact = Compact { places: Vec::new(), answers: Vec::new(), skipped: Vec::new() };
+        // Whether it is our rules that speak against the next newer one that does not load.
+        let mut by_rules = false;
+        for (n, known) in judged.iter().enumerate() {
+            let is_said_to_load = old_end == OldEnd::SaidToLoad && n > 0 && n + 1 == judged.len();
+            let answer = match known.as_ref().map(|known| &known.verdict) {
+                None => None,
+                Some(LoadVerdict { answer: LoadAnswer::Loads, .. }) => Some(true),
+                Some(LoadVerdict { answer: LoadAnswer::Refused(_), from }) => {
+                    by_rules = *from == KnownFrom::Rules;
+                    Some(false)
+                }
+                Some(LoadVerdict { answer: LoadAnswer::Unknown, .. }) if by_rules || is_said_to_load => Some(true),
+                Some(LoadVerdict { answer: LoadAnswer::Unknown, .. }) => {
+                    compact.skipped.push(n);
+                    continue;
+                }
+            };
+            compact.places.push(n);
+            compact.answers.push(answer);
+        }
+        compact
+    }
 }
 
 /// Exit code 1 where there is such a commit, 0 where the newest one loads.
@@ -25,15 +70,16 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         Failure::new(FailureKind::Usage, "no configuration repository given")
             .hint("--repo PATH, the checkout (or bare repository) that Prow's configuration lies in")
     })?;
-    let (mut snapshot, checking) = if no_cluster {
+    let (mut snapshot, checking, unchecked) = if no_cluster {
         let (mut snapshot, checking) = (check::of_repository(global).await?, session::checking(global));
-        // What is remembered; whether the checkconfig is fit to be asked is told below.
-        checking.complete(None, &mut snapshot, Scope::Nothing).await;
-        (snapshot, checking)
+        let remembered = checking.complete(None, &mut snapshot, Scope::Nothing).await;
+        remembered.forgotten.iter().for_each(session::note);
+        (snapshot, checking, remembered.unchecked)
     } else {
         let seen = session::look_and_ask(global, Scope::Nothing).await?;
-        (seen.snapshot.as_ref().clone(), seen.checking)
+        (seen.snapshot.as_ref().clone(), seen.checking, seen.unchecked)
     };
+    check::said(&checking, unchecked.as_ref())?;
     let options = DesiredOptions { worktree: false, ..checking.options_for(&snapshot) };
     let newest = match &global.revision {
         Some(revision) => repository.resolve(revision).await?,
@@ -49,61 +95,107 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         }
     };
     let found = search(&mut line, &mut snapshot, &checking, old_end).await?;
-    let Search { judged, answers, checks, end } = &found;
-    let program = checking.checker(&tags_of(&snapshot)).await?.map(|checker| checker.program().clone());
+    let Search { judged, compact, checks, end, program, mut notes } = found;
     let at = |n: usize| -> Result<Blamed<'_>, Failure> {
         let known = judged[n].as_ref().ok_or_else(|| Failure::new(FailureKind::Tool, "a revision was not judged"))?;
         let changed = line.changed(n).into_iter().map(str::to_owned).collect();
         Ok(Blamed { candidate: &known.candidate, verdict: known.verdict.clone(), changed })
     };
-    let (bad, good) = match *end {
-        Next::Found { bad, good } => (at(bad)?, Some(at(good)?)),
-        Next::NothingBad => return loads(global, &at(0)?),
-        Next::NothingGood | Next::Ask(_) => {
-            let last = answers.len().saturating_sub(1);
-            if old_end == OldEnd::SaidToLoad && last > 0 {
-                return Err(does_not_load(&at(last)?));
-            }
-            (at(last)?, None)
+    let count = judged.len();
+    let (bad, good) = match end {
+        End::Found { bad, good } => (bad, Some(good)),
+        End::NothingBad => return loads(global, &at(0)?),
+        End::NothingGood if old_end == OldEnd::SaidToLoad && count > 1 => return Err(does_not_load(&at(count - 1)?)),
+        End::NothingGood | End::GivenUp => {
+            let oldest = compact.answers.iter().rposition(|answer| *answer == Some(false)).unwrap_or_default();
+            (compact.places[oldest], None)
         }
     };
-    let mut notes = Vec::new();
-    if !bisect::is_monotone(answers) {
+    let in_doubt = compact.skipped.iter().filter(|n| **n > bad && good.is_none_or(|good| **n < good));
+    let in_doubt: Vec<Revision> =
+        in_doubt.filter_map(|n| line.revisions().nth(*n).cloned()).take_while(|_| good.is_some()).collect();
+    if !compact.skipped.is_empty() {
+        notes.push(format!(
+            "{} commit(s) were skipped: nobody could judge them, and nothing is known to speak against them",
+            compact.skipped.len()
+        ));
+    }
+    if end == End::GivenUp {
+        notes.push("the search was given up there: nobody can judge what is older".to_owned());
+    }
+    if !bisect::is_monotone(&compact.answers) {
         notes.push(
             "history is not monotone: a revision older than the good one does not load either; this is the newest such change"
                 .to_owned(),
         );
     }
-    let unasked = answers.iter().filter(|answer| answer.is_none()).count();
+    let unasked = judged.iter().filter(|known| known.is_none()).count();
     if unasked > 0 && good.is_some() {
         notes.push(format!(
             "{unasked} commit(s) were not looked at: where one of them loads and a later one does not, that is not seen"
         ));
     }
-    if good.is_none() && answers.len() >= FURTHER {
-        notes.push(format!("only the newest {FURTHER} commits that change the configuration were looked at"));
+    if good.is_none() && end == End::NothingGood {
+        if count >= FURTHER {
+            notes.push(format!("only the newest {FURTHER} commits that change the configuration were looked at"));
+        } else if repository.is_shallow().await {
+            notes.push(
+                "history ends here, for this is a shallow clone: the first bad commit may be older; git fetch --unshallow"
+                    .to_owned(),
+            );
+        }
     }
-    if program.is_none() {
+    let good = good.map(at).transpose()?;
+    if let Some(good) = good.as_ref().filter(|good| good.verdict.answer == LoadAnswer::Unknown) {
+        let short = good.candidate.revision.short();
+        notes.push(match old_end {
+            OldEnd::SaidToLoad if good.candidate.revision.id == at(count - 1)?.candidate.revision.id => {
+                format!("nobody has tried {short}: that it loads is the word of whoever named it")
+            }
+            OldEnd::SaidToLoad | OldEnd::Open => {
+                format!("nobody has tried {short}: the rule that objects to the bad one does not object to it, no more")
+            }
+        });
+    }
+    let bad = at(bad)?;
+    let is_rule = |blamed: &Blamed<'_>| blamed.verdict.from == KnownFrom::Rules;
+    if program.is_none() && (is_rule(&bad) || good.as_ref().is_some_and(is_rule)) {
         notes.push(
             "no checkconfig was asked: these are this tool's rules; --checkconfig PATH knows for sure".to_owned(),
         );
+    } else if program.is_none() && !in_doubt.is_empty() {
+        notes.push("no checkconfig was asked: --checkconfig PATH knows of those in doubt, too".to_owned());
     }
-    let commits = match *end {
-        // From the newest one down to the good one, which is not in question.
-        Next::Found { .. } if old_end == OldEnd::SaidToLoad => answers.len().saturating_sub(1),
-        Next::Found { .. } | Next::Ask(_) | Next::NothingBad | Next::NothingGood => answers.len(),
-    };
-    let blame = Blame { bad, good, commits, checks: *checks, program, notes };
+    // From the newest one down to the good one, which is not in question where it was named.
+    let commits = if good.is_some() && old_end == OldEnd::SaidToLoad { count.saturating_sub(1) } else { count };
+    let blame = Blame { bad, good, in_doubt, commits, checks, program, notes };
     output::document(global.output, || present::blame_document(&blame), || present::blame_text(&blame))?;
     Ok(1)
 }
 
+/// How a search ended, by places on the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Between them are only those that were skipped.
+    Found {
+        bad: usize,
+        good: usize,
+    },
+    NothingBad,
+    NothingGood,
+    /// Too many that nobody can judge.
+    GivenUp,
+}
+
 struct Search {
     judged: Vec<Option<Judged>>,
-    answers: Vec<Option<bool>>,
+    compact: Compact,
     /// How often a checkconfig was asked.
     checks: usize,
-    end: Next,
+    end: End,
+    /// Who was asked.
+    program: Option<Checkconfig>,
+    notes: Vec<String>,
 }
 
 async fn search(
@@ -112,46 +204,61 @@ async fn search(
     checking: &Checking,
     old_end: OldEnd,
 ) -> Result<Search, Failure> {
-    let checker = checking.checker(&tags_of(snapshot)).await?;
-    let count = line.revisions().len();
-    let mut judged: Vec<Option<Judged>> = (0..count).map(|_| None).collect();
-    let mut answers: Vec<Option<bool>> = vec![None; count];
-    know_what_is_known(line, snapshot, &mut judged, &mut answers);
-    let mut checks = 0;
-    loop {
-        let n = match bisect::next(&answers, old_end) {
-            Next::Ask(n) => n,
-            end @ (Next::Found { .. } | Next::NothingBad | Next::NothingGood) => {
-                return Ok(Search { judged, answers, checks, end });
+    // What is wrong with it was said.
+    let mut checker = checking.checker(&tags_of(snapshot)).await.ok().flatten();
+    let program = checker.as_ref().map(|checker| checker.program().clone());
+    let mut judged: Vec<Option<Judged>> = (0..line.revisions().len()).map(|_| None).collect();
+    know_what_is_known(line, snapshot, &mut judged);
+    let (mut checks, mut failures, mut notes) = (0, 0, Vec::new());
+    let (compact, end) = loop {
+        let compact = Compact::of(&judged, old_end);
+        let n = match bisect::next(&compact.answers, old_end) {
+            // Nothing speaks against the newest one, so there is nothing to look for.
+            _ if compact.skipped.first() == Some(&0) => break (compact, End::NothingBad),
+            Next::Ask(_) if compact.skipped.len() >= MOST_SKIPPED => break (compact, End::GivenUp),
+            Next::Ask(n) => compact.places[n],
+            Next::Found { bad, good } => {
+                let (bad, good) = (compact.places[bad], compact.places[good]);
+                break (compact, End::Found { bad, good });
             }
+            Next::NothingBad => break (compact, End::NothingBad),
+            Next::NothingGood => break (compact, End::NothingGood),
         };
         let Some(candidate) = line.candidate(n).await? else {
             return Err(Failure::new(FailureKind::Tool, "the history changed while it was read").hint("try again"));
         };
         let mut verdict = revision_verdict(snapshot, &candidate);
         let can_be_asked = candidate.content.is_some() && !verdict.from.is_fact();
-        if let (Some(checker), true) = (&checker, can_be_asked) {
-            let answer = checking.check(checker, snapshot, &candidate).await?;
+        if let (Some(asked), true) = (&checker, can_be_asked) {
             checks += 1;
-            checking.keep(&answer);
-            snapshot.checked.insert(0, answer);
-            verdict = revision_verdict(snapshot, &candidate);
+            match checking.check(asked, snapshot, &candidate).await {
+                Ok(answer) => {
+                    checking.keep(&answer);
+                    snapshot.checked.insert(0, answer);
+                    verdict = revision_verdict(snapshot, &candidate);
+                }
+                Err(failure) => {
+                    failures += 1;
+                    let is_last = n == 0 || failures >= MOST_FAILURES;
+                    if is_last && checking.is_named() {
+                        return Err(failure);
+                    }
+                    let why: Vec<String> = std::iter::once(failure.summary).chain(failure.causes).collect();
+                    notes.push(format!("{}: {}", candidate.revision.short(), why.join(": ")));
+                    if is_last {
+                        notes.push("it was not asked any more".to_owned());
+                        checker = None;
+                    }
+                }
+            }
         }
-        answers[n] = Some(match &verdict.answer {
-            LoadAnswer::Refused(_) => false,
-            LoadAnswer::Loads | LoadAnswer::Unknown => true,
-        });
         judged[n] = Some(Judged { candidate, verdict });
-    }
+    };
+    Ok(Search { judged, compact, checks, end, program, notes })
 }
 
 /// What the picture knows as a FACT of revisions on the line.
-fn know_what_is_known(
-    line: &Line<'_>,
-    snapshot: &Snapshot,
-    judged: &mut [Option<Judged>],
-    answers: &mut [Option<bool>],
-) {
+fn know_what_is_known(line: &Line<'_>, snapshot: &Snapshot, judged: &mut [Option<Judged>]) {
     let Some(desired) = snapshot.desired.seen() else { return };
     for (n, revision) in line.revisions().enumerate() {
         let Some(candidate) = desired.candidates.iter().find(|candidate| candidate.revision.id == revision.id) else {
@@ -159,7 +266,6 @@ fn know_what_is_known(
         };
         let verdict = revision_verdict(snapshot, candidate);
         if verdict.from.is_fact() {
-            answers[n] = Some(verdict.refused().is_none());
             judged[n] = Some(Judged { candidate: candidate.clone(), verdict });
         }
     }

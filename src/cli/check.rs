@@ -6,21 +6,22 @@ use crate::observe::desired::{self, DesiredOptions};
 use crate::present::{self, CheckSubject, CheckedSubject};
 
 use super::args::Global;
-use super::checking::{Scope, tags_of};
+use super::checking::{Checking, Scope, tags_of};
 use super::{Exit, output, session};
 
-/// Exit code 1 where one of them is refused. What nobody knows is said as such, and is no refusal.
+/// Exit code 1 where one of them is refused. What nobody knows is said as such, and is no refusal. A checkconfig that was named
+/// and gives no answer is an error; for one that only lay in the cache, rules of our own answer, and that is said.
 pub async fn check(global: &Global, no_cluster: bool) -> Exit {
-    let (snapshot, checking) = if no_cluster {
+    let (snapshot, checking, unchecked) = if no_cluster {
         let (mut snapshot, checking) = (of_repository(global).await?, session::checking(global));
         let asked = checking.complete(None, &mut snapshot, Scope::Named).await;
-        asked.failure.map_or(Ok(()), Err)?;
-        (snapshot, checking)
+        asked.forgotten.iter().for_each(session::note);
+        (snapshot, checking, asked.unchecked)
     } else {
         let seen = session::look_and_ask(global, Scope::Named).await?;
-        seen.must_be_checked()?;
-        (seen.snapshot.as_ref().clone(), seen.checking)
+        (seen.snapshot.as_ref().clone(), seen.checking, seen.unchecked)
     };
+    said(&checking, unchecked.as_ref())?;
     let mut subjects = Vec::new();
     // A revision that was asked for is what the answer is about: that it mends a broken live content is no fault of it.
     let asked = snapshot.desired.seen().and_then(|desired| desired.asked.as_ref());
@@ -38,7 +39,8 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
         (Source::Lost { error, .. }, None) if error.kind == FailureKind::NotFound && global.revision.is_none() => {}
         (source, None) => return Err(session::not_seen(source, "the configuration repository")),
     }
-    let checker = checking.checker(&tags_of(&snapshot)).await?;
+    // Who gave no answer did not judge.
+    let checker = checking.checker(&tags_of(&snapshot)).await.ok().flatten().filter(|_| unchecked.is_none());
     let program = checker.as_ref().map(|checker| checker.program());
     let deployed = tags_of(&snapshot);
     output::document(
@@ -47,6 +49,21 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
         || present::check_text(&subjects, &deployed, program),
     )?;
     Ok(u8::from(subjects.iter().any(|subject| subject.verdict.refused().is_some())))
+}
+
+/// What cannot be asked is said, or an error where it was named.
+///
+/// # Errors
+/// It was named.
+pub fn said(checking: &Checking, unchecked: Option<&Failure>) -> Result<(), Failure> {
+    match unchecked {
+        Some(failure) if checking.is_named() => Err(failure.clone()),
+        Some(failure) => {
+            session::note(failure);
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 /// A picture of the repository alone: the revision asked for, else the upstream's head.

@@ -1,5 +1,13 @@
 //! What a picture leaves open of "would it load?", asked of a checkconfig on this machine, where there is one: the one given
 //! with `--checkconfig`, else the one of the deployed tag in the cache. What is asked next is `diagnose::to_check`'s to say.
+//!
+//! That it gives no answer, or that the journal keeps none, keeps nobody from looking or planning: a picture says how its
+//! checkconfig stands (`Snapshot::checkconfig`), a plan made from it warns. Only who asked for its word alone, by naming it to
+//! `config check` or `config blame`, gets an error.
+
+mod follow;
+
+pub use follow::follow;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,14 +18,16 @@ use tokio::sync::Mutex;
 use crate::check::{Checker, cached};
 use crate::clock::Clock;
 use crate::diagnose::bisect::{self, Next, OldEnd};
-use crate::diagnose::{ToCheck, deployed_tags, revision_verdict, to_check};
+use crate::diagnose::{Diagnosis, ToCheck, deployed_tags, revision_verdict, to_check};
 use crate::git::Repository;
 use crate::journal::Journal;
-use crate::model::{Candidate, Checked, ConfigMapState, Failure, FailureKind, Key, LoadAnswer, Snapshot, Witness};
-use crate::observe::Observer;
+use crate::model::{
+    Candidate, Checked, ConfigMapState, Failure, FailureKind, Key, LoadAnswer, Snapshot, Source, Witness,
+};
 use crate::observe::desired::DesiredOptions;
 use crate::observe::desired::line::Line;
 use crate::prow::{ConfigFiles, Layout, preset_rule, repo_acl};
+use crate::repair::{self, Plan, RepairId, Request};
 
 /// More answers than any search needs.
 const MOST: usize = 60;
@@ -49,16 +59,24 @@ pub struct Checking {
     clock: Clock,
     /// With what the repository is read; the files are filled in from the cluster.
     options: DesiredOptions,
-    /// By the tags that it was looked for with.
-    opened: Mutex<Option<(Vec<String>, Arc<Checker>)>>,
+    opened: Mutex<Option<Opened>>,
+}
+
+/// What came of looking for one.
+struct Opened {
+    /// The tags that it was looked for with.
+    tags: Vec<String>,
+    checker: Result<Arc<Checker>, Failure>,
 }
 
 /// What came of asking.
 pub struct Outcome {
     /// A good revision older than the candidates, if that far had to be searched.
     pub further: Vec<Candidate>,
-    /// Why not all could be asked: no reason not to look.
-    pub failure: Option<Failure>,
+    /// Why not all could be asked. The picture says it, too.
+    pub unchecked: Option<Failure>,
+    /// What the journal could not tell or keep.
+    pub forgotten: Option<Failure>,
 }
 
 impl Checking {
@@ -91,41 +109,58 @@ impl Checking {
         }
     }
 
+    /// True where a person named one: its word is wanted.
+    pub fn is_named(&self) -> bool {
+        match &self.place {
+            Place::Given(_) => true,
+            Place::Cache(_) | Place::Nowhere => false,
+        }
+    }
+
     /// The checkconfig for what is deployed; `None` where there is none to be had.
     ///
     /// # Errors
-    /// It is there, or was named, and is not to be used.
+    /// It is there, or was named, and is not to be used. Found out once, until [`Checking::forget_failure`].
     pub async fn checker(&self, tags: &[String]) -> Result<Option<Arc<Checker>>, Failure> {
         let mut opened = self.opened.lock().await;
-        if let Some((_, checker)) = opened.as_ref().filter(|(known, _)| known == tags) {
-            return Ok(Some(Arc::clone(checker)));
+        if let Some(known) = opened.as_ref().filter(|known| known.tags == tags) {
+            return known.checker.clone().map(Some);
         }
         let checker = match &self.place {
             Place::Nowhere => return Ok(None),
-            Place::Given(path) => Checker::open(path, None).await?,
+            Place::Given(path) => Checker::open(path, None).await,
             Place::Cache(cache) => {
                 let found = tags.iter().find_map(|tag| Some((tag, cached(cache, tag)?)));
                 let Some((tag, path)) = found else { return Ok(None) };
-                Checker::open(&path, Some(tag)).await?
+                Checker::open(&path, Some(tag)).await
             }
         };
-        let checker = Arc::new(checker);
-        *opened = Some((tags.to_vec(), Arc::clone(&checker)));
-        Ok(Some(checker))
+        let checker = checker.map(Arc::new);
+        *opened = Some(Opened { tags: tags.to_vec(), checker: checker.clone() });
+        checker.map(Some)
+    }
+
+    /// It may have been mended since.
+    async fn forget_failure(&self) {
+        let mut opened = self.opened.lock().await;
+        if opened.as_ref().is_some_and(|known| known.checker.is_err()) {
+            *opened = None;
+        }
     }
 
     /// Puts into a picture what is remembered, and what a checkconfig says of what that leaves open. New answers are
     /// remembered.
     pub async fn complete(&self, repository: Option<&Repository>, snapshot: &mut Snapshot, scope: Scope) -> Outcome {
-        let mut outcome = Outcome { further: Vec::new(), failure: None };
+        let mut outcome = Outcome { further: Vec::new(), unchecked: None, forgotten: None };
         let tags = tags_of(snapshot);
-        let (checker, failure) = match self.checker(&tags).await {
-            Ok(checker) => (checker, None),
-            Err(failure) => (None, Some(failure)),
-        };
-        outcome.failure = failure;
-        // That the journal cannot be read is said by whoever asks it for more.
-        let mut known = self.journal.checked().unwrap_or_default();
+        let checker = self.checker(&tags).await.unwrap_or_else(|failure| {
+            outcome.unchecked = Some(failure);
+            None
+        });
+        let mut known = self.journal.checked().unwrap_or_else(|failure| {
+            outcome.forgotten = Some(failure);
+            Vec::new()
+        });
         known.extend(std::mem::take(&mut snapshot.checked));
         known.retain(|checked| match (&checked.by, &checker) {
             (Witness::Checkconfig(program), Some(checker)) => program == checker.program(),
@@ -138,17 +173,18 @@ impl Checking {
         if let (Some(checker), Scope::Named | Scope::NearestGood) = (&checker, scope)
             && let Err(failure) = self.ask(checker, repository, snapshot, scope, &mut outcome.further).await
         {
-            outcome.failure = Some(failure);
+            outcome.unchecked = Some(failure);
         }
         let new = snapshot.checked.len() - before;
-        self.remember(&snapshot.checked[..new], &mut outcome);
-        outcome
-    }
-
-    fn remember(&self, new: &[Checked], outcome: &mut Outcome) {
-        if let Err(failure) = self.journal.remember_checked(new) {
-            outcome.failure.get_or_insert(failure);
+        if let Err(failure) = self.journal.remember_checked(&snapshot.checked[..new]) {
+            outcome.forgotten.get_or_insert(failure);
         }
+        snapshot.checkconfig = match (&outcome.unchecked, checker) {
+            (Some(failure), _) => Some(Source::Lost { error: failure.clone(), last: None }),
+            (None, Some(_)) => Some(Source::Known { value: (), at: self.clock.now() }),
+            (None, None) => None,
+        };
+        outcome
     }
 
     async fn ask(
@@ -218,26 +254,61 @@ impl Checking {
         drop(self.journal.remember_checked(std::slice::from_ref(answer)));
     }
 
-    /// Asks about what would be live, if that is not known. True where the picture knows more now.
+    /// Makes a plan. What a `sync-config` leaves live, its own and what stays beside it, is asked about before the plan is
+    /// given away; where there is no answer, it says so.
     ///
     /// # Errors
-    /// There is no verdict.
-    pub async fn complete_after(
+    /// It is refused.
+    pub async fn plan(
+        &self,
+        request: Request,
+        snapshot: Arc<Snapshot>,
+        diagnosis: Arc<Diagnosis>,
+    ) -> Result<Plan, Failure> {
+        let is_sync = request.repair == RepairId::SyncConfig;
+        let make = async |snapshot: &Arc<Snapshot>| {
+            let (request, snapshot, diagnosis) = (request.clone(), Arc::clone(snapshot), Arc::clone(&diagnosis));
+            // A large map makes it slow.
+            let made = tokio::task::spawn_blocking(move || repair::plan(&request, &snapshot, &diagnosis)).await;
+            let lost = |error: tokio::task::JoinError| {
+                Failure::new(FailureKind::Tool, "the planning ended without a plan").cause(error.to_string())
+            };
+            made.map_err(lost)?.map_err(Failure::from)
+        };
+        let plan = make(&snapshot).await?;
+        let Some(after) = repair::live_after(&plan, &snapshot).filter(|_| is_sync) else { return Ok(plan) };
+        let mut asked = snapshot.as_ref().clone();
+        match self.complete_after(&mut asked, &after).await {
+            Ok(AskedAfter::Nothing) => Ok(plan),
+            Ok(AskedAfter::Answered) => make(&Arc::new(asked)).await,
+            Err(failure) => {
+                asked.checkconfig = Some(Source::Lost { error: failure, last: None });
+                make(&Arc::new(asked)).await
+            }
+        }
+    }
+
+    /// Asks about what would be live, if that is not known.
+    async fn complete_after(
         &self,
         snapshot: &mut Snapshot,
         after: &BTreeMap<Key, ConfigMapState>,
-    ) -> Result<bool, Failure> {
-        let Some(checker) = self.checker(&tags_of(snapshot)).await? else { return Ok(false) };
+    ) -> Result<AskedAfter, Failure> {
+        // Nobody waits again for one that has just failed.
+        if matches!(snapshot.checkconfig, Some(Source::Lost { .. })) {
+            return Ok(AskedAfter::Nothing);
+        }
+        let Some(checker) = self.checker(&tags_of(snapshot)).await? else { return Ok(AskedAfter::Nothing) };
         let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
-        let Some(layout) = Layout::of_live(after, &files) else { return Ok(false) };
+        let Some(layout) = Layout::of_live(after, &files) else { return Ok(AskedAfter::Nothing) };
         let content = layout.digest();
         if snapshot.checked.iter().any(|checked| checked.content == content) {
-            return Ok(false);
+            return Ok(AskedAfter::Nothing);
         }
         let answer = checker.check(&layout, self.clock.now()).await?;
         self.keep(&answer);
         snapshot.checked.insert(0, answer);
-        Ok(true)
+        Ok(AskedAfter::Answered)
     }
 
     /// With what the repository is read where nothing is known to be deployed.
@@ -305,38 +376,11 @@ impl Checking {
     }
 }
 
-/// Asks about each new picture, for as long as it is looked at, and puts the answers into the pictures to come. What cannot be
-/// asked stays open.
-pub async fn follow(checking: Checking, repository: Option<Repository>, observer: Arc<Observer>) {
-    let mut snapshots = observer.snapshots();
-    let mut last = None;
-    let mut further = Vec::new();
-    while snapshots.changed().await.is_ok() {
-        let mut snapshot = snapshots.borrow_and_update().as_ref().clone();
-        let now = subject_of(&snapshot);
-        if now.is_none() || now == last {
-            continue;
-        }
-        last = now;
-        let outcome = checking.complete(repository.as_ref(), &mut snapshot, Scope::NearestGood).await;
-        if !outcome.further.is_empty() {
-            further = outcome.further;
-        }
-        observer.set_checked(snapshot.checked, further.clone());
-    }
-}
-
-/// What answers depend on: `None` while it is not known.
-fn subject_of(snapshot: &Snapshot) -> Option<Vec<String>> {
-    let (maps, desired) = (snapshot.service.config_maps.known()?, &snapshot.desired);
-    if !desired.is_settled() || !snapshot.service.identity.is_settled() {
-        return None;
-    }
-    let mut all = tags_of(snapshot);
-    all.extend(maps.values().map(|map| format!("{} {}", map.key, map.resource_version)));
-    let candidates = desired.seen().into_iter().flat_map(|desired| desired.asked.iter().chain([&desired.head]));
-    all.extend(candidates.map(|candidate| format!("{} {:?}", candidate.revision.id, candidate.content)));
-    Some(all)
+/// What came of asking about what a plan would leave.
+enum AskedAfter {
+    /// It is known, or there is nobody to ask.
+    Nothing,
+    Answered,
 }
 
 /// What is deployed, as far as it can be seen.
@@ -369,3 +413,6 @@ fn is_in(scope: Scope, snapshot: &Snapshot, id: &str) -> bool {
         Scope::NearestGood => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,18 +5,14 @@ use std::sync::Arc;
 
 use crate::model::text::sanitize_line;
 use crate::present;
-use crate::repair::{self, Origin, Override, OverrideId, Plan, RepairId, Request};
+use crate::repair::{Origin, Override, OverrideId, Plan, RepairId, Request};
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
-use super::{Exit, output, plan_file, session};
+use super::{Exit, in_cluster, output, plan_file, session};
 
 pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
-    let mut seen = session::look(global).await?;
-    if args.repair == RepairId::SyncConfig {
-        // Whoever gave a checkconfig wants its word before anything is written.
-        seen.must_be_checked()?;
-    }
+    let seen = session::look(global).await?;
     let snapshot = &seen.snapshot;
     // A plan over what is not known would be refused; why it is not known is the better answer, with its own exit code.
     if snapshot.service.components.seen().is_none() {
@@ -43,13 +39,9 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
         overrides: overrides(&args.overrides, args.reason.as_deref()),
         ..Request::new(args.repair)
     };
-    let mut plan = repair::plan(&request, &seen.snapshot, &seen.diagnosis)?;
-    // What is live stays beside what is written: the two together are asked about, too.
-    if args.repair == RepairId::SyncConfig
-        && let Some(after) = repair::live_after(&plan, &seen.snapshot)
-        && seen.checking.complete_after(Arc::make_mut(&mut seen.snapshot), &after).await?
-    {
-        plan = repair::plan(&request, &seen.snapshot, &seen.diagnosis)?;
+    let plan = seen.checking.plan(request, Arc::clone(&seen.snapshot), Arc::clone(&seen.diagnosis)).await?;
+    if plan.repair == RepairId::CheckInCluster {
+        in_cluster::may(&plan, &seen.clusters).await?;
     }
     preview_and_save(global, &seen.clusters, plan, args.file.as_deref()).await
 }

@@ -6,11 +6,11 @@ use crate::cluster::gate::Landed;
 use crate::journal::{Mode, RunRecord, RunState};
 use crate::model::{Failure, FailureKind};
 use crate::present;
-use crate::repair::still_allowed;
+use crate::repair::{RepairId, still_allowed};
 use crate::run::{self, ResumeView, Standing};
 
 use super::args::{Global, WriteArgs};
-use super::{Exit, apply, output, session, signals};
+use super::{Exit, apply, in_cluster, output, session, signals};
 
 pub fn list(global: &Global) -> Exit {
     let runs = session::journal(global).runs()?;
@@ -40,6 +40,9 @@ pub async fn resume(global: &Global, run: &str, args: &WriteArgs) -> Exit {
     let plan = reading.plan(&record)?;
     if args.execute {
         apply::demand_context(global)?;
+    }
+    if plan.repair == RepairId::CheckInCluster {
+        return in_cluster::resume(global, &record, &plan, args).await;
     }
     let clusters = apply::clusters_of(global, &plan).await?;
     let view = run::inspect(&reading, run, &clusters).await?;

@@ -32,22 +32,12 @@ const HISTORY: usize = 50;
 /// One look: what was seen and what to think of it.
 pub struct Seen {
     pub snapshot: Arc<Snapshot>,
-    pub diagnosis: Diagnosis,
+    pub diagnosis: Arc<Diagnosis>,
     /// The clusters that may be planned on.
     pub clusters: Clusters,
     pub checking: Checking,
     /// Why a checkconfig could not be asked.
     pub unchecked: Option<Failure>,
-}
-
-impl Seen {
-    /// For whatever rests on a checkconfig's word: no answer is not to be taken for one.
-    ///
-    /// # Errors
-    /// It could not be asked.
-    pub fn must_be_checked(&self) -> Result<(), Failure> {
-        self.unchecked.clone().map_or(Ok(()), Err)
-    }
 }
 
 /// Connects, waits until every source has answered in some way, judges.
@@ -67,10 +57,10 @@ pub async fn look_and_ask(global: &Global, scope: Scope) -> Result<Seen, Failure
     say_interrupted(&snapshot);
     let checking = checking(global);
     let asked = ask(global, &checking, &mut snapshot, scope).await;
-    let diagnosis = diagnose(&snapshot);
-    looking.keep(&observer, &snapshot, &diagnosis.refused);
+    let diagnosis = Arc::new(diagnose(&snapshot));
+    looking.keep(&observer, &snapshot, &diagnosis.refused, asked.forgotten);
     global.stage.shown(&diagnosis);
-    Ok(Seen { snapshot, diagnosis, clusters: observer.clusters(), checking, unchecked: asked.failure })
+    Ok(Seen { snapshot, diagnosis, clusters: observer.clusters(), checking, unchecked: asked.unchecked })
 }
 
 /// Puts into a picture what is remembered and what a checkconfig says.
@@ -112,9 +102,9 @@ pub async fn look_at_configuration(global: &Global) -> Result<SeenConfiguration,
         asked = ask(global, &checking, &mut snapshot, Scope::NearestGood).await;
         configuration = crate::diagnose::configuration(&snapshot);
     }
-    asked.failure.iter().for_each(note);
+    asked.unchecked.iter().for_each(note);
     say_interrupted(&snapshot);
-    looking.keep(&observer, &snapshot, &configuration.refused);
+    looking.keep(&observer, &snapshot, &configuration.refused, asked.forgotten);
     Ok(SeenConfiguration { snapshot, configuration })
 }
 
@@ -153,10 +143,10 @@ impl Looking {
         (observer, snapshot)
     }
 
-    fn keep(&self, observer: &Observer, snapshot: &Snapshot, refused: &[RefusedContent]) {
-        if let Err(failure) = self.memory.keep(observer, snapshot, refused) {
-            note(&failure);
-        }
+    /// Says what the journal cannot keep, once; `forgotten` is what it could not keep before.
+    fn keep(&self, observer: &Observer, snapshot: &Snapshot, refused: &[RefusedContent], forgotten: Option<Failure>) {
+        let kept = self.memory.keep(observer, snapshot, refused);
+        forgotten.or(kept.err()).iter().for_each(note);
     }
 }
 

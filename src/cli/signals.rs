@@ -5,22 +5,33 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::model::{Failure, FailureKind};
 use crate::run::StopToken;
 
+/// What a first signal stops, and what a second one does.
+pub struct Signals {
+    pub first: StopToken,
+    pub second: StopToken,
+}
+
 /// A token that the first INT, TERM or HUP stops. A second INT is as deaf as the first: the request in flight ends soon, and
 /// its outcome must reach the journal.
 pub fn stop_on_signals() -> Result<StopToken, Failure> {
-    let token = StopToken::new();
+    Ok(first_and_second()?.first)
+}
+
+/// The same, for what has something to put in order after the first signal: the second ends that, too.
+pub fn first_and_second() -> Result<Signals, Failure> {
+    let signals = Signals { first: StopToken::new(), second: StopToken::new() };
     for (kind, name) in
         [(SignalKind::interrupt(), "SIGINT"), (SignalKind::terminate(), "SIGTERM"), (SignalKind::hangup(), "SIGHUP")]
     {
         let mut stream = signal(kind).map_err(|error| {
             Failure::new(FailureKind::Tool, format!("cannot wait for {name}")).cause(error.to_string())
         })?;
-        let token = token.clone();
+        let (first, second) = (signals.first.clone(), signals.second.clone());
         tokio::spawn(async move {
-            if stream.recv().await.is_some() {
-                token.stop(name);
+            while stream.recv().await.is_some() {
+                if first.requested().is_some() { second.stop(name) } else { first.stop(name) }
             }
         });
     }
-    Ok(token)
+    Ok(signals)
 }

@@ -18,7 +18,8 @@ pub fn plan(server: &FakeServer, verify: Verify) -> Plan {
     let object = config_map_ref(&Alias::service(), &Key::new("prow", "job-config"));
     let values = |text: &str| Values::from([("a.yaml".to_owned(), text.as_bytes().to_vec())]);
     let at = ObjectVersion { uid: "u-map".to_owned(), resource_version, content: content_digest(&values("old")) };
-    let body = ConfigMapBody { values: values("new"), labels: BTreeMap::new(), annotations: BTreeMap::new() };
+    let body =
+        ConfigMapBody { values: values("new"), labels: BTreeMap::new(), annotations: BTreeMap::new(), owner: None };
     let write = Write::PutConfigMap { object, at, body };
     let (why, effect) = ("it is broken".to_owned(), "changed".to_owned());
     Plan {

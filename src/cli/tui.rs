@@ -10,7 +10,7 @@ use crate::observe::Observer;
 use crate::run::Clusters;
 use crate::tui::app::Standing;
 use crate::tui::theme::Theme;
-use crate::tui::{Seat, Session};
+use crate::tui::{Planner, Seat, Session};
 
 use super::args::Global;
 use super::memory::Memory;
@@ -31,11 +31,13 @@ pub async fn run(global: &Global) -> Exit {
     let observer = Arc::new(session::observe_all(global, cluster));
     notes.extend(memory.recall(&observer));
     read_back(&memory, &observer);
-    let checking = session::checking(global);
-    // One that was named and is not to be used is said now; one in the cache is looked for when the tags are known.
-    notes.extend(checking.checker(&[]).await.err());
+    let checking = Arc::new(session::checking(global));
     let repository = session::repository(global).await.ok().flatten();
-    tokio::spawn(checking::follow(checking, repository, Arc::clone(&observer)));
+    tokio::spawn(checking::follow(Arc::clone(&checking), repository, Arc::clone(&observer)));
+    let plan: Planner = Arc::new(move |request, snapshot, diagnosis| {
+        let checking = Arc::clone(&checking);
+        Box::pin(async move { checking.plan(request, snapshot, diagnosis).await })
+    });
     let snapshots = observer.snapshots();
     let looking = Arc::clone(&observer);
     let clusters = Arc::new(move || looking.clusters());
@@ -62,6 +64,7 @@ pub async fn run(global: &Global) -> Exit {
         snapshots,
         refresh,
         keep,
+        plan,
         clusters,
         clock: session::clock(global),
         timeout,

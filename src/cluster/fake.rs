@@ -244,7 +244,8 @@ impl World {
                 seen.applied = true;
                 let mut map = seen.body.clone();
                 map["metadata"]["uid"] = json!(format!("uid-{}", self.version));
-                self.store(&path, "ConfigMap", map, "prow-breakglass");
+                let kind = seen.body["kind"].as_str().unwrap_or_default().to_owned();
+                self.store(&path, &kind, map, "prow-breakglass");
             }
             return (201, self.objects.get(&path).cloned().unwrap_or_else(|| seen.body.clone()));
         }

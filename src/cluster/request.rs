@@ -3,16 +3,13 @@
 //!
 //! To add a write: an arm in [`build`]. It must carry its precondition and honour [`Effect::DryRun`].
 
-use std::collections::BTreeMap;
-
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request};
 use serde_json::{Map, Value, json};
 
+use super::check_job;
 use crate::model::text::sanitize_line;
-use crate::model::{
-    CHECK_CONTAINER, CheckJob, ConfigMapBody, Failure, FailureKind, ImageChange, Kind, OWN_LABEL, ObjectRef, Write,
-};
+use crate::model::{ConfigMapBody, Failure, FailureKind, ImageChange, Kind, ObjectRef, Write};
 
 /// Our name in managedFields: the other oncall reads there who wrote.
 pub const FIELD_MANAGER: &str = "prow-breakglass";
@@ -47,7 +44,11 @@ pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Ve
         Write::CreateConfigMap { body, .. } => {
             // The name is checked, too, although it goes into the body only.
             path_of(object, Kind::ConfigMap)?;
-            (Method::POST, with_query(&collection(object, Kind::ConfigMap)?, effect), config_map(object, body))
+            let mut map = config_map(object, body);
+            if let Some(owner) = &body.owner {
+                map["metadata"]["ownerReferences"] = owner_references(owner, effect)?;
+            }
+            (Method::POST, with_query(&collection(object, Kind::ConfigMap)?, effect), map)
         }
         Write::DeleteConfigMap { at, .. } => {
             let path = path_of(object, Kind::ConfigMap)?;
@@ -68,7 +69,7 @@ pub fn build(write: &Write, effect: Effect, audit_id: &str) -> Result<Request<Ve
         }
         Write::CreateJob { body, .. } => {
             path_of(object, Kind::Job)?;
-            (Method::POST, with_query(&collection(object, Kind::Job)?, effect), check_job(object, body))
+            (Method::POST, with_query(&collection(object, Kind::Job)?, effect), check_job::object(object, body))
         }
         Write::DeleteJob { uid, .. } => {
             let path = path_of(object, Kind::Job)?;
@@ -125,64 +126,17 @@ fn with_query(path: &str, effect: Effect) -> String {
     }
 }
 
-/// One try, two minutes at most; gone an hour after its end, should nobody take it away. It may do nothing in the cluster.
-fn check_job(object: &ObjectRef, body: &CheckJob) -> Value {
-    let labels = json!({ OWN_LABEL.0: OWN_LABEL.1 });
-    let volume = |n: usize| format!("folder-{n}");
-    let mounts: Vec<Value> = body
-        .folders
-        .iter()
-        .enumerate()
-        .map(|(n, folder)| json!({ "name": volume(n), "mountPath": folder.path, "readOnly": true }))
-        .collect();
-    let volumes: Vec<Value> = body
-        .folders
-        .iter()
-        .enumerate()
-        .map(|(n, folder)| {
-            let mut sources: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-            for file in &folder.files {
-                sources.entry(&file.config_map).or_default().push(json!({ "key": file.key, "path": file.path }));
-            }
-            let sources: Vec<Value> = sources
-                .into_iter()
-                .map(|(name, items)| json!({ "configMap": { "name": name, "items": items } }))
-                .collect();
-            json!({ "name": volume(n), "projected": { "sources": sources } })
-        })
-        .collect();
-    let secrets: Vec<Value> = body.placement.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect();
-    json!({
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": { "name": object.name, "namespace": object.namespace, "labels": labels },
-        "spec": {
-            "backoffLimit": 0,
-            "activeDeadlineSeconds": 120,
-            "ttlSecondsAfterFinished": 3600,
-            "template": {
-                "metadata": { "labels": labels },
-                "spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": false,
-                    "enableServiceLinks": false,
-                    "nodeSelector": body.placement.node_selector,
-                    "tolerations": body.placement.tolerations,
-                    "imagePullSecrets": secrets,
-                    "containers": [{
-                        "name": CHECK_CONTAINER,
-                        "image": body.image,
-                        "args": body.args,
-                        "volumeMounts": mounts,
-                        "securityContext": {
-                            "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] },
-                        },
-                    }],
-                    "volumes": volumes,
-                },
-            },
-        },
-    })
+/// What the garbage collector goes by. The owner is made a step before, so nobody can ask about it in advance: a dry run leaves
+/// it out, and the real request is not made without its uid.
+fn owner_references(owner: &ObjectRef, effect: Effect) -> Result<Value, Failure> {
+    path_of(owner, Kind::Job)?;
+    match (owner.uid.as_deref().filter(|uid| !uid.is_empty()), effect) {
+        (Some(uid), Effect::DryRun | Effect::Real) => {
+            Ok(json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": owner.name, "uid": uid }]))
+        }
+        (None, Effect::DryRun) => Ok(json!([])),
+        (None, Effect::Real) => Err(refused(format!("nobody knows the uid of {owner}, with which this is to go"))),
+    }
 }
 
 fn config_map(object: &ObjectRef, body: &ConfigMapBody) -> Value {

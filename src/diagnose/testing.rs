@@ -197,6 +197,8 @@ pub fn snapshot() -> Snapshot {
         interrupted: Vec::new(),
         refused: Vec::new(),
         checked: Vec::new(),
+        checkconfig: None,
+        reading: Vec::new(),
     }
 }
 

@@ -190,6 +190,11 @@ impl Checkout {
         parse::log(&out).map_err(|why| failed("read the history", &GitError::Broken(why)))
     }
 
+    /// True where the history is cut off somewhere.
+    pub(super) async fn is_shallow(&self) -> bool {
+        self.git.text(&["rev-parse", "--is-shallow-repository"]).await.is_ok_and(|text| text.trim() == "true")
+    }
+
     /// When this checkout last fetched; `None` where it never did, as far as it shows.
     pub(super) async fn fetched(&self) -> Option<Timestamp> {
         let folders = self.git.text(&["rev-parse", "--absolute-git-dir", "--git-common-dir"]).await.ok()?;

@@ -188,6 +188,14 @@ impl Repository {
         }
     }
 
+    /// True where the history may go on beyond what is here: a shallow clone.
+    pub async fn is_shallow(&self) -> bool {
+        match &self.0 {
+            Kind::Disk(checkout) => checkout.is_shallow().await,
+            Kind::Files(_) | Kind::Memory(_) => false,
+        }
+    }
+
     /// When this checkout last fetched; `None` where it never did, as far as it shows.
     pub async fn fetched(&self) -> Option<Timestamp> {
         match &self.0 {

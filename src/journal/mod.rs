@@ -135,7 +135,9 @@ impl Journal {
         // One begins at a time, so that two which begin together see each other.
         let door = File::open(&runs).map_err(|error| files::unreadable(&runs, &error))?;
         door.lock().map_err(|error| files::unwritable(&runs, &error))?;
-        self.nobody_else(&plan.clusters, None)?;
+        if !self.is_apart(plan.repair, plan.basis.undoes.as_deref()) {
+            self.nobody_else(&plan.clusters, None)?;
+        }
         let (run, folder) = self.new_folder(&runs)?;
         files::make_folders(&folder.join(BACKUP))?;
         let path = folder.join(JOURNAL);
@@ -270,6 +272,9 @@ impl Journal {
             let RunState::Running { pid } = run.state else { continue };
             let here = |begin: &Begin| begin.clusters.iter().any(|cluster| same_cluster(cluster, clusters));
             let Some(begin) = run.begin.as_ref().filter(|begin| here(begin)) else { continue };
+            if self.is_apart(begin.repair, begin.undoes.as_deref()) {
+                continue;
+            }
             return Err(Failure::new(
                 FailureKind::Refused,
                 format!("run {} ({}) of {} is going on in process {pid}, on the same cluster", run.run, begin.title, begin.who),
@@ -280,6 +285,18 @@ impl Journal {
             )));
         }
         Ok(())
+    }
+
+    /// True for a check and for its undo: what they touch is of their own making and nobody else's, so that neither is in
+    /// anybody's way, nor anybody in theirs.
+    fn is_apart(&self, repair: RepairId, undoes: Option<&str>) -> bool {
+        match repair {
+            RepairId::CheckInCluster => true,
+            RepairId::Undo => undoes
+                .and_then(|run| self.run(run).ok()?.begin)
+                .is_some_and(|begin| begin.repair == RepairId::CheckInCluster),
+            RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::DeleteStrays => false,
+        }
     }
 
     /// What other runs than `own` have done since a time: object to run, of the newest.

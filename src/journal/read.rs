@@ -145,13 +145,20 @@ impl RunRecord {
             return RunState::Damaged { why: why.clone() };
         }
         let unknown: Vec<usize> = self.steps.iter().filter(|step| step.is_open()).map(|step| step.n).collect();
-        if self.ended.is_some() && unknown.is_empty() {
+        if self.ended.is_some() && unknown.is_empty() && !self.may_have_left_something() {
             RunState::Ended
         } else if held {
             RunState::Running { pid }
         } else {
             RunState::Interrupted { unknown }
         }
+    }
+
+    /// What a check makes is taken away again: until that was seen, it is not over.
+    fn may_have_left_something(&self) -> bool {
+        self.begin.as_ref().is_some_and(|begin| begin.repair == RepairId::CheckInCluster)
+            && self.steps.iter().any(StepRecord::may_have_landed)
+            && !matches!(self.verified, Some((true, _)))
     }
 
     fn take(&mut self, entry: Entry, holder: &mut u32) {

@@ -13,6 +13,9 @@ use super::{
 /// Begins the name of a part (of [`ClusterView::parts`]) that pods of jobs are missing for: it may not be listed.
 pub const PODS_OF_JOBS: &str = "pods of jobs";
 
+/// The name of [`Snapshot::checkconfig`] among the sources.
+pub const CHECKCONFIG: &str = "checkconfig";
+
 /// The state of a Prow, as far as it could be seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -39,6 +42,10 @@ pub struct Snapshot {
     pub refused: Vec<RefusedContent>,
     /// What is known of contents beyond that: what ran on them before, what a checkconfig said. Newest first.
     pub checked: Vec<Checked>,
+    /// How the checkconfig on this machine answers; `None` where there is none to ask.
+    pub checkconfig: Option<Source<()>>,
+    /// What is being read now and was not answered for yet, by name: the next picture may show more of it.
+    pub reading: Vec<String>,
 }
 
 impl Snapshot {
@@ -57,6 +64,8 @@ impl Snapshot {
             interrupted: Vec::new(),
             refused: Vec::new(),
             checked: Vec::new(),
+            checkconfig: None,
+            reading: Vec::new(),
         }
     }
 
@@ -180,6 +189,7 @@ impl Snapshot {
         }
         all.push(SourceStatus::of("service/prowjobs", &self.prowjobs));
         all.push(SourceStatus::of("git", &self.desired));
+        all.extend(self.checkconfig.as_ref().map(|source| SourceStatus::of(CHECKCONFIG, source)));
         all
     }
 }

@@ -31,14 +31,20 @@ pub enum Write {
     /// One strategic merge PATCH of a workload's pod template: images of containers, nothing else. uid and resourceVersion
     /// lie in the body, where the server takes them for preconditions.
     PatchImage { object: ObjectRef, at: ObjectVersion, images: Vec<ImageChange> },
-    /// One POST of a Job that asks a checkconfig, and does nothing else; an hour after its end it goes by itself.
-    CreateJob { object: ObjectRef, body: CheckJob },
+    /// One POST of a Job that asks a checkconfig, and does nothing else. It ends and goes by itself, should nobody take it
+    /// away, and what it owns goes with it.
+    CreateJob { object: ObjectRef, body: Box<CheckJob> },
     /// One DELETE of such a Job, with the uid as precondition: it carries [`OWN_LABEL`], or is left alone.
     DeleteJob { object: ObjectRef, uid: String },
 }
 
 /// Label and value of what this program makes for itself and takes away again.
 pub const OWN_LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", FIELD_MANAGER);
+
+/// True where labels hold [`OWN_LABEL`].
+pub fn is_own(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(OWN_LABEL.0).is_some_and(|value| value == OWN_LABEL.1)
+}
 
 /// A Job that runs a checkconfig on files from ConfigMaps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +53,18 @@ pub struct CheckJob {
     pub image: String,
     pub args: Vec<String>,
     pub folders: Vec<CheckFolder>,
+    pub canary: CanaryFile,
     pub placement: Placement,
+}
+
+/// A config.yaml that no Prow loads. A container of the same image must refuse it: else that image is no checkconfig, and what
+/// it accepts proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryFile {
+    /// Name of the Job's ConfigMap, in its namespace.
+    pub config_map: String,
+    pub key: String,
 }
 
 /// A folder of the container, of keys of several ConfigMaps.
@@ -70,8 +87,12 @@ pub struct CheckFile {
     pub stands_for: (Key, String),
 }
 
-/// Name of the Job's only container.
+/// Name of the Job's container that reads the candidate.
 pub const CHECK_CONTAINER: &str = "checkconfig";
+/// Name of the one that reads the [`CanaryFile`].
+pub const CANARY_CONTAINER: &str = "canary";
+/// What every Prow refuses.
+pub const CANARY: &[u8] = b"presets: [\n";
 
 /// A pod of a job as a plan saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,11 +211,20 @@ pub struct ConfigMapBody {
     pub values: Values,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// The Job of the same plan with which it goes. The server makes that one's uid, so the run looks it up right before it
+    /// sends this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Box<ObjectRef>>,
 }
 
 impl ConfigMapBody {
     pub fn content_digest(&self) -> String {
         content_digest(&self.values)
+    }
+
+    /// This program made it for itself.
+    pub fn is_own(&self) -> bool {
+        is_own(&self.labels)
     }
 }
 

@@ -106,6 +106,10 @@ fn failure() -> Failure {
 
 const CONFIG: &str = "prowjob_namespace: prow-jobs\npod_namespace: test-pods\n";
 
+fn waiting() -> ContainerState {
+    ContainerState::Waiting { reason: "CrashLoopBackOff".to_owned(), message: String::new() }
+}
+
 /// hook in `prow`, with everything answered.
 fn healthy() -> Raw {
     let key = |name: &str| Key::new("prow", name);
@@ -115,7 +119,6 @@ fn healthy() -> Raw {
     }
     let hook = (key("hook"), deployment("prow", "hook"));
     raw.workloads.insert((WorkloadKind::Deployment, Scope::Cluster), known(vec![hook]));
-    let waiting = || ContainerState::Waiting { reason: "CrashLoopBackOff".to_owned(), message: String::new() };
     raw.pods.insert(
         "prow".to_owned(),
         known(vec![
@@ -359,10 +362,76 @@ fn a_crash_is_read_once_and_quoted() {
     assert_eq!(read_logs_of(&mut raw, at(500), &said), 0);
     assert_eq!(view(&raw).components.known().expect("known")[0].pods[0].containers[0].last_fatal, Some(line(3)));
     // The next crash is another life.
-    let pods = raw.pods.get_mut("prow").expect("pods");
-    pods.rows.get_mut(&Key::new("prow", "hook-5d9-a")).expect("pod").pod.containers[0].restarts = 4;
-    assert_eq!(view(&raw).components.known().expect("known")[0].pods[0].containers[0].last_fatal, None);
+    crash_again(&mut raw, 4, None);
+    assert_eq!(fatal(&raw), None, "how long it lasted is not known");
     assert_eq!(read_logs_of(&mut raw, at(501), &said), 1);
+}
+
+fn fatal(raw: &Raw) -> Option<LogLine> {
+    view(raw).components.known().expect("known")[0].pods[0].containers[0].last_fatal.clone()
+}
+
+/// The one pod of hook, after a life of so many seconds.
+fn crash_again(raw: &mut Raw, restarts: u32, lasted: Option<i64>) {
+    let pods = raw.pods.get_mut("prow").expect("pods");
+    let container = &mut pods.rows.get_mut(&Key::new("prow", "hook-5d9-a")).expect("pod").pod.containers[0];
+    container.restarts = restarts;
+    let exit = container.last_exit.as_mut().expect("an exit");
+    (exit.started, exit.finished) = (lasted.map(|_| at(600)), lasted.map(|lasted| at(600 + lasted)));
+}
+
+fn set_state(raw: &mut Raw, state: ContainerState) {
+    let pods = raw.pods.get_mut("prow").expect("pods");
+    pods.rows.get_mut(&Key::new("prow", "hook-5d9-a")).expect("pod").pod.containers[0].state = state;
+}
+
+/// Asks for the logs that are due, and gets no answer yet.
+fn ask(raw: &mut Raw, now: Timestamp) -> Vec<crate::observe::logs::Want> {
+    let view = view(raw);
+    let (components, maps) = (view.components.seen().expect("seen"), view.config_maps.seen().expect("seen"));
+    raw.logs.due(components, maps, now)
+}
+
+#[test]
+fn what_a_life_died_of_is_known_until_the_next_ones_log_is_read() {
+    let mut raw = healthy();
+    read_logs_of(&mut raw, at(0), &Ok(Said { fatal: Some(line(3)), reload: None }));
+    assert!(raw.logs.reading().is_empty());
+    // Before its log is asked for, while it is read, and when it crashes again meanwhile.
+    for restarts in [4, 5] {
+        crash_again(&mut raw, restarts, Some(1));
+        assert_eq!(fatal(&raw), Some(line(3)), "restart {restarts}, not asked yet");
+        assert_eq!(ask(&mut raw, at(601)).len(), 1);
+        assert_eq!(fatal(&raw), Some(line(3)), "restart {restarts}, being read");
+        assert_eq!(raw.logs.reading(), ["logs of prow/hook-5d9-a (hook)"]);
+        assert!(!raw.logs.is_settled());
+    }
+    crash_again(&mut raw, 6, Some(1));
+    let want = ask(&mut raw, at(602)).pop().expect("a log to read");
+    raw.logs.read(&want.id, Ok(Said { fatal: Some(line(602)), reload: None }), at(603));
+    assert_eq!(fatal(&raw), Some(line(602)), "its own words count");
+    // A life that lasted had loaded what it found: it died of something else.
+    crash_again(&mut raw, 7, Some(3600));
+    assert_eq!(fatal(&raw), None);
+    let want = ask(&mut raw, at(700)).pop().expect("a log to read");
+    assert_eq!(fatal(&raw), None);
+    // It was read while it ran, which does not tell what it died of: the same life, read again.
+    raw.logs.read(&want.id, Ok(Said { fatal: Some(line(700)), reload: None }), at(701));
+    set_state(&mut raw, ContainerState::Running { since: None });
+    assert_eq!(read_logs_of(&mut raw, at(702), &Ok(Said::default())), 1);
+    assert_eq!(fatal(&raw), Some(line(700)));
+    let exit = Exit { code: 1, reason: "Error".to_owned(), started: Some(at(702)), finished: Some(at(703)) };
+    set_state(&mut raw, ContainerState::Terminated(exit));
+    assert_eq!(fatal(&raw), Some(line(700)), "not asked yet");
+    assert_eq!(ask(&mut raw, at(703)).len(), 1);
+    assert_eq!(fatal(&raw), Some(line(700)), "being read");
+    set_state(&mut raw, waiting());
+    // What cannot be read is not known.
+    crash_again(&mut raw, 8, Some(1));
+    read_logs_of(&mut raw, at(800), &Ok(Said { fatal: Some(line(799)), reload: None }));
+    crash_again(&mut raw, 9, Some(1));
+    read_logs_of(&mut raw, at(801), &Err(Failure::new(FailureKind::Unreachable, "no answer")));
+    assert_eq!(fatal(&raw), None);
 }
 
 #[test]

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use crate::cluster::errors;
 use crate::cluster::logs::Life;
 use crate::model::{
@@ -20,6 +22,9 @@ const AGAIN: [Duration; 4] =
 const SOON: Duration = Duration::from_secs(30);
 const PATIENT: Duration = Duration::from_secs(120);
 
+/// A life that lasted longer had loaded what it found: it died of something else than the one before it.
+const BRIEF: SignedDuration = SignedDuration::from_secs(30);
+
 /// A life of a container.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId {
@@ -27,6 +32,16 @@ pub struct LogId {
     pub container: String,
     pub restarts: u32,
     pub life: Life,
+}
+
+impl LogId {
+    /// Which of the container's lives it is: the one before this one has the number of the restart before.
+    fn number(&self) -> i64 {
+        match self.life {
+            Life::Current => i64::from(self.restarts),
+            Life::Previous => i64::from(self.restarts) - 1,
+        }
+    }
 }
 
 /// A log to be read.
@@ -45,15 +60,25 @@ pub struct Said {
 
 #[derive(Debug, Clone, PartialEq)]
 enum State {
-    /// Being read for the first time.
-    Reading,
+    /// Being read for the first time. `before`: what the life before it died of.
+    Reading {
+        before: Option<LogLine>,
+    },
     Read(Said),
     Failed(Failure),
+}
+
+/// What became of the life when its log was last asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Over,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     pod: Key,
+    phase: Phase,
     state: State,
     /// The versions of the mounted maps when it was last asked for; empty for a life that is over.
     maps: String,
@@ -83,9 +108,10 @@ impl Logs {
                     for life in lives(component, container) {
                         let Some(id) = id(pod, container, life) else { continue };
                         live.insert(id.clone());
-                        let running = matches!(container.state, ContainerState::Running { .. });
-                        let maps = if running && life == Life::Current { &maps } else { &Maps::default() };
-                        self.expect(id, pod, maps, now);
+                        let runs = life == Life::Current && matches!(container.state, ContainerState::Running { .. });
+                        let (phase, maps) =
+                            if runs { (Phase::Running, &maps) } else { (Phase::Over, &Maps::default()) };
+                        self.expect(id, pod, container, phase, maps, now);
                     }
                 }
             }
@@ -101,10 +127,24 @@ impl Logs {
         due
     }
 
-    fn expect(&mut self, id: LogId, pod: &ComponentPod, maps: &Maps, now: Timestamp) {
+    fn expect(
+        &mut self,
+        id: LogId,
+        pod: &ComponentPod,
+        container: &Container,
+        phase: Phase,
+        maps: &Maps,
+        now: Timestamp,
+    ) {
+        // What was read while it ran does not tell what it died of.
+        if self.entries.get(&id).is_some_and(|entry| entry.phase != phase) {
+            self.entries.remove(&id);
+        }
+        let before = if self.entries.contains_key(&id) { None } else { self.before(&id, container) };
         let entry = self.entries.entry(id).or_insert_with(|| Entry {
             pod: Key::new(&pod.object.namespace, &pod.object.name),
-            state: State::Reading,
+            phase,
+            state: State::Reading { before },
             maps: maps.versions.clone(),
             // A write just before may not have reached the container yet.
             due: std::iter::once(now)
@@ -116,6 +156,33 @@ impl Logs {
             entry.maps.clone_from(&maps.versions);
             entry.due = AGAIN.map(|after| now + after).into();
         }
+    }
+
+    /// What the life before this one died of, as far as it was read: until this one's log is, it is the likeliest cause of a
+    /// crash that came as soon. Only a line with its own time: without, it would be taken for as old as the newest crash.
+    fn before(&self, id: &LogId, container: &Container) -> Option<LogLine> {
+        let exit = match &container.state {
+            ContainerState::Terminated(exit) => exit,
+            ContainerState::Waiting { .. } | ContainerState::Running { .. } | ContainerState::Unknown => {
+                container.last_exit.as_ref()?
+            }
+        };
+        if exit.finished?.duration_since(exit.started?) > BRIEF {
+            return None;
+        }
+        let first = LogId { restarts: 0, life: Life::Current, ..id.clone() };
+        let last = LogId { restarts: u32::MAX, life: Life::Previous, ..id.clone() };
+        let is_earlier =
+            |other: &LogId, entry: &Entry| other != id && entry.phase == Phase::Over && other.number() <= id.number();
+        let mut earlier: Vec<(&LogId, &Entry)> =
+            self.entries.range(first..=last).filter(|(other, entry)| is_earlier(other, entry)).collect();
+        earlier.sort_by_key(|(other, _)| std::cmp::Reverse(other.number()));
+        let mut lines = earlier.into_iter().filter_map(|(_, entry)| match &entry.state {
+            State::Reading { before } => before.clone(),
+            State::Read(said) => said.fatal.clone(),
+            State::Failed(_) => None,
+        });
+        lines.next().filter(|line| line.at.is_some())
     }
 
     /// When the next log is due.
@@ -136,29 +203,41 @@ impl Logs {
     }
 
     pub fn is_settled(&self) -> bool {
-        self.entries.values().all(|entry| entry.state != State::Reading)
+        self.entries.values().all(|entry| !matches!(entry.state, State::Reading { .. }))
+    }
+
+    /// Those that are being read for the first time.
+    pub fn reading(&self) -> Vec<String> {
+        let reading = self.entries.iter().filter(|(_, entry)| matches!(entry.state, State::Reading { .. }));
+        reading.map(|(id, entry)| name(entry, id)).collect()
     }
 
     /// What is known of a container's lives: what the one before died of, and what the running one refused.
     pub fn said_of(&self, pod: &ComponentPod, container: &Container) -> Said {
-        let of = |life| {
-            let entry = self.entries.get(&id(pod, container, life)?)?;
-            match &entry.state {
-                State::Read(said) => Some(said),
-                State::Reading | State::Failed(_) => None,
-            }
-        };
         let over = match &container.state {
-            ContainerState::Terminated(_) => of(Life::Current),
-            ContainerState::Waiting { .. } | ContainerState::Running { .. } | ContainerState::Unknown => {
-                of(Life::Previous)
-            }
+            ContainerState::Terminated(_) => Life::Current,
+            ContainerState::Waiting { .. } | ContainerState::Running { .. } | ContainerState::Unknown => Life::Previous,
         };
+        let read =
+            |id: &LogId| self.entries.get(id).filter(|entry| entry.phase == Phase::Over).map(|entry| &entry.state);
+        let fatal = id(pod, container, over).and_then(|id| match read(&id) {
+            Some(State::Read(said)) => said.fatal.clone(),
+            // It has just crashed again: what was known a moment ago still is.
+            Some(State::Reading { before }) => before.clone(),
+            None => self.before(&id, container),
+            Some(State::Failed(_)) => None,
+        });
         let running = match &container.state {
-            ContainerState::Running { .. } => of(Life::Current),
+            ContainerState::Running { .. } => {
+                id(pod, container, Life::Current).and_then(|id| self.entries.get(&id)).map(|entry| &entry.state)
+            }
             ContainerState::Waiting { .. } | ContainerState::Terminated(_) | ContainerState::Unknown => None,
         };
-        Said { fatal: over.and_then(|said| said.fatal.clone()), reload: running.and_then(|said| said.reload.clone()) }
+        let reload = running.and_then(|state| match state {
+            State::Read(said) => said.reload.clone(),
+            State::Reading { .. } | State::Failed(_) => None,
+        });
+        Said { fatal, reload }
     }
 
     /// Logs that could not be read: denials by namespace, as that is how rights are given, others by container.
@@ -170,12 +249,15 @@ impl Logs {
             if let Some(verb) = errors::denied_verb(failure) {
                 parts.insert(format!("logs in {namespace}"), Source::Denied { verb: verb.to_owned() });
             } else {
-                let name = format!("logs of {} ({})", entry.pod, id.container);
-                parts.insert(name, Source::Lost { error: failure.clone(), last: None });
+                parts.insert(name(entry, id), Source::Lost { error: failure.clone(), last: None });
             }
         }
         parts.into_iter().map(|(name, source)| SourceStatus { name, source }).collect()
     }
+}
+
+fn name(entry: &Entry, id: &LogId) -> String {
+    format!("logs of {} ({})", entry.pod, id.container)
 }
 
 fn id(pod: &ComponentPod, container: &Container, life: Life) -> Option<LogId> {

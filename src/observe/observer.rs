@@ -126,6 +126,11 @@ impl Observer {
         self.tell(Message::Checked(checked, further));
     }
 
+    /// How the checkconfig answers that those come from; `None` where there is none to ask.
+    pub fn set_checkconfig(&self, checkconfig: Option<Source<()>>) {
+        self.tell(Message::Checkconfig(checkconfig));
+    }
+
     fn tell(&self, message: Message) {
         // The owner ends only with its runtime, and then nobody looks at snapshots either.
         drop(self.send.send(message));

@@ -58,6 +58,7 @@ pub enum Message {
     Interrupted(Vec<InterruptedRun>),
     Refused(Vec<RefusedContent>),
     Checked(Vec<Checked>, Vec<Candidate>),
+    Checkconfig(Option<Source<()>>),
     Refresh,
 }
 
@@ -72,6 +73,7 @@ struct Beside {
     checked: Vec<Checked>,
     /// Revisions older than those that were read, found to be good by whoever looked further.
     further: Vec<Candidate>,
+    checkconfig: Option<Source<()>>,
 }
 
 pub struct Owner {
@@ -123,9 +125,10 @@ impl Owner {
             refused: Vec::new(),
             checked: Vec::new(),
             further: Vec::new(),
+            checkconfig: None,
         };
         let assembled = assemble(&names, &raw, &BTreeMap::new());
-        let first = beside.snapshot(assembled, Others::default(), clock.now());
+        let first = beside.snapshot(assembled, Others::default(), Vec::new(), clock.now());
         let (snapshots, snapshots_in) = watch::channel(Arc::new(first));
         let (quiet, quiet_in) = watch::channel(false);
         let (clusters, clusters_in) = watch::channel(BTreeMap::from([(names.alias.clone(), cluster.clone())]));
@@ -229,6 +232,7 @@ impl Owner {
                 self.beside.checked = checked;
                 self.beside.further = further;
             }
+            Message::Checkconfig(checkconfig) => self.beside.checkconfig = checkconfig,
             Message::Refresh => {
                 self.service.wake.notify_waiters();
                 self.builds.wake();
@@ -281,10 +285,8 @@ impl Owner {
             }
             new
         });
-        let quiet = self.service.raw.is_settled()
-            && self.builds.is_settled()
-            && self.beside.desired.is_settled()
-            && self.beside.desired_for == *self.deployed.borrow();
+        let git_is_read = self.beside.desired.is_settled() && self.beside.desired_for == *self.deployed.borrow();
+        let quiet = self.service.raw.is_settled() && self.builds.is_settled() && git_is_read;
         // A silent server has answered for nothing.
         if quiet && matches!(self.service.raw.contact, Contact::Answering { .. }) {
             self.service.raw.opening = false;
@@ -303,7 +305,9 @@ impl Owner {
             *held = clusters;
             new
         });
-        (self.beside.snapshot(assembled, others, now), quiet)
+        let mut reading = self.service.raw.logs.reading();
+        reading.extend((!git_is_read).then(|| "git".to_owned()));
+        (self.beside.snapshot(assembled, others, reading, now), quiet)
     }
 
     fn want_lists(&mut self, settings: Option<&ProwSettings>, jobs: &JobIndex, asked: &BTreeMap<Alias, BTreeSet<Key>>) {
@@ -361,8 +365,9 @@ fn has_pod(job: &ProwJob) -> bool {
 }
 
 impl Beside {
-    fn snapshot(&self, assembled: Assembled, others: Others, taken_at: Timestamp) -> Snapshot {
-        Snapshot {
+    /// `reading`: what is not answered for yet and is no source of its own.
+    fn snapshot(&self, assembled: Assembled, others: Others, reading: Vec<String>, taken_at: Timestamp) -> Snapshot {
+        let mut snapshot = Snapshot {
             taken_at,
             user: self.user.clone(),
             service: assembled.view,
@@ -375,7 +380,13 @@ impl Beside {
             interrupted: self.interrupted.clone(),
             refused: self.refused.clone(),
             checked: self.checked.clone(),
-        }
+            checkconfig: self.checkconfig.clone(),
+            reading,
+        };
+        let loading = snapshot.sources().into_iter().filter(|status| !status.source.is_settled());
+        let loading: Vec<String> = loading.map(|status| status.name).collect();
+        snapshot.reading.extend(loading.into_iter().filter(|name| name != "git"));
+        snapshot
     }
 }
 

@@ -6,6 +6,9 @@ use super::API_VERSION;
 use crate::model::text::sanitize_line;
 use crate::model::{About, Candidate, Checkconfig, DesiredEntry, LoadAnswer, LoadVerdict, Objection, Revision};
 
+/// Commits in doubt that are named in words; documents name all.
+const NAMED: usize = 10;
+
 /// What was judged.
 pub enum CheckSubject<'a> {
     Live,
@@ -23,6 +26,8 @@ pub struct Blame<'a> {
     pub bad: Blamed<'a>,
     /// The one before it; `None` where none was found that loads.
     pub good: Option<Blamed<'a>>,
+    /// Commits between the two that nobody could judge: each of them may be the first bad one. Newest first.
+    pub in_doubt: Vec<Revision>,
     /// How many commits were in question, the newest included.
     pub commits: usize,
     /// How often a checkconfig was asked.
@@ -214,7 +219,7 @@ fn revision_value(blamed: &Blamed<'_>) -> Value {
 pub fn blame_document(blame: &Blame<'_>) -> Value {
     json!({
         "apiVersion": API_VERSION, "kind": "ConfigBlame", "bad": revision_value(&blame.bad),
-        "good": blame.good.as_ref().map(revision_value), "commits": blame.commits, "checks": blame.checks,
+        "good": blame.good.as_ref().map(revision_value), "inDoubt": blame.in_doubt, "commits": blame.commits, "checks": blame.checks,
         "checkconfig": blame.program, "notes": blame.notes,
     })
 }
@@ -234,14 +239,21 @@ fn commit_lines(revision: &Revision) -> String {
 
 pub fn blame_text(blame: &Blame<'_>) -> String {
     let Blamed { candidate, verdict, changed } = &blame.bad;
-    let first = match blame.good {
-        Some(_) => "the first that does not load",
-        None => "does not load, and no older one was found that does",
+    let first = match (&blame.good, blame.in_doubt.len()) {
+        (Some(_), 0) => "the first that does not load".to_owned(),
+        (Some(_), n) => {
+            format!("the first that is known not to load: it, or one of {n} before it that nobody could judge")
+        }
+        (None, _) => "does not load, and no older one was found that does".to_owned(),
     };
     let mut lines = vec![format!("BAD   {}", commit_lines(&candidate.revision)), format!("  {first}")];
     if let Some(objection) = verdict.refused() {
         lines.push(format!("  {}  {}: {}", basis(verdict), verdict.from, objection.message));
         lines.extend(places(objection, Some(candidate), changed).into_iter().map(|place| format!("  {place}")));
+    }
+    lines.extend(blame.in_doubt.iter().take(NAMED).map(|revision| format!("DOUBT {}", commit_lines(revision))));
+    if blame.in_doubt.len() > NAMED {
+        lines.push(format!("      and {} more", blame.in_doubt.len() - NAMED));
     }
     if let Some(good) = &blame.good {
         lines.push(format!("GOOD  {}", commit_lines(&good.candidate.revision)));

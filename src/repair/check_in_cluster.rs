@@ -1,25 +1,23 @@
 //! `check-in-cluster`: the deployed tag's checkconfig as a short-lived Job, where there is none on this machine. It writes (a
 //! Job and its ConfigMaps), so it is a plan of its own and no part of any preview; what it makes is taken away afterwards.
 //!
-//! The candidate's files are packed with gzip, which Prow itself unpacks, and spread over as many ConfigMaps as they need; a
+//! The Job comes first and owns its ConfigMaps, so that whatever ends this program, they go with it; its pod waits for them. The
+//! candidate's files are spread over as many as they need, each byte for byte: another packing would be another question, for
+//! an old Prow does not unpack. Only a file that no ConfigMap takes is packed, and then the answer is about that packing. A
 //! projected volume puts them together again, so that the image needs no shell.
 
 use std::collections::BTreeMap;
 
 use crate::diagnose::checkconfig_images;
 use crate::model::{
-    CheckFile, CheckFolder, CheckJob, Component, ConfigMapBody, Kind, OWN_LABEL, ObjectRef, Revision, Snapshot, Values,
-    Write, sha256_hex,
+    CANARY, CONFIG_MAP_LIMIT, CanaryFile, CheckFile, CheckFolder, CheckJob, Component, ConfigMapBody, Kind, OWN_LABEL,
+    ObjectRef, Revision, Snapshot, Values, Write, sha256_hex,
 };
 use crate::prow::gzip::deflate;
 use crate::prow::layout::{LaidFile, Layout, ReadAs};
 use crate::prow::{ConfigFiles, gzip};
 
 use super::{Confirmation, Plan, PlanBasis, Refusal, RepairId, Step, Undo, Verify, identity, required};
-
-/// What one of its ConfigMaps holds at most: values, in bytes. Below the API server's limit, for keys and metadata count for
-/// etcd.
-const MOST_BYTES: usize = 900_000;
 
 pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
     let cluster = identity(snapshot)?;
@@ -43,22 +41,39 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
     let name = format!("prow-breakglass-check-{}", &sha256_hex(seed.as_bytes())[..10]);
     let object = |kind: Kind, name: &str| ObjectRef::new(&snapshot.service.alias, &namespace, kind, name);
     let labels = BTreeMap::from([(OWN_LABEL.0.to_owned(), OWN_LABEL.1.to_owned())]);
-    let Packed { maps, folders } = pack(&layout, &name)?;
+    let Packed { maps, folders, canary, packed } = pack(&layout, &name)?;
 
-    let mut writes: Vec<(Write, String)> = Vec::new();
+    let job = object(Kind::Job, &name);
+    let placement = reader.placement.clone();
+    let body = CheckJob { image: image.clone(), args: args(&layout), folders, canary, placement };
+    let mut writes: Vec<(Write, String)> =
+        vec![(Write::CreateJob { object: job.clone(), body: Box::new(body) }, format!("runs {image}"))];
     for (name, values) in maps {
         let bytes: usize = values.values().map(Vec::len).sum();
-        let effect = format!("{} file(s), {bytes} bytes", values.len());
-        let body = ConfigMapBody { values, labels: labels.clone(), annotations: BTreeMap::new() };
+        let effect = format!("{} file(s), {bytes} bytes; goes with the Job", values.len());
+        let (labels, owner) = (labels.clone(), Some(Box::new(job.clone())));
+        let body = ConfigMapBody { values, labels, annotations: BTreeMap::new(), owner };
         writes.push((Write::CreateConfigMap { object: object(Kind::ConfigMap, &name), body }, effect));
     }
-    let body = CheckJob { image: image.clone(), args: args(&layout), folders, placement: reader.placement.clone() };
-    writes.push((Write::CreateJob { object: object(Kind::Job, &name), body }, format!("runs {image}")));
+    let mut warnings = vec![
+        format!(
+            "your approval covers both: these {} object(s) are made in namespace {namespace}, and the same ones are taken \
+             away as soon as the answer is there",
+            writes.len()
+        ),
+        "no image of that name may be published: then there is no answer, and nothing is left either".to_owned(),
+    ];
+    warnings.extend(packed.iter().map(|path| {
+        format!(
+            "{path} fits into no ConfigMap as it is, so it is packed with gzip: the answer is about that, and is not \
+             remembered"
+        )
+    }));
     let steps = writes.into_iter().enumerate().map(|(n, (write, effect))| Step {
         n: n + 1,
         write,
         why: format!("asks whether {about} loads"),
-        undo: Undo::None,
+        undo: Undo::Delete,
         effect,
     });
     Ok(Plan {
@@ -70,15 +85,13 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
             taken_at: snapshot.taken_at,
             revision,
             reason: Some(format!("the image of checkconfig beside {}", reader.object.name)),
-            content: Some(content),
+            // What is asked is the content byte for byte, or it is another one.
+            content: packed.is_empty().then_some(content),
             ..PlanBasis::default()
         },
         steps: steps.collect(),
         refusals: Vec::new(),
-        warnings: vec![
-            format!("what this makes in namespace {namespace} is taken away as soon as the answer is there"),
-            "no image of that name may be published: then there is no answer, and nothing is left either".to_owned(),
-        ],
+        warnings,
         confirmation: Confirmation::Yes,
         verify: Verify::Written,
         afterwards: Vec::new(),
@@ -115,23 +128,35 @@ struct Packed {
     /// Name to values.
     maps: Vec<(String, Values)>,
     folders: Vec<CheckFolder>,
+    canary: CanaryFile,
+    /// Paths of the files that are there in another form than Prow would get them.
+    packed: Vec<String>,
 }
 
 /// Spreads the files over ConfigMaps, each as full as may be.
 fn pack(layout: &Layout<'_>, name: &str) -> Result<Packed, Refusal> {
-    let mut maps: Vec<(String, Values)> = Vec::new();
+    let map_name = |n: usize| format!("{name}-{n}");
+    let canary = CanaryFile { config_map: map_name(1), key: "canary".to_owned() };
+    let mut maps = vec![(canary.config_map.clone(), Values::from([(canary.key.clone(), CANARY.to_vec())]))];
     let mut folders: BTreeMap<String, Vec<CheckFile>> = BTreeMap::new();
-    let mut used = usize::MAX;
+    let mut packed = Vec::new();
+    let mut used = CANARY.len();
     for (n, (path, file)) in layout.files().iter().filter(|(_, file)| file.read_as != ReadAs::Nothing).enumerate() {
-        let bytes = packed(file);
-        if bytes.len() > MOST_BYTES {
-            return Err(Refusal::new(
-                format!("{path} has {} bytes even when packed: no ConfigMap takes it", bytes.len()),
-                "nor would Prow's own; split the file",
-            ));
-        }
-        if used.saturating_add(bytes.len()) > MOST_BYTES {
-            maps.push((format!("{name}-{}", maps.len() + 1), Values::new()));
+        let bytes = match fitting(file) {
+            Fitting::Plain => file.bytes.to_vec(),
+            Fitting::Packed(bytes) => {
+                packed.push(path.clone());
+                bytes
+            }
+            Fitting::Not => {
+                return Err(Refusal::new(
+                    format!("{path} has {} bytes: no ConfigMap takes it", file.bytes.len()),
+                    "nor would Prow's own; split the file",
+                ));
+            }
+        };
+        if used + bytes.len() > CONFIG_MAP_LIMIT {
+            maps.push((map_name(maps.len() + 1), Values::new()));
             used = 0;
         }
         used += bytes.len();
@@ -148,15 +173,25 @@ fn pack(layout: &Layout<'_>, name: &str) -> Result<Packed, Refusal> {
         });
     }
     let folders = folders.into_iter().map(|(folder, files)| CheckFolder { path: format!("/etc/{folder}"), files });
-    Ok(Packed { maps, folders: folders.collect() })
+    Ok(Packed { maps, folders: folders.collect(), canary, packed })
 }
 
-/// Through gzip what Prow reads through gzip.
-fn packed(file: &LaidFile<'_>) -> Vec<u8> {
-    let smaller = || Some(deflate(file.bytes)).filter(|packed| packed.len() < file.bytes.len());
+/// How a file fits into a ConfigMap.
+enum Fitting {
+    Plain,
+    Packed(Vec<u8>),
+    Not,
+}
+
+fn fitting(file: &LaidFile<'_>) -> Fitting {
+    if file.bytes.len() <= CONFIG_MAP_LIMIT {
+        return Fitting::Plain;
+    }
     match file.read_as {
-        ReadAs::Inflated if !gzip::is_gzip(file.bytes) => smaller().unwrap_or_else(|| file.bytes.to_vec()),
-        ReadAs::Inflated | ReadAs::Stored | ReadAs::Nothing => file.bytes.to_vec(),
+        ReadAs::Inflated if !gzip::is_gzip(file.bytes) => Some(deflate(file.bytes))
+            .filter(|bytes| bytes.len() <= CONFIG_MAP_LIMIT)
+            .map_or(Fitting::Not, Fitting::Packed),
+        ReadAs::Inflated | ReadAs::Stored | ReadAs::Nothing => Fitting::Not,
     }
 }
 
@@ -194,20 +229,29 @@ mod tests {
         (0..bytes).map(|_| next()).collect()
     }
 
+    fn packed(jobs: &[(String, Vec<u8>)]) -> Result<Packed, Refusal> {
+        let (maps, files) = layout_of(jobs);
+        pack(&Layout::of_desired(&maps, &files).unwrap(), "check")
+    }
+
     #[test]
-    fn large_contents_are_spread_and_every_file_is_there_once() {
-        let jobs: Vec<(String, Vec<u8>)> = (0..5).map(|n| (format!("{n}.yaml"), noise(n, 400_000))).collect();
+    fn large_contents_are_spread_and_every_file_is_there_once_as_it_is() {
+        // What packs well is not packed either: an old Prow would read something else.
+        let text = |n: u8| vec![b'a' + n; 500_000];
+        let jobs: Vec<(String, Vec<u8>)> = (0..5).map(|n| (format!("{n}.yaml"), text(n))).collect();
         let (maps, files) = layout_of(&jobs);
         let layout = Layout::of_desired(&maps, &files).unwrap();
         let packed = pack(&layout, "check").unwrap();
-        assert_eq!(packed.maps.len(), 3, "two of the files in each");
-        assert!(packed.maps.iter().all(|(_, values)| values.values().map(Vec::len).sum::<usize>() <= MOST_BYTES));
+        assert_eq!((packed.maps.len(), packed.packed.len()), (3, 0), "two of the files in each");
+        let size = |values: &Values| values.values().map(Vec::len).sum::<usize>();
+        assert!(packed.maps.iter().all(|(_, values)| size(values) <= CONFIG_MAP_LIMIT));
+        assert_eq!(packed.maps[0].1[&packed.canary.key], CANARY);
         let mut found: Vec<(String, String)> = Vec::new();
         for folder in &packed.folders {
             for file in &folder.files {
                 let (_, values) = packed.maps.iter().find(|(name, _)| *name == file.config_map).unwrap();
                 let original = layout.files().values().find(|laid| laid.key == file.stands_for.1).unwrap();
-                assert_eq!(*gzip::inflate(&values[&file.key]).unwrap(), *original.bytes);
+                assert_eq!(values[&file.key], original.bytes);
                 found.push((folder.path.clone(), file.path.clone()));
             }
         }
@@ -217,12 +261,19 @@ mod tests {
     }
 
     #[test]
-    fn what_no_config_map_takes_is_refused() {
-        let (maps, files) = layout_of(&[("a.yaml".to_owned(), noise(1, MOST_BYTES + 1))]);
-        let layout = Layout::of_desired(&maps, &files).unwrap();
-        assert!(pack(&layout, "check").is_err());
-        // One that packs is fine, however large.
-        let (maps, files) = layout_of(&[("a.yaml".to_owned(), b"- a\n".repeat(1_000_000))]);
-        assert_eq!(pack(&Layout::of_desired(&maps, &files).unwrap(), "check").unwrap().maps.len(), 1);
+    fn only_what_no_config_map_takes_is_packed_and_that_is_told() {
+        let fits = vec![b'a'; CONFIG_MAP_LIMIT];
+        let whole = packed(&[("a.yaml".to_owned(), fits.clone())]).unwrap();
+        assert_eq!((whole.packed.len(), whole.maps.len()), (0, 2), "the canary and config.yaml are in the first");
+        let larger = [fits.as_slice(), b"a"].concat();
+        let deflated = packed(&[("a.yaml".to_owned(), larger.clone())]).unwrap();
+        assert_eq!(deflated.packed, ["job-config/a.yaml"]);
+        let stored = deflated.maps.iter().flat_map(|(_, values)| values.values()).find(|value| gzip::is_gzip(value));
+        assert_eq!(*gzip::inflate(stored.unwrap()).unwrap(), *larger);
+    }
+
+    #[test]
+    fn what_does_not_even_fit_packed_is_refused() {
+        assert!(packed(&[("a.yaml".to_owned(), noise(1, CONFIG_MAP_LIMIT + 1))]).is_err());
     }
 }

@@ -202,7 +202,7 @@ impl OverrideId {
 pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Result<Plan, Refusal> {
     with_reasons(&request.overrides)?;
     match request.repair {
-        RepairId::SyncConfig => sync_config::plan(request, snapshot, diagnosis),
+        RepairId::SyncConfig => sync_config::plan(request, snapshot, diagnosis).map(|plan| unchecked(plan, snapshot)),
         RepairId::Kick => kick::plan(request, snapshot, diagnosis),
         RepairId::Rollback => rollback::plan(request, snapshot, diagnosis),
         RepairId::DeleteStrays => delete_strays::plan(request, snapshot, diagnosis),
@@ -212,6 +212,14 @@ pub fn plan(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
             "`prow-breakglass run list` names the runs; `prow-breakglass undo RUN` makes the plan",
         )),
     }
+}
+
+/// A plan says so where the program that could tell what comes of it gives no answer.
+fn unchecked(mut plan: Plan, snapshot: &Snapshot) -> Plan {
+    let Some(Source::Lost { error, .. }) = &snapshot.checkconfig else { return plan };
+    let why = std::iter::once(&error.summary).chain(&error.causes).cloned().collect::<Vec<_>>().join(": ");
+    plan.warnings.push(format!("checkconfig gave no answer ({why}): it has not judged what would be written"));
+    plan.sealed()
 }
 
 /// A guard is set aside with a reason or not at all.

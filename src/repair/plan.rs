@@ -271,7 +271,7 @@ pub enum Answer {
 }
 
 /// A plan that a person approved, bound to its digest and to the clusters that were previewed.
-/// Only [`approve`] makes one.
+/// Only [`approve`] makes one, and [`Removal::approve`] for what an approved check made.
 #[derive(Debug, Clone)]
 pub struct ApprovedPlan {
     plan: Plan,
@@ -280,6 +280,56 @@ pub struct ApprovedPlan {
 impl ApprovedPlan {
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Who approves a check approves that what it makes is taken away again: the plan says so, and counts it once. `None` for
+    /// every other plan.
+    pub fn removal(&self) -> Option<Removal> {
+        match self.plan.repair {
+            RepairId::CheckInCluster => {
+                Some(Removal { made: self.plan.steps.iter().map(|step| step.write.object().clone()).collect() })
+            }
+            RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::DeleteStrays | RepairId::Undo => {
+                None
+            }
+        }
+    }
+}
+
+/// The approval of deleting what an approved check made: those objects, and no other. Only [`ApprovedPlan::removal`] makes one.
+#[derive(Debug, Clone)]
+pub struct Removal {
+    made: Vec<ObjectRef>,
+}
+
+impl Removal {
+    /// Approves the undo of the check.
+    ///
+    /// # Errors
+    /// As [`approve`]; or the undo does something else than deleting what the check made.
+    pub fn approve(&self, cleaning: &Plan, preview: &Preview) -> Result<ApprovedPlan, Refusal> {
+        accepted(cleaning, preview)?;
+        for step in &cleaning.steps {
+            let object = step.write.object();
+            let is_delete = match &step.write {
+                Write::DeleteConfigMap { .. } | Write::DeleteJob { .. } => true,
+                Write::PutConfigMap { .. }
+                | Write::CreateConfigMap { .. }
+                | Write::DeletePod { .. }
+                | Write::PatchImage { .. }
+                | Write::CreateJob { .. } => false,
+            };
+            // It has a uid by now.
+            let named = |made: &ObjectRef| ObjectRef { uid: None, ..object.clone() } == *made;
+            if !is_delete || !self.made.iter().any(named) {
+                return Err(Refusal::new(
+                    format!("taking away what the check made would touch {object}"),
+                    "the approval of a check covers what it made, and no more: prow-breakglass undo RUN makes the plan",
+                )
+                .of(object));
+            }
+        }
+        Ok(ApprovedPlan { plan: cleaning.clone() })
     }
 }
 
@@ -309,6 +359,23 @@ pub fn approve(
     now: Option<&Diagnosis>,
     approval: &Approval,
 ) -> Result<ApprovedPlan, Refusal> {
+    accepted(plan, preview)?;
+    match approval {
+        Approval::Typed(words) if words.trim() == plan.confirmation.word() => {}
+        Approval::Typed(_) => {
+            return Err(Refusal::new(
+                "those are not the words",
+                format!("the words of this plan are `{}`, exactly; nothing was written", plan.confirmation.word()),
+            ));
+        }
+        Approval::Flags { context, expect } => check_flags(plan, context, *expect)?,
+    }
+    still_allowed(plan, now)?;
+    Ok(ApprovedPlan { plan: plan.clone() })
+}
+
+/// The plan is as it was made, and the server takes each of its steps.
+fn accepted(plan: &Plan, preview: &Preview) -> Result<(), Refusal> {
     if plan.digest != plan.compute_digest() {
         return Err(Refusal::new(
             "the plan's digest does not fit its content: the file was changed after it was made",
@@ -335,18 +402,7 @@ pub fn approve(
             Answer::Accepted | Answer::Gone => moved(step.n, "it is gone"),
         });
     }
-    match approval {
-        Approval::Typed(words) if words.trim() == plan.confirmation.word() => {}
-        Approval::Typed(_) => {
-            return Err(Refusal::new(
-                "those are not the words",
-                format!("the words of this plan are `{}`, exactly; nothing was written", plan.confirmation.word()),
-            ));
-        }
-        Approval::Flags { context, expect } => check_flags(plan, context, *expect)?,
-    }
-    still_allowed(plan, now)?;
-    Ok(ApprovedPlan { plan: plan.clone() })
+    Ok(())
 }
 
 fn moved(n: usize, detail: &str) -> Refusal {

@@ -4,94 +4,20 @@
 //! What decides is the live content, not what the journal says came of a step: a ConfigMap is put back only while it still
 //! holds what the run wrote. So a step whose outcome nobody knows can be undone like any other.
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose::{Diagnosis, role_tag};
 use crate::model::{
     Alias, ClusterIdentity, Component, ConfigMapBody, ConfigMapState, ImageChange, Key, ObjectRef, ObjectVersion,
-    Snapshot, Timestamp, Values, WorkloadState, Write, content_digest, images_before,
+    Snapshot, Timestamp, Values, Write, content_digest, images_before, is_own,
 };
 use crate::prow::image;
 
+pub use source::{LiveObjects, UndoSource, UndoStep};
+
 use super::{Confirmation, Override, OverrideId, Plan, PlanBasis, Refusal, RepairId, Step, Undo, Verify, rollback};
-
-/// A run as its journal tells it, as far as undoing needs it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct UndoSource {
-    pub run: String,
-    /// Steps that were sent and were, or may have been, done.
-    pub steps: Vec<UndoStep>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct UndoStep {
-    pub n: usize,
-    /// What the run sent.
-    pub write: Write,
-    /// The ConfigMap before that, from the backup; `None` where there was none.
-    pub prior: Option<ConfigMapState>,
-    /// uid of what the server made, where its answer is known.
-    pub made: Option<String>,
-}
-
-impl UndoSource {
-    /// The ConfigMaps that must be read before [`plan`].
-    pub fn config_maps(&self) -> Vec<&ObjectRef> {
-        self.steps
-            .iter()
-            .filter_map(|step| match &step.write {
-                Write::PutConfigMap { object, .. }
-                | Write::CreateConfigMap { object, .. }
-                | Write::DeleteConfigMap { object, .. } => Some(object),
-                Write::DeletePod { .. }
-                | Write::PatchImage { .. }
-                | Write::CreateJob { .. }
-                | Write::DeleteJob { .. } => None,
-            })
-            .collect()
-    }
-
-    /// The workloads that must be read before [`plan`].
-    pub fn workloads(&self) -> Vec<&ObjectRef> {
-        self.steps
-            .iter()
-            .filter_map(|step| match &step.write {
-                Write::PatchImage { object, .. } => Some(object),
-                Write::PutConfigMap { .. }
-                | Write::CreateConfigMap { .. }
-                | Write::DeleteConfigMap { .. }
-                | Write::DeletePod { .. }
-                | Write::CreateJob { .. }
-                | Write::DeleteJob { .. } => None,
-            })
-            .collect()
-    }
-
-    /// The Jobs that must be read before [`plan`].
-    pub fn jobs(&self) -> Vec<&ObjectRef> {
-        self.steps
-            .iter()
-            .filter_map(|step| match &step.write {
-                Write::CreateJob { object, .. } => Some(object),
-                Write::PutConfigMap { .. }
-                | Write::CreateConfigMap { .. }
-                | Write::DeleteConfigMap { .. }
-                | Write::DeletePod { .. }
-                | Write::PatchImage { .. }
-                | Write::DeleteJob { .. } => None,
-            })
-            .collect()
-    }
-}
-
-/// What a run wrote, as it is now: `None` is "read, and not there"; what is missing was not read.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LiveObjects {
-    pub config_maps: BTreeMap<(Alias, Key), Option<ConfigMapState>>,
-    pub workloads: BTreeMap<ObjectRef, Option<WorkloadState>>,
-    /// The uids of Jobs.
-    pub jobs: BTreeMap<ObjectRef, Option<String>>,
-}
 
 /// Plans the undoing of a run.
 ///
@@ -126,13 +52,16 @@ pub fn plan(
         identity.alias == Alias::service() || steps.iter().any(|step| *step.write.cluster() == identity.alias)
     };
     let clusters: Vec<ClusterIdentity> = clusters.iter().filter(used).cloned().collect();
-    let mut warnings = vec![format!(
-        "what was there before {} may be what broke Prow: components that start on it may not come up",
-        source.run
-    )];
-    warnings.extend(steps.iter().filter(|step| matches!(step.write, Write::DeleteConfigMap { .. })).map(|step| {
-        format!("DELETES {}: whoever mounts it cannot start again without it; look who does", step.write.object())
-    }));
+    let mut warnings = Vec::new();
+    if !source.steps.iter().all(|step| is_of_a_check(&step.write)) {
+        warnings.push(format!(
+            "what was there before {} may be what broke Prow: components that start on it may not come up",
+            source.run
+        ));
+        warnings.extend(steps.iter().filter(|step| matches!(step.write, Write::DeleteConfigMap { .. })).map(|step| {
+            format!("DELETES {}: whoever mounts it cannot start again without it; look who does", step.write.object())
+        }));
+    }
     let (confirmation, verify) = proof(&steps, first.name);
     let names: Vec<&str> = steps.iter().map(|step| step.write.object().name.as_str()).collect();
     Ok(Plan {
@@ -155,6 +84,19 @@ pub fn plan(
         steps,
     }
     .sealed())
+}
+
+/// Made for a checkconfig, which nobody else mounts.
+fn is_of_a_check(write: &Write) -> bool {
+    match write {
+        Write::CreateConfigMap { body, .. } => body.is_own(),
+        Write::CreateJob { .. } => true,
+        Write::PutConfigMap { .. }
+        | Write::DeleteConfigMap { .. }
+        | Write::DeletePod { .. }
+        | Write::PatchImage { .. }
+        | Write::DeleteJob { .. } => false,
+    }
 }
 
 fn done_to(write: &Write) -> &'static str {
@@ -224,7 +166,8 @@ pub fn judged(
 }
 
 fn what_it_does(steps: &[Step]) -> &'static str {
-    if steps.iter().all(|step| matches!(step.write, Write::DeleteConfigMap { .. })) { "take away" } else { "put back" }
+    let takes_away = |step: &Step| matches!(step.write, Write::DeleteConfigMap { .. } | Write::DeleteJob { .. });
+    if steps.iter().all(takes_away) { "take away" } else { "put back" }
 }
 
 /// What is typed, and what proves it: images that go back to one tag are a rollout like any other.
@@ -281,7 +224,7 @@ fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveObjects) -> Result
     let (object, written) = match &step.write {
         Write::DeletePod { .. } => return Ok(None),
         Write::DeleteJob { .. } => return Ok(None),
-        Write::CreateJob { object, .. } => return remove_job(object, live),
+        Write::CreateJob { object, .. } => return remove_job(step, object, live),
         Write::CreateConfigMap { object, body } => return take_away(source, step, object, body, live),
         Write::DeleteConfigMap { object, .. } => return make_again(source, step, object, live),
         Write::PutConfigMap { object, body, .. } => (object, body),
@@ -310,6 +253,7 @@ fn undo_step(source: &UndoSource, step: &UndoStep, live: &LiveObjects) -> Result
         values: prior.values.clone(),
         labels: put_back(&prior.labels, &written.labels, &now.labels),
         annotations: put_back(&prior.annotations, &written.annotations, &now.annotations),
+        owner: None,
     };
     let holds = |values: &Values, labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>| {
         (&now.values, &now.labels, &now.annotations) == (values, labels, annotations)
@@ -408,11 +352,13 @@ fn undo_of(write: &Write) -> Undo {
 }
 
 /// The Job of a check is taken away; its label is looked at once more right before.
-fn remove_job(object: &ObjectRef, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
+fn remove_job(step: &UndoStep, object: &ObjectRef, live: &LiveObjects) -> Result<Option<(Write, String)>, Refusal> {
     match live.jobs.get(object) {
+        // Another one has the name now.
+        Some(Some(uid)) if step.made.as_ref().is_some_and(|made| made != uid) => Ok(None),
         Some(Some(uid)) => {
             let write = Write::DeleteJob { object: object.clone().with_uid(uid), uid: uid.clone() };
-            Ok(Some((write, "taken away again".to_owned())))
+            Ok(Some((write, "taken away again, and its pod with it".to_owned())))
         }
         Some(None) => Ok(None),
         None => Err(Refusal::new(
@@ -436,19 +382,24 @@ fn take_away(
         let by_hand = format!("kubectl -n {} delete configmap {}", object.namespace, object.name);
         Err(Refusal::new(reason, format!("look at what it holds now; if nothing mounts it: {by_hand}")).of(object))
     };
-    // Without its answer, what is there may be another's of the same content.
-    let Some(made) = &step.made else {
-        return refuse(format!(
-            "{} had no answer when it made {object}: whether this one is it is not known",
-            source.run
-        ));
-    };
-    if *made != now.uid {
-        return refuse(format!(
-            "{object} is not the one that {} made: deleted and made anew{} since",
-            source.run,
-            by_whom(now)
-        ));
+    match &step.made {
+        Some(made) if *made == now.uid => {}
+        Some(_) => {
+            return refuse(format!(
+                "{object} is not the one that {} made: deleted and made anew{} since",
+                source.run,
+                by_whom(now)
+            ));
+        }
+        // Of a name that was made up for it, and marked.
+        None if written.is_own() && is_own(&now.labels) => {}
+        // Without its answer, what is there may be another's of the same content.
+        None => {
+            return refuse(format!(
+                "{} had no answer when it made {object}: whether this one is it is not known",
+                source.run
+            ));
+        }
     }
     if now.values != written.values {
         return refuse(format!(
@@ -493,6 +444,7 @@ fn make_again(
         values: prior.values.clone(),
         labels: prior.labels.clone(),
         annotations: prior.annotations.clone(),
+        owner: None,
     };
     Ok(Some((Write::CreateConfigMap { object, body }, effect)))
 }

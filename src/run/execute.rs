@@ -392,6 +392,10 @@ impl Core<'_> {
                 }
                 Judgement::Refused(failure) => return Ok(StepEnd::failed(failure)),
             };
+            let write = match with_owner(&gate, write).await {
+                Ok(write) => write,
+                Err(failure) => return Ok(StepEnd::failed(failure)),
+            };
             let prepared = match gate.prepare(&write, &audit_id(&self.run, step.n, self.journal.now())) {
                 Ok(prepared) => prepared,
                 Err(failure) => return Ok(StepEnd::failed(failure)),
@@ -452,6 +456,21 @@ impl Core<'_> {
         };
         self.writer().backup(step.n, step.write.object(), json).map(Some)
     }
+}
+
+/// What goes with a Job that the same run made a step before gets that one's uid: the only thing that no plan can know.
+async fn with_owner(gate: &Gate, write: Write) -> Result<Write, Failure> {
+    let Write::CreateConfigMap { object, mut body } = write else { return Ok(write) };
+    if let Some(owner) = body.owner.take() {
+        match gate.cluster().live_job(&owner).await? {
+            Some(own) if own.is_own && !own.deleting => body.owner = Some(Box::new(owner.with_uid(&own.uid))),
+            Some(_) | None => {
+                let why = format!("{owner}, with which {object} would go, is not there any more");
+                return Err(Failure::new(FailureKind::Conflict, why));
+            }
+        }
+    }
+    Ok(Write::CreateConfigMap { object, body })
 }
 
 /// A stray that is not there any more is what was wanted.

@@ -5,7 +5,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::cluster::gate::{Gate, Landed, prove};
 use crate::journal::{Found, Guard, Journal, Record, RunRecord, RunState, StepOutcome, StepRecord};
 use crate::model::{Failure, FailureKind, ObjectRef, Outcome, RunEvent, RunSummary, Write};
-use crate::repair::{Plan, Step};
+use crate::repair::{Plan, RepairId, Step};
 
 use super::execute::{Run, live_gates};
 use super::{Clusters, Operator, StopToken, cluster_of};
@@ -21,6 +21,10 @@ pub struct ResumeView {
 impl ResumeView {
     /// How many steps a resume would try.
     pub fn to_do(&self) -> usize {
+        // What such a run makes is taken away, never made again: its undo is its end.
+        if self.plan.repair == RepairId::CheckInCluster {
+            return 0;
+        }
         if self.steps.iter().any(|step| step.standing.is_in_the_way()) {
             return 0;
         }
@@ -194,6 +198,10 @@ async fn take_over(
     // The lock first, so that what is looked at cannot change hands.
     let (record, writer, torn) = journal.reopen(run)?;
     let plan = journal.plan(&record)?;
+    if plan.repair == RepairId::CheckInCluster && after == After::GoOn {
+        return Err(Failure::new(FailureKind::Refused, format!("run {run} asked a checkconfig: nothing is made anew"))
+            .hint(format!("prow-breakglass run resume {run} takes away what is left of it")));
+    }
     journal.nobody_else(&plan.clusters, Some(run))?;
     let gates = live_gates(&plan, clusters).await?;
     let mut standings = Vec::new();

@@ -56,6 +56,7 @@ impl Scene {
             values: values(&[("a.yaml", "good")]),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            owner: None,
         };
         let mut writes = vec![Write::PutConfigMap { object, at, body }];
         for n in 1..=pods {

@@ -5,7 +5,7 @@ mod planning;
 mod running;
 
 pub use diffing::{Asked, CONTEXTS, DiffOf, Diffing, KeyDiff, Needle, Sheet};
-pub use planning::{DryRun, PlanPane, PlanSheet, Planning};
+pub use planning::{DryRun, PlanPane, PlanSheet, Planning, Stage, awaited};
 pub use running::{Outage, Phase, RunView, StepState, StepView, Verification};
 
 use std::sync::Arc;

@@ -27,5 +27,5 @@ pub mod view;
 
 pub use app::App;
 pub use msg::{Effect, Msg};
-pub use runtime::{ExitSummary, Seat, Session, run};
+pub use runtime::{ExitSummary, Planner, Seat, Session, run};
 pub use update::update;

@@ -32,11 +32,13 @@ fn step(app: &mut App, msg: Msg) -> Vec<Effect> {
         Msg::Tick(now) => {
             app.now = now;
             disarm_when_idle(app);
-            Vec::new()
+            planning::second_passed(app)
         }
         Msg::Observed(snapshot, diagnosis) => {
             moves::observed(app, Observation { snapshot, diagnosis });
-            running::verify(app)
+            let mut effects = running::verify(app);
+            effects.extend(planning::observed(app));
+            effects
         }
         Msg::Command(command) => {
             touched(app);
@@ -288,7 +290,7 @@ fn back(app: &mut App) {
             ConfigPane::Maps => app.screen = Screen::Overview,
         },
         Screen::Plan => {
-            planning::forget_typed(app);
+            planning::leave(app);
             app.screen = Screen::Overview;
         }
         Screen::Strays => match app.strays.pane {

@@ -1,6 +1,11 @@
 //! `config check` and `config blame` without a cluster, and checkconfigs that are none.
 
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::place::Place;
 
@@ -80,4 +85,105 @@ fn what_is_no_checkconfig_is_no_verdict() {
     checkconfig(&place, "kill -9 $$");
     said.push(check("v20240619-cfb8754e0/checkconfig"));
     insta::assert_snapshot!(said.join("\n"));
+}
+
+/// Refuses job files that say so, and gives no verdict on others that say that.
+const MARKED: &str = "PATH=/usr/bin:/bin\njobs=${2#--job-config-path=}\nif grep -q NONE $jobs/*.yaml; then exit 3; fi\n\
+    if grep -q BAD $jobs/*.yaml; then\n\
+    echo '{\"error\":\"bad\",\"level\":\"fatal\",\"msg\":\"Validation failed\"}' >&2; exit 1; fi\nexit 0";
+
+/// As `git bisect skip` has it.
+#[test]
+fn commits_that_nobody_can_judge_are_skipped_and_named() {
+    let place = Place::new();
+    let jobs = "config/jobs/a.yaml";
+    place.repository(&[
+        ("config/config.yaml", "prowjob_namespace: prow\n"),
+        ("config/plugins.yaml", PLUGINS),
+        (jobs, "periodics: []\n"),
+    ]);
+    for (subject, mark) in [("One (#1)", "NONE 1"), ("Two (#2)", "NONE 2"), ("Three (#3)", "BAD 3"), ("Four", "BAD 4")]
+    {
+        place.commit(subject, &[(jobs, &format!("periodics: [] # {mark}\n"))]);
+    }
+    checkconfig(&place, MARKED);
+    let given = ["--no-cluster", "--repo", "repo", "--checkconfig", "v20240619-cfb8754e0/checkconfig"];
+    let run = |args: &[&str]| place.run(&[args, &given].concat());
+    let words = run(&["config", "blame"]);
+    let document = run(&["config", "blame", "-o", "json"]);
+    assert!(document.contains("\"inDoubt\": [\n    {"), "{document}");
+    // Nothing known at the newest: nobody to blame. What was named and cannot say is an error.
+    let none = run(&["config", "blame", "--revision", "HEAD~2"]);
+    // Without a checkconfig what was answered before is not forgotten, but of the rest nobody knows.
+    let unknown = place.run(&["config", "blame", "--no-cluster", "--repo", "repo", "--revision", "HEAD~1"]);
+    insta::assert_snapshot!([words, none, unknown].join("\n"));
+}
+
+#[test]
+fn where_a_shallow_clone_ends_is_said() {
+    let place = place();
+    place.git(&[
+        "clone",
+        "--quiet",
+        "--depth=2",
+        &format!("file://{}", place.home().join("repo").display()),
+        "../shallow",
+    ]);
+    insta::assert_snapshot!(place.run(&["config", "blame", "--no-cluster", "--repo", "shallow"]));
+}
+
+/// One that has been asked before the journal was lost is asked again: that is all it costs.
+#[test]
+fn a_journal_that_cannot_be_used_stops_nobody() {
+    let place = place();
+    checkconfig(&place, "exit 0");
+    place.write("file", "no folder\n");
+    let check = |args: &[&str]| {
+        let given = ["config", "check", "--no-cluster", "--repo", "repo", "--journal", "file/journal"];
+        place.run(&[&given[..], args].concat())
+    };
+    let said = [check(&[]), check(&["--checkconfig", "v20240619-cfb8754e0/checkconfig"])].join("\n");
+    insta::assert_snapshot!(said);
+}
+
+fn below(folder: &Path) -> Vec<String> {
+    let root = std::fs::read_dir(folder).expect("a folder").next().expect("our own").expect("an entry").path();
+    let entries = std::fs::read_dir(root).expect("our folder");
+    entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name")).collect()
+}
+
+#[test]
+fn kill_9_leaves_no_checkconfig_and_its_folder_goes_with_the_next_one() {
+    let place = place();
+    let (fifo, temporary) = (place.home().join("held"), place.home().join("tmp"));
+    std::fs::create_dir(&temporary).expect("make a folder");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("run mkfifo").success());
+    // It has started something itself.
+    checkconfig(&place, &format!("(echo; exec /bin/sleep 600) > {} 2>/dev/null &\nwait", fifo.display()));
+    let (sender, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut pipe = std::fs::File::open(fifo).expect("open the pipe");
+        pipe.read_exact(&mut [0]).expect("a byte");
+        sender.send("held").expect("a listener");
+        // Ends when nobody is alive who holds it.
+        pipe.read_to_end(&mut Vec::new()).expect("its end");
+        sender.send("free").expect("a listener");
+    });
+    let checker = "v20240619-cfb8754e0/checkconfig";
+    let args = ["config", "check", "--no-cluster", "--repo", "repo", "--checkconfig", checker];
+    let start = || {
+        let mut command = place.command(&args);
+        command.env("TMPDIR", &temporary);
+        command
+    };
+    let mut program = start().spawn().expect("start the program");
+    let soon = Duration::from_secs(30);
+    assert_eq!(told.recv_timeout(soon), Ok("held"));
+    program.kill().expect("kill -9");
+    program.wait().expect("its end");
+    assert_eq!(told.recv_timeout(soon), Ok("free"), "it lives on");
+    assert_eq!(below(&temporary).len(), 2, "its folder, and the file that was locked");
+    checkconfig(&place, "exit 0");
+    assert!(start().output().expect("run the program").status.success());
+    assert_eq!(below(&temporary), [""; 0]);
 }

@@ -1,14 +1,16 @@
 //! Would it load: `config check`, `config blame` and `sync-config` with Prow's real checkconfig.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::Bed;
-use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, eventually, findings, program, written_since};
+use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, findings, program, written_since};
+use crate::terminal::{ESC, LARGE, Start, unwrapped};
 
 /// Commits before and after the broken one.
 const FILLERS: usize = 150;
@@ -18,12 +20,12 @@ const TAG: &str = "v20240619-cfb8754e0";
 const REFACTORED: &str = include_str!("bed/config/aws-presets-refactored.yaml");
 
 /// The oncall's checkout, copied, and what is committed there beyond the story.
-struct History {
-    dir: TempDir,
+pub struct History {
+    pub dir: TempDir,
 }
 
 impl History {
-    fn of(bed: &Bed) -> Self {
+    pub fn of(bed: &Bed) -> Self {
         let history = Self { dir: tempfile::tempdir().expect("a folder") };
         let from = bed.repository().display().to_string();
         git(history.dir.path(), &["clone", "--quiet", "--branch=master", &from, "repo"]);
@@ -32,11 +34,11 @@ impl History {
         history
     }
 
-    fn repo(&self) -> PathBuf {
+    pub fn repo(&self) -> PathBuf {
         self.dir.path().join("repo")
     }
 
-    fn commit(&self, subject: &str, files: &[(&str, &str)]) -> String {
+    pub fn commit(&self, subject: &str, files: &[(&str, &str)]) -> String {
         for (path, text) in files {
             let path = self.repo().join(path);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("make folders");
@@ -66,7 +68,7 @@ impl History {
         }
     }
 
-    fn git(&self, args: &[&str]) -> String {
+    pub fn git(&self, args: &[&str]) -> String {
         git(&self.repo(), args)
     }
 
@@ -86,7 +88,7 @@ impl History {
     }
 
     /// The program on this checkout and the bed.
-    fn on(&self, bed: &Bed, args: &[&str]) -> Ran {
+    pub fn on(&self, bed: &Bed, args: &[&str]) -> Ran {
         let mut command = program();
         command.env("HOME", self.dir.path()).args(args).arg("--repo").arg(self.repo());
         command.arg("--kubeconfig").arg(bed.kubeconfig());
@@ -262,37 +264,83 @@ fn presets_may_share_a_label_key_today() {
     );
 }
 
+/// A program that is no checkconfig, at this path.
+fn broken(path: &Path) -> String {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("make folders");
+    std::fs::write(path, "#!/bin/sh\nexit 0\n").expect("write a file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).expect("make it a program");
+    path.display().to_string()
+}
+
 #[test]
-fn the_deployed_tag_is_asked_in_the_cluster() {
+fn a_checkconfig_that_gives_no_answer_stops_nobody_and_is_told() {
     let Some(bed) = Bed::start("healthy") else { return };
     let history = History::of(&bed);
-    let job = "periodics:\n- name: ci-none\n  interval: never\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
-    let good = history.git(&["rev-parse", "HEAD"]);
-    let bad = history.commit("Add a job (#11000)", &[("config/jobs/kubernetes/none.yaml", job)]);
-    let context = bed.fact("context").to_owned();
-    let admin = Admin::of(&bed);
-    let left = async || {
-        let labelled = "?labelSelector=app.kubernetes.io/managed-by=prow-breakglass";
-        let maps = admin.list(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps{labelled}")).await;
-        let jobs = admin.list(&format!("/apis/batch/v1/namespaces/{NAMESPACE}/jobs{labelled}")).await;
-        maps.len() + jobs.len()
+    let job = "periodics:\n- name: ci-more\n  interval: 1h\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
+    history.commit("Add a job (#11000)", &[("config/jobs/kubernetes/more.yaml", job)]);
+    let deployed = history.on(&bed, &["config", "check", "-o", "json"]).ended(0).json()["deployed"][0].clone();
+    let cache = history.dir.path().join(".cache/prow-breakglass/checkconfig");
+    let cached = cache.join(deployed.as_str().expect("a tag"));
+    let lost = |status: &Value| {
+        let sources = status["sources"].as_array().expect("sources");
+        sources.iter().any(|source| source["name"] == "checkconfig" && source["state"] == "lost")
     };
-    for (revision, code, says) in [(&good, 0, "it loads"), (&bad, 1, "ci-none")] {
-        let file = history.dir.path().join(format!("{revision}.json")).display().to_string();
-        let before = bed.audit_of_oncall().len();
-        history.on(&bed, &["plan", "check-in-cluster", "--revision", revision, "-f", &file]).ended(0);
-        assert_eq!(written_since(&bed, before), Vec::<String>::new(), "a preview asks nobody");
-        let args = ["apply", &file, "--execute", "--context", &context, "--expect", "2"];
-        history.on(&bed, &args).ended(code).says(&["FACT", says, "checkconfig:"]);
-        let written = written_since(&bed, before);
-        let verbs: Vec<&str> = written.iter().filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(verbs, ["create", "create", "delete", "delete"], "{written:?}");
-        block_on(eventually("nothing is left", async || left().await == 0));
-        // And it is remembered.
-        let checked = history.on(&bed, &["config", "check", "--revision", revision, "-o", "json"]).ended(code).json();
-        let check = &checked["checks"][0];
-        let known = (check["source"] == "job" || check["source"] == "running", check["basis"] == "fact");
-        assert_eq!(known, (true, true), "{check}");
-    }
-    history.on(&bed, &["plan", "sync-config", "--revision", &bad]).ended(3).says(&["ci-none", "in the cluster"]);
+    assert!(!lost(&history.on(&bed, &["status", "-o", "json"]).ended(1).json()));
+
+    // In the cache: it is told, and everything goes on with what else is known.
+    let path = broken(&cached.join("checkconfig"));
+    let no_answer = ["is no checkconfig", "it accepts what no Prow loads"];
+    assert!(lost(&history.on(&bed, &["status", "-o", "json"]).ended(1).says(&no_answer).json()));
+    let plan = history.on(&bed, &["plan", "sync-config"]).ended(0).says(&no_answer);
+    assert!(plan.out.contains("checkconfig gave no answer"), "{}", plan.out);
+    let check = history.on(&bed, &["config", "check", "--revision", "HEAD", "-o", "json"]).ended(0).says(&no_answer);
+    let check = check.json();
+    let check = (&check["checks"][0]["basis"], &check["checks"][0]["answer"], &check["checkconfig"]);
+    assert_eq!(check, (&json!("guess"), &json!("unknown"), &Value::Null));
+    // Named: who asks for its word alone gets an error, who repairs a warning.
+    let named = |args: &[&str]| history.on(&bed, &[args, &["--checkconfig", &path]].concat());
+    named(&["config", "check"]).ended(2).says(&no_answer);
+    named(&["config", "blame"]).ended(2).says(&no_answer);
+    assert!(named(&["plan", "sync-config"]).ended(0).says(&no_answer).out.contains("checkconfig gave no answer"));
+    assert!(lost(&named(&["status", "-o", "json"]).ended(1).json()));
+}
+
+/// What is live stays beside what git asks for. A job of that name is on both sides, which only Prow's own program minds.
+#[test]
+fn the_screens_ask_about_what_a_plan_would_leave_and_say_when_there_is_no_answer() {
+    let Some(bed) = Bed::start("healthy") else { return };
+    let journal = tempfile::tempdir().expect("a folder");
+    let job = "periodics:\n- name: ci-twice\n  interval: 1h\n  agent: kubernetes\n  spec:\n    containers:\n    - image: alpine\n";
+    let admin = Admin::of(&bed);
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/job-config");
+    block_on(admin.patch(&path, &json!({ "data": { "stale.yaml": job } })));
+    let repo = bed.repository();
+    std::fs::write(repo.join("config/jobs/kubernetes/twice.yaml"), job).expect("write a file");
+    git(&repo, &["branch", "--unset-upstream"]);
+    git(&repo, &["add", "--all"]);
+    git(&repo, &["commit", "--quiet", "--message", "Add a job (#11000)"]);
+
+    // One that gives no answer is seen, the plan is there and warns.
+    let program = journal.path().join("bin/checkconfig");
+    broken(&program);
+    let place = journal.path().join("journal").display().to_string();
+    let mut terminal = Start::on(&bed, LARGE, &place).option("--checkconfig", &program).open();
+    terminal.see("checkconfig: LOST");
+    terminal.press("2").see_all(&["[2 Config]", "prow/job-config", "drift"]);
+    let plan = unwrapped(&terminal.plan());
+    assert!(plan.contains("checkconfig gave no answer"), "{plan}");
+    // Mended: it is asked again by itself, and its word counts before a plan is shown.
+    let mended = journal.path().join("bin/mended");
+    std::os::unix::fs::symlink(bed.checkconfig(), &mended).expect("link the real one");
+    std::fs::rename(&mended, &program).expect("put it there");
+    terminal
+        .press(ESC)
+        .see_that("that it answers", |screen| screen.contains("[1 Overview]") && !screen.contains("checkconfig: LOST"));
+    terminal.press("2").see("[2 Config]");
+    terminal.press("p");
+    let refused = unwrapped(&terminal.see_all(&["NO PLAN", "would be live afterwards"]));
+    assert!(refused.contains("ci-twice"), "{refused}");
+    terminal.press("q");
+    terminal.end().is_clean();
+    assert_eq!(written_since(&bed, 0), [""; 0]);
 }

@@ -17,6 +17,7 @@ mod agree;
 mod big_repository;
 mod bootstrapper;
 mod check;
+mod check_job;
 mod config_speed;
 // Faults are of debug builds.
 #[cfg(debug_assertions)]

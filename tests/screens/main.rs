@@ -14,3 +14,4 @@ mod pictures;
 mod runs;
 mod strays;
 mod terminal;
+mod waiting;

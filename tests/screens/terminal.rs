@@ -14,7 +14,7 @@ use prow_breakglass::diagnose::Diagnosis;
 use prow_breakglass::journal::Journal;
 use prow_breakglass::model::{Failure, FailureKind, Snapshot};
 use prow_breakglass::run::Clusters;
-use prow_breakglass::tui::{Session, run};
+use prow_breakglass::tui::{Planner, Session, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::hands::THEME;
@@ -43,11 +43,15 @@ fn child() {
         Some(_) => vec![Failure::new(FailureKind::Tool, "cannot read the journal")],
         None => Vec::new(),
     };
+    let plan: Planner = Arc::new(|request, snapshot, diagnosis| {
+        Box::pin(async move { prow_breakglass::repair::plan(&request, &snapshot, &diagnosis).map_err(Failure::from) })
+    });
     let (clusters, timeout) = (Arc::new(Clusters::new), Duration::from_secs(5));
     let session = Session {
         snapshots,
         refresh,
         keep,
+        plan,
         clusters,
         clock: Clock::Wall,
         timeout,

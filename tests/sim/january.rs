@@ -1,5 +1,8 @@
 //! 2019-01-23 through the program.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use prow_breakglass::diagnose::VerifyState;
 use prow_breakglass::repair::{RepairId, Request};
@@ -10,6 +13,39 @@ use crate::worlds::{january, pods_of};
 
 /// 8:07 PST, when the first one looked.
 const LOOKED_AT: &str = "2019-01-23T16:07:00Z";
+
+/// Every picture: of whom crash-loops it tells what its log says, or that it is being read. Once known, it stays known.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_picture_shows_a_crash_loop_without_its_log_or_that_it_is_read() {
+    let program = Program::on(Simulation::start(january(LOOKED_AT.parse().unwrap())));
+    let simulation = program.simulation.clone();
+    let observer = program.observe(Ok(program.checkout().await), &[]).await;
+    let mut snapshots = observer.snapshots();
+    let (mut known, mut most, mut crashes) = (BTreeSet::new(), 0, 0);
+    while crashes < 5 {
+        let snapshot = snapshots.borrow_and_update().clone();
+        let components = snapshot.service.components.seen().map_or(&[][..], Vec::as_slice);
+        let hooks = components.iter().filter(|component| component.role == "hook");
+        for pod in hooks.flat_map(|hook| &hook.pods) {
+            let container = &pod.containers[0];
+            let name = pod.object.name.clone();
+            if container.last_fatal.is_some() {
+                known.insert(name);
+            } else if container.is_crash_looping() {
+                assert!(!known.contains(&name), "what {name} said was known a moment ago: {:?}", snapshot.reading);
+                assert!(snapshot.reading.iter().any(|part| part.contains(&name)), "{name}: {:?}", snapshot.reading);
+            }
+        }
+        let restarts = components.iter().map(|component| component.restarts()).max().unwrap_or_default();
+        if restarts > most && snapshot.reading.is_empty() {
+            (most, crashes) = (restarts, crashes + 1);
+            simulation.advance_by(SignedDuration::from_mins(6));
+        }
+        let next = tokio::time::timeout(Duration::from_secs(30), snapshots.changed()).await;
+        next.expect("a newer picture").expect("somebody looks");
+    }
+    assert_eq!(known.len(), 2);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configuration_is_put_right_and_hook_is_kicked() {

@@ -90,6 +90,14 @@ impl Program {
     }
 
     async fn see(&self, repository: Result<Repository, Failure>, builds: &[(&str, &str)]) -> Seen {
+        let mut observer = self.observe(repository, builds).await;
+        let snapshot = observer.settled(Duration::from_secs(30)).await;
+        let diagnosis = diagnose(&snapshot);
+        Seen { snapshot, diagnosis, clusters: observer.clusters() }
+    }
+
+    /// Begins to look.
+    pub async fn observe(&self, repository: Result<Repository, Failure>, builds: &[(&str, &str)]) -> Observer {
         let given = builds.iter().map(|(alias, context)| (Alias((*alias).to_owned()), (*context).to_owned()));
         let current = self.contexts().connect_current().await.expect("a simulation has a first context");
         let options = ObserveOptions {
@@ -100,10 +108,7 @@ impl Program {
             clock: self.clock(),
             builds: BuildContexts { contexts: self.contexts(), given: given.collect() },
         };
-        let mut observer = Observer::start(current, std::future::ready(repository.map(Prepared::from)), options);
-        let snapshot = observer.settled(Duration::from_secs(30)).await;
-        let diagnosis = diagnose(&snapshot);
-        Seen { snapshot, diagnosis, clusters: observer.clusters() }
+        Observer::start(current, std::future::ready(repository.map(Prepared::from)), options)
     }
 
     /// Previews, approves with the plan's words, runs.

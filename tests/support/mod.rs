@@ -329,6 +329,8 @@ fn snapshot(components: Vec<Component>, live: Values, written: &str, head: Candi
         interrupted: Vec::new(),
         refused: Vec::new(),
         checked: Vec::new(),
+        checkconfig: None,
+        reading: Vec::new(),
     }
 }
 

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cluster::fake::{FakeServer, Fault};
 use crate::model::{
-    Alias, CheckFile, CheckFolder, CheckJob, ImageChange, Key, Kind, ObjectRef, ObjectVersion, Placement, SeenPod,
-    Values,
+    Alias, CanaryFile, CheckFile, CheckFolder, CheckJob, ImageChange, Key, Kind, ObjectRef, ObjectVersion, Placement,
+    SeenPod, Values,
 };
 
 fn body() -> ConfigMapBody {
     let values =
         Values::from([("a.yaml".to_owned(), b"a: \xc3\xbc\n".to_vec()), ("b.gz".to_owned(), vec![0x1f, 0x8b, 0xff])]);
     let labels = BTreeMap::from([("app".to_owned(), "prow".to_owned())]);
-    ConfigMapBody { values, labels, annotations: BTreeMap::from([("note".to_owned(), "keep".to_owned())]) }
+    ConfigMapBody { values, labels, annotations: BTreeMap::from([("note".to_owned(), "keep".to_owned())]), owner: None }
 }
 
 fn config_map(name: &str) -> ObjectRef {
@@ -151,9 +151,10 @@ fn check_job() -> Write {
         image: "gcr.io/k8s-prow/checkconfig:v1".to_owned(),
         args: vec!["--config-path=/etc/config/config.yaml".to_owned()],
         folders: vec![folder],
+        canary: CanaryFile { config_map: "check-1".to_owned(), key: "canary".to_owned() },
         placement,
     };
-    Write::CreateJob { object: own(Kind::Job), body }
+    Write::CreateJob { object: own(Kind::Job), body: Box::new(body) }
 }
 
 #[test]
@@ -164,7 +165,9 @@ fn a_check_runs_once_may_nothing_and_is_marked_as_ours() {
         ("POST", "/apis/batch/v1/namespaces/prow/jobs?fieldManager=prow-breakglass")
     );
     assert_eq!(body["metadata"]["labels"], json!({"app.kubernetes.io/managed-by": "prow-breakglass"}));
-    assert_eq!((&body["spec"]["backoffLimit"], body["spec"]["ttlSecondsAfterFinished"].is_u64()), (&json!(0), true));
+    let spec = &body["spec"];
+    assert_eq!((&spec["backoffLimit"], &spec["ttlSecondsAfterFinished"]), (&json!(0), &json!(600)));
+    assert_eq!(spec["activeDeadlineSeconds"], json!(600), "the time after its end counts from that end");
     let pod = &body["spec"]["template"]["spec"];
     assert_eq!((&pod["restartPolicy"], &pod["automountServiceAccountToken"]), (&json!("Never"), &json!(false)));
     assert_eq!(pod["nodeSelector"], json!({"pool": "prow"}));
@@ -172,6 +175,32 @@ fn a_check_runs_once_may_nothing_and_is_marked_as_ours() {
     let sources = pod["volumes"][0]["projected"]["sources"].as_array().unwrap();
     assert_eq!(sources.len(), 2, "one folder of two ConfigMaps");
     assert_eq!(sources[0]["configMap"]["items"], json!([{"key": "key-of-a.yaml", "path": "a.yaml"}]));
+    let [check, canary] = [&pod["containers"][0], &pod["containers"][1]];
+    assert_eq!((&check["name"], &canary["name"]), (&json!("checkconfig"), &json!("canary")));
+    assert_eq!(check["image"], canary["image"], "what is proven of the one is proven of the other");
+    assert_eq!(canary["args"], json!(["--config-path=/etc/canary/config.yaml"]));
+    let mounted = |container: &Value| container["volumeMounts"].as_array().unwrap().len();
+    assert_eq!((mounted(check), mounted(canary)), (1, 1), "neither sees the other's files");
+    let source = &pod["volumes"][1]["projected"]["sources"][0]["configMap"];
+    assert_eq!(source, &json!({"name": "check-1", "items": [{"key": "canary", "path": "config.yaml"}]}));
+}
+
+/// The server makes the uid: a dry run cannot have it, and nothing is made that nobody would take away.
+#[test]
+fn what_goes_with_a_job_names_it() {
+    let made = |owner: ObjectRef| {
+        let body = ConfigMapBody { owner: Some(Box::new(owner)), ..body() };
+        Write::CreateConfigMap { object: config_map("check-1"), body }
+    };
+    let (_, _, real) = parts(&made(own(Kind::Job).with_uid("u-7")), Effect::Real);
+    let name = "prow-breakglass-check-1";
+    let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": "u-7"}]);
+    assert_eq!(real["metadata"]["ownerReferences"], owner);
+    let (_, _, dry) = parts(&made(own(Kind::Job)), Effect::DryRun);
+    assert_eq!(dry["metadata"]["ownerReferences"], json!([]));
+    for owner in [own(Kind::Job), own(Kind::Job).with_uid(""), own(Kind::ConfigMap).with_uid("u-7")] {
+        assert!(request::build(&made(owner), Effect::Real, "id").is_err());
+    }
 }
 
 #[test]
@@ -317,6 +346,7 @@ async fn reading_back_tells_what_can_be_told() {
             values: Values::from([("a".to_owned(), b"2".to_vec())]),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            owner: None,
         },
     };
     assert_eq!(gate.read_back(&write).await, Ok(Landed::AsBefore));

@@ -143,7 +143,7 @@ pub(super) fn over(object: &ObjectRef, live: &ConfigMapState, values: Values) ->
             resource_version: live.resource_version.clone(),
             content: content_digest(&live.values),
         },
-        body: ConfigMapBody { values, labels: live.labels.clone(), annotations: live.annotations.clone() },
+        body: ConfigMapBody { values, labels: live.labels.clone(), annotations: live.annotations.clone(), owner: None },
     }
 }
 
@@ -176,7 +176,7 @@ pub(super) fn anew(object: &ObjectRef, values: Values) -> Made {
         ("app.kubernetes.io/name".to_owned(), "prow".to_owned()),
         ("app.kubernetes.io/component".to_owned(), "updateconfig-plugin".to_owned()),
     ]);
-    let body = ConfigMapBody { values, labels, annotations: BTreeMap::new() };
+    let body = ConfigMapBody { values, labels, annotations: BTreeMap::new(), owner: None };
     Made { write: Write::CreateConfigMap { object: object.clone(), body }, effect, pruned: 0 }
 }
 

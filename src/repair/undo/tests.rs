@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Kind, Writer, config_map_ref};
+use crate::model::{Kind, OWN_LABEL, Writer, config_map_ref};
 
 fn values(pairs: &[(&str, &[u8])]) -> Values {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect()
@@ -41,7 +41,8 @@ fn source() -> UndoSource {
     let written = state(values(&[("a.yaml", b"new"), ("c.yaml", b"c"), ("b.gz", &[0x1f, 0x8b, 0xff])]), "11");
     let at = ObjectVersion { uid: "u-1".to_owned(), resource_version: "10".to_owned(), content: String::new() };
     let object = config_map_ref(&Alias::service(), &before().key);
-    let body = ConfigMapBody { values: written.values, labels: written.labels, annotations: written.annotations };
+    let body =
+        ConfigMapBody { values: written.values, labels: written.labels, annotations: written.annotations, owner: None };
     let write = Write::PutConfigMap { object, at, body };
     UndoSource { run: "r-0003".to_owned(), steps: vec![UndoStep { n: 1, write, prior: Some(before()), made: None }] }
 }
@@ -168,21 +169,49 @@ fn taking_away_can_be_taken_back() {
     assert!(undo(&source, &live(Some(written("13")))).unwrap_err().reason.contains("is there"));
 }
 
-/// The Job of a check is taken away by its uid, as long as it is there.
-#[test]
-fn the_job_of_a_check_is_taken_away() {
+/// A run that asked a checkconfig: its Job, with this uid, and a ConfigMap that nobody knows the uid of.
+fn check(uid: Option<&str>) -> (ObjectRef, UndoSource) {
     let job = ObjectRef::new(&Alias::service(), "prow", Kind::Job, "check");
     let placement = crate::model::Placement::default();
-    let body = crate::model::CheckJob { image: "i:v1".to_owned(), args: Vec::new(), folders: Vec::new(), placement };
-    let step = UndoStep { n: 1, write: Write::CreateJob { object: job.clone(), body }, prior: None, made: None };
-    let source = UndoSource { run: "r-0001".to_owned(), steps: vec![step] };
+    let canary = crate::model::CanaryFile { config_map: "job-config".to_owned(), key: "canary".to_owned() };
+    let (image, args, folders) = ("i:v1".to_owned(), Vec::new(), Vec::new());
+    let body = crate::model::CheckJob { image, args, folders, canary, placement };
+    let write = Write::CreateJob { object: job.clone(), body: Box::new(body) };
+    let mut steps = vec![UndoStep { n: 1, write, prior: None, made: uid.map(str::to_owned) }];
+    let mut made = made(None);
+    if let Write::CreateConfigMap { body, .. } = &mut made.steps[0].write {
+        body.labels = marks(&[OWN_LABEL]);
+        body.owner = Some(Box::new(job.clone()));
+    }
+    made.steps[0].n = 2;
+    steps.append(&mut made.steps);
+    (job, UndoSource { run: "r-0001".to_owned(), steps })
+}
+
+/// What a check made is taken away by its uid, as long as it is there: the Job first, which takes the rest with it.
+#[test]
+fn what_a_check_made_is_taken_away_the_job_first() {
+    let (job, source) = check(Some("u-7"));
     assert_eq!(source.jobs(), [&job]);
+    let mut now = live(Some(ConfigMapState { labels: marks(&[OWN_LABEL]), ..written("12") }));
     assert!(undo(&source, &live(None)).unwrap_err().reason.contains("could not be read"));
-    let mut now = live(None);
     now.jobs.insert(job.clone(), Some("u-7".to_owned()));
     let plan = undo(&source, &now).unwrap();
     let Write::DeleteJob { object, uid } = &plan.steps[0].write else { panic!("{:?}", plan.steps) };
     assert_eq!((object.name.as_str(), uid.as_str(), plan.steps[0].undo), ("check", "u-7", Undo::None));
+    assert!(matches!(&plan.steps[1].write, Write::DeleteConfigMap { at, .. } if at.uid == "u-1"), "{:?}", plan.steps);
+    assert_eq!((plan.title.as_str(), plan.warnings.len()), ("undo r-0001: take away check, job-config", 0));
+    assert!(now.has(&job) && now.has(plan.steps[1].write.object()) && !live(None).has(&job));
+}
+
+#[test]
+fn what_only_has_the_name_of_what_a_check_made_stays() {
+    let (job, source) = check(Some("u-7"));
+    // Without the mark it is somebody's, whatever it holds.
+    let mut now = live(Some(written("12")));
+    now.jobs.insert(job.clone(), Some("u-8".to_owned()));
+    assert!(undo(&source, &now).unwrap_err().reason.contains("had no answer"));
     now.jobs.insert(job, None);
+    now.config_maps.values_mut().for_each(|state| *state = None);
     assert!(undo(&source, &now).is_err(), "it is gone already");
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::Failure;
+use crate::model::{CHECKCONFIG, Failure, Snapshot};
 use crate::present::DiffLine;
-use crate::repair::{Plan, Preview, Request};
+use crate::repair::{Plan, Preview, RepairId, Request};
 
 #[derive(Debug, Clone)]
 pub enum Planning {
@@ -13,6 +13,7 @@ pub enum Planning {
     Making {
         title: String,
         again: Option<Request>,
+        stage: Stage,
     },
     Refused {
         title: String,
@@ -20,6 +21,22 @@ pub enum Planning {
         again: Option<Request>,
     },
     Ready(Box<PlanSheet>),
+}
+
+/// How far the making of a plan came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// What is being read for the first time may change the plan: it is waited for, so many seconds more.
+    Waiting {
+        seconds: u8,
+    },
+    Asked,
+}
+
+/// What is being read that a plan waits for: all but the word of a checkconfig, which is about `sync-config` alone.
+pub fn awaited(request: &Request, snapshot: &Snapshot) -> Vec<String> {
+    let matters = |name: &&String| request.repair == RepairId::SyncConfig || *name != CHECKCONFIG;
+    snapshot.reading.iter().filter(matters).cloned().collect()
 }
 
 /// A plan on the Plan screen.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -27,6 +28,7 @@ use crate::clock::{Clock, Pace, StoryClock};
 use crate::diagnose::Diagnosis;
 use crate::journal::Journal;
 use crate::model::{Failure, FailureKind, RunEvent, RunSummary, Snapshot};
+use crate::repair::{Plan, Request};
 use crate::run::{Clusters, StopToken};
 
 use input::Input;
@@ -47,6 +49,10 @@ fn way_out(timeout: Duration) -> Duration {
 /// Writes down what is new in a picture.
 pub type Keep = Arc<dyn Fn(&Snapshot, &Diagnosis) -> Result<(), Failure> + Send + Sync>;
 
+/// Makes a plan from a picture; asks about what it would leave where somebody can be asked, which may take a while.
+pub type Planner =
+    Arc<dyn Fn(Request, Arc<Snapshot>, Arc<Diagnosis>) -> BoxFuture<'static, Result<Plan, Failure>> + Send + Sync>;
+
 /// Aborts in a drill's Deck what goes on of a job.
 pub type Abort = Arc<dyn Fn(&str) -> Result<(), Failure> + Send + Sync>;
 
@@ -58,6 +64,7 @@ pub struct Session {
     pub refresh: Arc<dyn Fn() + Send + Sync>,
     /// Writes down what a picture shows and a later one will not. Blocks.
     pub keep: Keep,
+    pub plan: Planner,
     /// The clusters that may be planned on now: a build cluster may be proven later.
     pub clusters: Arc<dyn Fn() -> Clusters + Send + Sync>,
     /// What pictures are dated with.

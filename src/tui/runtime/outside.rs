@@ -41,7 +41,7 @@ fn answer(sender: &UnboundedSender<Input>, msg: Msg) {
     let _ = sender.send(Input::Msg(msg));
 }
 
-/// Planning is pure, but a large map makes it slow: away from the screen's thread.
+/// Away from the screen's thread: a large map makes it slow, and somebody may be asked about what it would leave.
 pub fn plan(
     session: &Session,
     sender: &UnboundedSender<Input>,
@@ -50,11 +50,16 @@ pub fn plan(
     snapshot: Arc<Snapshot>,
     diagnosis: Arc<Diagnosis>,
 ) {
-    let (sender, journal) = (sender.clone(), session.journal.clone());
-    tokio::task::spawn_blocking(move || {
-        let plan = with_contents(request, &journal, &snapshot).and_then(|request| {
-            crate::repair::plan(&request, &snapshot, &diagnosis).map(Box::new).map_err(Failure::from)
-        });
+    let (sender, journal, plan) = (sender.clone(), session.journal.clone(), Arc::clone(&session.plan));
+    tokio::spawn(async move {
+        let seen = Arc::clone(&snapshot);
+        let read = tokio::task::spawn_blocking(move || with_contents(request, &journal, &seen));
+        // Where it panicked, the hook has told.
+        let Ok(request) = read.await else { return };
+        let plan = match request {
+            Ok(request) => plan(request, snapshot, diagnosis).await.map(Box::new),
+            Err(failure) => Err(failure),
+        };
         answer(&sender, Msg::Planned { ticket, plan });
     });
 }

@@ -6,13 +6,17 @@ use crate::model::{Failure, Snapshot, Write};
 use crate::present::{DiffLine, DiffTag};
 use crate::repair::{Approval, Origin, Plan, Preview, RepairId, Request};
 
-use super::super::app::{App, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, live_map};
+use super::super::app::{
+    App, DryRun, Hearing, Observation, PlanPane, PlanSheet, Planning, Screen, Stage, awaited, live_map,
+};
 use super::super::keymap;
 use super::super::msg::{Command, Effect};
 use super::{freeze, running};
 
 /// Lines of context around a change in a plan.
 const PLAN_CONTEXT: usize = 3;
+/// How many seconds a plan waits for what is being read for the first time.
+const PATIENCE: u8 = 10;
 
 pub fn forget_typed(app: &mut App) {
     if let Planning::Ready(sheet) = &mut app.planning {
@@ -55,12 +59,51 @@ pub fn plan(app: &mut App) -> Vec<Effect> {
     make(app, request)
 }
 
+/// From the newest picture; where that is not all read yet, from the first one that is.
 fn make(app: &mut App, request: Request) -> Vec<Effect> {
-    let Some(seen) = thawed(app) else { return Vec::new() };
+    if thawed(app).is_none() {
+        return Vec::new();
+    }
     app.ticket += 1;
-    app.planning = Planning::Making { title: title(&request), again: Some(request.clone()) };
+    let stage = Stage::Waiting { seconds: PATIENCE };
+    app.planning = Planning::Making { title: title(&request), again: Some(request), stage };
     app.screen = Screen::Plan;
+    observed(app)
+}
+
+/// A picture is there: a plan that waited for all to be read may be made.
+pub fn observed(app: &mut App) -> Vec<Effect> {
+    let Planning::Making { again: Some(request), stage: Stage::Waiting { .. }, .. } = &app.planning else {
+        return Vec::new();
+    };
+    let is_read = app.picture.newest().is_some_and(|seen| awaited(request, &seen.snapshot).is_empty());
+    if is_read { ask(app) } else { Vec::new() }
+}
+
+/// A second passed. In the end the plan is made from what there is: it refuses itself what it needs and does not know.
+pub fn second_passed(app: &mut App) -> Vec<Effect> {
+    let Planning::Making { stage: Stage::Waiting { seconds }, .. } = &mut app.planning else { return Vec::new() };
+    *seconds = seconds.saturating_sub(1);
+    if *seconds == 0 { ask(app) } else { Vec::new() }
+}
+
+/// Asks for the plan that waits, if one does.
+fn ask(app: &mut App) -> Vec<Effect> {
+    let Some(seen) = app.picture.newest().cloned() else { return Vec::new() };
+    let Planning::Making { again: Some(request), stage: stage @ Stage::Waiting { .. }, .. } = &mut app.planning else {
+        return Vec::new();
+    };
+    *stage = Stage::Asked;
+    let request = request.clone();
     vec![Effect::Plan { ticket: app.ticket, request, snapshot: seen.snapshot, diagnosis: seen.diagnosis }]
+}
+
+/// Leaving the screen: who does not wait for a plan does not want it.
+pub fn leave(app: &mut App) {
+    forget_typed(app);
+    if let Planning::Making { stage: Stage::Waiting { .. }, .. } = app.planning {
+        app.planning = Planning::Empty;
+    }
 }
 
 /// The plan that needs no git.
@@ -84,7 +127,7 @@ pub fn plan_undo(app: &mut App) -> Vec<Effect> {
     let Ok(run) = keymap::undoable(app).map(|run| run.run.clone()) else { return Vec::new() };
     thawed(app);
     app.ticket += 1;
-    app.planning = Planning::Making { title: format!("undo {run}"), again: None };
+    app.planning = Planning::Making { title: format!("undo {run}"), again: None, stage: Stage::Asked };
     app.screen = Screen::Plan;
     vec![Effect::PlanUndo { ticket: app.ticket, run }]
 }
@@ -113,7 +156,7 @@ pub fn planned(app: &mut App, ticket: u64, plan: Result<Box<Plan>, Failure>) -> 
     if ticket != app.ticket {
         return Vec::new();
     }
-    let Planning::Making { title, again } = std::mem::replace(&mut app.planning, Planning::Empty) else {
+    let Planning::Making { title, again, stage: _ } = std::mem::replace(&mut app.planning, Planning::Empty) else {
         return Vec::new();
     };
     match plan {

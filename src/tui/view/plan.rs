@@ -4,18 +4,20 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning};
+use super::super::app::{App, DryRun, Mode, PlanPane, PlanSheet, Planning, Stage, awaited};
 use super::super::keymap;
 use super::super::text;
 use super::super::theme::Role;
 use super::{cluster_line, cluster_name, diff_line, is_wide, paint, rule, styled, take};
 use crate::model::Write;
 use crate::present;
-use crate::repair::Answer;
+use crate::repair::{Answer, Request};
 
 /// Columns of a uid's beginning and a resourceVersion.
 const GUARD: usize = 27;
 const UNDO: usize = 15;
+/// Names of what a plan waits for.
+const AWAITED: usize = 4;
 /// Of the server's answer to the dry run; what is longer has its own line.
 const ANSWER: usize = 15;
 
@@ -23,8 +25,11 @@ pub fn draw(app: &App, area: Rect, buffer: &mut Buffer) {
     let columns = usize::from(area.width);
     match &app.planning {
         Planning::Empty => paint(area, buffer, empty(app, columns)),
-        Planning::Making { title, .. } => {
+        Planning::Making { title, stage: Stage::Asked, .. } => {
             paint(area, buffer, [Line::from(format!("Making the plan `{title}` from the newest picture."))]);
+        }
+        Planning::Making { title, again, stage: Stage::Waiting { seconds } } => {
+            paint(area, buffer, waiting(app, title, again.as_ref(), *seconds, columns));
         }
         Planning::Refused { title, failure, again } => {
             let mut lines = vec![styled(app.theme, Role::Bad, format!("NO PLAN  {title}"))];
@@ -64,6 +69,19 @@ pub fn extent(app: &App, body: Rect) -> (usize, u16) {
         }
         Planning::Empty | Planning::Making { .. } | Planning::Refused { .. } => (0, body.height),
     }
+}
+
+fn waiting(app: &App, title: &str, again: Option<&Request>, seconds: u8, columns: usize) -> Vec<Line<'static>> {
+    let seen = app.picture.newest().zip(again);
+    let reading = seen.map_or(Vec::new(), |(seen, request)| awaited(request, &seen.snapshot));
+    let more = reading.len().saturating_sub(AWAITED);
+    let mut names = reading.iter().take(AWAITED).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    let what = format!("The plan `{title}` waits, {seconds} s at most, for what is being read: {names}.");
+    let words = [what.as_str(), "It is made as soon as all of it is there. Esc leaves without a plan."];
+    words.iter().flat_map(|words| text::wrap(words, columns, 2)).map(Line::from).collect()
 }
 
 fn empty(app: &App, columns: usize) -> Vec<Line<'static>> {

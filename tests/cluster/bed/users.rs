@@ -18,6 +18,8 @@ use crate::prow_objects::accounts;
 pub const ONCALL: &str = "oncall";
 
 const MANIFEST: &str = include_str!("../../../assets/rbac/oncall.yaml");
+/// The role that not every oncall has.
+const CHECK_MANIFEST: &str = include_str!("../../../assets/rbac/check-in-cluster.yaml");
 const BUILD_MANIFEST: &str = include_str!("../../../assets/rbac/oncall-build-cluster.yaml");
 
 /// What the manifests' bindings name.
@@ -71,11 +73,13 @@ async fn bind(client: &Client, user: &str, role: &str, namespace: Option<&str>) 
     Ok(())
 }
 
-/// Applies the committed manifest and what the ailing users have instead.
+/// Applies the committed manifests and what the ailing users have instead.
 pub async fn grant(client: &Client, prow: &str) -> Result<()> {
     // As the manifest tells whoever's namespaces have other names.
-    let manifest = MANIFEST.replace("namespace: prow\n", &format!("namespace: {prow}\n"));
-    create_manifest(client, &manifest).await?;
+    for manifest in [MANIFEST, CHECK_MANIFEST] {
+        let manifest = manifest.replace("namespace: prow\n", &format!("namespace: {prow}\n"));
+        create_manifest(client, &manifest).await?;
+    }
     for user in ["no-logs", "no-rollback"] {
         bind(client, user, "prow-breakglass-read", None).await?;
         for namespace in [prow, TEST_PODS] {

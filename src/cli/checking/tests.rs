@@ -1,0 +1,182 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use super::*;
+use crate::diagnose::diagnose;
+use crate::diagnose::testing::{at, known, maker, snapshot};
+use crate::model::{
+    Alias, ClusterIdentity, ConfigFlags, ConfigMount, ConfigPath, Desired, DesiredConfigMap, DesiredEntry, Revision,
+};
+use crate::prow::{PresetRule, RepoAcl};
+
+const TAG: &str = "v20240619-cfb8754e0";
+
+fn desired_map(name: &str, key: &str, text: &str) -> DesiredConfigMap {
+    let entry = DesiredEntry { path: key.to_owned(), bytes: text.as_bytes().to_vec(), gzip: false };
+    DesiredConfigMap {
+        cluster: Alias::service(),
+        key: Key::new("default", name),
+        entries: [(key.to_owned(), entry)].into(),
+    }
+}
+
+fn live_map(name: &str, values: &[(&str, &str)]) -> ConfigMapState {
+    let mut map = ConfigMapState::named(&Alias::service(), &Key::new("default", name));
+    (map.uid, map.resource_version) = (format!("uid-{name}"), "1".to_owned());
+    map.values = values.iter().map(|(key, text)| ((*key).to_owned(), text.as_bytes().to_vec())).collect();
+    map
+}
+
+/// hook runs with this tag. Git knows of no job in `stale.yaml`, and asks for one in `git.yaml`, which is not live.
+fn world() -> Snapshot {
+    let mut snapshot = snapshot();
+    let mut hook = maker(TAG, 0, 0);
+    hook.role = "hook".to_owned();
+    hook.spec_images = vec![format!("gcr.io/k8s-prow/hook:{TAG}")];
+    let path = |path: &str, map: &str, key: Option<&str>| {
+        Some(ConfigPath {
+            path: path.to_owned(),
+            config_map: Some(Key::new("default", map)),
+            key: key.map(str::to_owned),
+        })
+    };
+    hook.config = ConfigFlags {
+        config_path: path("/etc/config/config.yaml", "config", Some("config.yaml")),
+        job_config_path: path("/etc/job-config", "job-config", None),
+        ..ConfigFlags::default()
+    };
+    hook.mounts = ["config", "job-config"]
+        .map(|name| ConfigMount {
+            config_map: Key::new("default", name),
+            path: format!("/etc/{name}"),
+            sub_path: false,
+            optional: false,
+        })
+        .into();
+    snapshot.service.components = known(vec![hook]);
+    snapshot.service.identity = known(ClusterIdentity {
+        alias: Alias::service(),
+        context: "prow".to_owned(),
+        server: "https://s".to_owned(),
+        uid: "u".to_owned(),
+        ca: String::new(),
+    });
+    let config = "prowjob_namespace: default\npod_namespace: test-pods\n";
+    let live = [
+        live_map("config", &[("config.yaml", config)]),
+        live_map("job-config", &[("kept.yaml", "periodics: []\n"), ("stale.yaml", "periodics: []\n")]),
+    ];
+    snapshot.service.config_maps = known(live.into_iter().map(|map| (map.key.clone(), map)).collect());
+    let mut jobs = desired_map("job-config", "git.yaml", "periodics: []\n");
+    jobs.entries.extend(desired_map("job-config", "kept.yaml", "periodics: []\n").entries);
+    let maps = vec![desired_map("config", "config.yaml", config), jobs];
+    let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
+    let content = Layout::of_desired(&maps, &files).map(|layout| layout.digest());
+    let head = Candidate {
+        revision: Revision { id: "1".repeat(40), subject: "s".to_owned(), author: "A".to_owned(), committed: at(0) },
+        config_maps: Ok(Arc::new(maps)),
+        objections: Vec::new(),
+        content,
+    };
+    snapshot.desired = known(Desired {
+        repository: "repo".to_owned(),
+        head: head.clone(),
+        asked: None,
+        candidates: vec![head],
+        upstream: "HEAD".to_owned(),
+        fetched: None,
+        mapping: crate::model::Mapping::default(),
+        not_understood: Vec::new(),
+    });
+    snapshot
+}
+
+/// A program in the cache that refuses what no Prow loads, where `honest`, and then does this.
+fn cached_program(cache: &Path, honest: bool, then: &str) -> PathBuf {
+    let path = cache.join("checkconfig").join(TAG).join("checkconfig");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let canary = "if read -r line < \"${1#--config-path=}\" && [ \"$line\" = 'presets: [' ]; then\n\
+                  echo '{\"error\":\"yaml\",\"level\":\"fatal\",\"msg\":\"Validation failed\"}' >&2; exit 1; fi\n";
+    std::fs::write(&path, format!("#!/bin/sh\n{}{then}\n", if honest { canary } else { "" })).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
+fn checking(cache: &Path, journal: &Path) -> Checking {
+    let options = DesiredOptions {
+        revision: None,
+        plugin_config: None,
+        config_path: None,
+        job_config_path: None,
+        worktree: false,
+        history: 1,
+        rule: PresetRule::Unknown,
+        acl: RepoAcl::Unknown,
+        files: ConfigFiles::by_name(),
+    };
+    Checking::new(None, Some(cache.to_owned()), Journal::for_reading(journal.to_owned()), Clock::Wall, options)
+}
+
+async fn planned(checking: &Checking, snapshot: &Snapshot) -> Result<Plan, Failure> {
+    let request = Request::new(RepairId::SyncConfig);
+    checking.plan(request, Arc::new(snapshot.clone()), Arc::new(diagnose(snapshot))).await
+}
+
+#[tokio::test]
+async fn a_cached_one_that_cannot_be_used_is_told_and_stops_no_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    // A journal that can neither be read nor written.
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    let journal = dir.path().join("file/journal");
+    for (honest, then, mode, why) in [
+        (false, "exit 0", 0o700, "is no checkconfig"),
+        (false, "exit 0", 0o600, "cannot be run"),
+        (false, "kill -9 $$", 0o700, "without a verdict"),
+        (true, "exit 3", 0o700, "without a verdict"),
+    ] {
+        let path = cached_program(dir.path(), honest, then);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let checking = checking(dir.path(), &journal);
+        let mut snapshot = world();
+        let outcome = checking.complete(None, &mut snapshot, Scope::NearestGood).await;
+        assert!(outcome.unchecked.unwrap().summary.contains(why), "{then}");
+        assert!(outcome.forgotten.is_some(), "the journal is no reason to stop either");
+        let source = snapshot.sources().into_iter().find(|source| source.name == "checkconfig").unwrap();
+        assert_eq!(source.source.state(), "lost");
+        let plan = planned(&checking, &snapshot).await.unwrap();
+        let warned = plan.warnings.iter().any(|words| words.contains("gave no answer") && words.contains(why));
+        assert!(warned, "{:?}", plan.warnings);
+        // Mended.
+        cached_program(dir.path(), true, "exit 0");
+        checking.forget_failure().await;
+        let outcome = checking.complete(None, &mut snapshot, Scope::Named).await;
+        assert_eq!((outcome.unchecked, snapshot.checkconfig.as_ref().map(Source::state)), (None, Some("known")));
+        let warnings = planned(&checking, &snapshot).await.unwrap().warnings;
+        assert!(!warnings.iter().any(|words| words.contains("gave no answer")), "{warnings:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_plan_would_leave_is_asked_about_before_it_is_given_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = "jobs=${2#--job-config-path=}; if [ -e $jobs/git.yaml ] && [ -e $jobs/stale.yaml ]; then";
+    let refuse =
+        "echo '{\"error\":\"they collide\",\"level\":\"fatal\",\"msg\":\"Validation failed\"}' >&2; exit 1; fi";
+    cached_program(dir.path(), true, &format!("{both} {refuse}\nexit 0"));
+    let checking = checking(dir.path(), &dir.path().join("journal"));
+    let mut snapshot = world();
+    let asked = checking.complete(None, &mut snapshot, Scope::NearestGood).await;
+    assert_eq!((asked.unchecked, asked.forgotten), (None, None));
+    let refused = planned(&checking, &snapshot).await.unwrap_err();
+    assert!(
+        refused.summary.contains("would be live afterwards") && refused.summary.contains("they collide"),
+        "{refused:?}"
+    );
+    // Where it gives no answer to that, the plan is there and says so.
+    cached_program(dir.path(), true, &format!("{both} exit 3; fi\nexit 0"));
+    let checking = self::checking(dir.path(), &dir.path().join("other-journal"));
+    let mut snapshot = world();
+    assert_eq!(checking.complete(None, &mut snapshot, Scope::NearestGood).await.unchecked, None);
+    let plan = planned(&checking, &snapshot).await.unwrap();
+    assert!(plan.warnings.iter().any(|words| words.contains("gave no answer")), "{:?}", plan.warnings);
+}
