@@ -7,7 +7,7 @@
 //! Pure. What remains to be asked of a checkconfig is said by [`to_check`]; whoever has one asks it.
 
 use crate::model::{
-    Candidate, Checkconfig, Checked, ConfigMapState, Desired, KnownFrom, LoadAnswer, LoadVerdict, Objection,
+    Candidate, Checkconfig, Checked, ConfigMapState, Desired, Doubt, KnownFrom, LoadAnswer, LoadVerdict, Objection,
     RefusedContent, Snapshot, Timestamp, Witness,
 };
 use crate::prow::{self, ConfigFiles, Layout, image};
@@ -143,9 +143,9 @@ pub(crate) fn by_checked(snapshot: &Snapshot, content: &str) -> Option<LoadVerdi
     started_before(snapshot, &deployed, &about).into_iter().chain(words).min_by_key(trust)
 }
 
-/// What one answer says; `None` where it says nothing of this cluster's Prow by itself.
-pub fn word_of(snapshot: &Snapshot, checked: &Checked) -> Option<LoadVerdict> {
-    said_by(snapshot, &Deployed::of(snapshot), checked)
+/// Why the word of this image, run as a Job in the cluster, would be no FACT about what is deployed; empty where it would be one.
+pub fn doubts_of_job(snapshot: &Snapshot, image: &str) -> Vec<Doubt> {
+    Deployed::of(snapshot).doubts(image::tag(image))
 }
 
 /// FACTs count before opinions. Among FACTs that components of every deployed version started on it, then a refusal. Among

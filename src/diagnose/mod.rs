@@ -43,7 +43,7 @@ pub use drift::{BlamedKey, ConfigMapDrift, DriftState, KeyChange, KeyDrift};
 pub use finding::*;
 pub use flow::Flow;
 pub use gate::{GOOD_PODS, GateFacts, GateState, MAKER, delete_gate};
-pub use load::{ToCheck, is_asked, live_content, live_verdict, revision_verdict, to_check, word_of};
+pub use load::{ToCheck, doubts_of_job, is_asked, live_content, live_verdict, revision_verdict, to_check};
 pub(crate) use load::{by_checked, refused_is_live};
 pub use load_failure::{CrashContent, LoadFailure, Refusing, load_failures, refused_contents};
 pub use mapping::mapping_findings;
