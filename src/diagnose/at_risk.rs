@@ -7,8 +7,7 @@ use crate::model::{
 };
 use crate::prow;
 
-use super::compare::digests;
-use super::deployed::Deployed;
+use super::load::refused_is_live;
 use super::load_failure::{CrashContent, config_maps_of, suspect};
 use super::started::all_started_on;
 use super::{Basis, Context, Finding, FindingKind, Severity, id, subject};
@@ -28,19 +27,10 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
             bad.entry(map.key.clone()).or_insert((basis, why));
         }
     }
-    // What was refused together with something that is not seen may load without it.
-    let basis = if Deployed::of(context.snapshot).doubts_of_refusal().is_empty() { Basis::Fact } else { Basis::Guess };
-    let files = prow::ConfigFiles::of_components(context.components().iter());
-    let layout = prow::Layout::of_live(live, &files);
-    let beside = |map: &Key| layout.as_ref().map(|layout| layout.digest_beside(map));
     for content in &context.refused {
-        if let Some((key, state)) = live.get_key_value(&content.config_map)
-            && content.keys == digests(&state.values)
-        {
+        if let Some(basis) = refused_is_live(context.snapshot, content) {
             let images = content.images.join(", ");
-            let is_beside_the_same = content.beside.is_none() || content.beside == beside(key);
-            let basis = if is_beside_the_same { basis } else { Basis::Guess };
-            bad.entry(key.clone()).or_insert_with(|| {
+            bad.entry(content.config_map.clone()).or_insert_with(|| {
                 (basis, format!("{images} refused this very content at {}: {}", content.at, content.error))
             });
         }
@@ -130,5 +120,5 @@ fn objections(context: &Context<'_>) -> Vec<Objection> {
 }
 
 fn proven(context: &Context<'_>, map: &ConfigMapState) -> bool {
-    all_started_on(map, context.components())
+    all_started_on(map, context.components(), context.snapshot.taken_at)
 }

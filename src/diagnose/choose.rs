@@ -159,9 +159,10 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
         |map: &&DesiredConfigMap| snapshot.config_map_cluster(&map.cluster).is_some_and(|view| view.alias == *service);
     let mine: Vec<_> = desired.iter().filter(is_here).collect();
     !mine.is_empty()
-        && mine
-            .iter()
-            .all(|map| live.get(&map.key).is_some_and(|state| holds(state, map) && all_started_on(state, components)))
+        && mine.iter().all(|map| {
+            live.get(&map.key)
+                .is_some_and(|state| holds(state, map) && all_started_on(state, components, snapshot.taken_at))
+        })
 }
 
 /// Why the checkout may be behind: Prow itself uploaded something that no revision here asks for, after the checkout was

@@ -7,7 +7,7 @@
 //! Pure. What remains to be asked of a checkconfig is said by [`to_check`]; whoever has one asks it.
 
 use crate::model::{
-    Candidate, Checkconfig, Checked, ConfigMapState, Desired, KnownFrom, LoadAnswer, LoadVerdict, Objection,
+    Candidate, Checkconfig, Checked, ConfigMapState, Desired, Doubt, KnownFrom, LoadAnswer, LoadVerdict, Objection,
     RefusedContent, Snapshot, Timestamp, Witness,
 };
 use crate::prow::{self, ConfigFiles, Layout, image};
@@ -94,7 +94,7 @@ pub(super) fn of_live(
     let layout = Layout::of_live(live, &files)?;
     let mut maps: Vec<&ConfigMapState> = layout.values().filter_map(|value| live.get(value.0)).collect();
     maps.dedup_by_key(|map| &map.key);
-    if maps.iter().all(|map| all_started_on(map, components)) {
+    if maps.iter().all(|map| all_started_on(map, components, snapshot.taken_at)) {
         return Some(LoadVerdict { answer: LoadAnswer::Loads, from: KnownFrom::Running });
     }
     let is_it = |content: &&RefusedContent| {
@@ -123,6 +123,17 @@ fn beside_ours(checked: Option<LoadVerdict>, of_ours: Option<(Objection, KnownFr
     }
 }
 
+/// Whether a content that was refused is live. FACT where all that Prow reads is what it was then, as far as that is known.
+pub(crate) fn refused_is_live(snapshot: &Snapshot, content: &RefusedContent) -> Option<Basis> {
+    let live = snapshot.service.config_maps.seen()?;
+    live.get(&content.config_map).filter(|map| digests(&map.values) == content.keys)?;
+    let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
+    let beside = || Layout::of_live(live, &files).map(|layout| layout.digest_beside(&content.config_map));
+    let is_beside_the_same = content.beside.is_none() || content.beside == beside();
+    let is_fact = is_beside_the_same && Deployed::of(snapshot).doubts_of_refusal().is_empty();
+    Some(if is_fact { Basis::Fact } else { Basis::Guess })
+}
+
 /// What was seen of this very content, by its digest.
 pub(crate) fn by_checked(snapshot: &Snapshot, content: &str) -> Option<LoadVerdict> {
     let deployed = Deployed::of(snapshot);
@@ -132,9 +143,9 @@ pub(crate) fn by_checked(snapshot: &Snapshot, content: &str) -> Option<LoadVerdi
     started_before(snapshot, &deployed, &about).into_iter().chain(words).min_by_key(trust)
 }
 
-/// What one answer says; `None` where it says nothing of this cluster's Prow by itself.
-pub fn word_of(snapshot: &Snapshot, checked: &Checked) -> Option<LoadVerdict> {
-    said_by(snapshot, &Deployed::of(snapshot), checked)
+/// Why the word of this image, run as a Job in the cluster, would be no FACT about what is deployed; empty where it would be one.
+pub fn doubts_of_job(snapshot: &Snapshot, image: &str) -> Vec<Doubt> {
+    Deployed::of(snapshot).doubts(image::tag(image))
 }
 
 /// FACTs count before opinions. Among FACTs that components of every deployed version started on it, then a refusal. Among

@@ -15,7 +15,7 @@ use super::{Basis, Context, Finding, FindingKind, KeyChange, Severity, id, subje
 /// in seconds, may still be of the older content.
 pub(super) const KUBELET_DELAY_SECONDS: i64 = 120;
 /// A life that has lasted this long, in seconds, has loaded its configuration: how the one before it ended is history.
-const SETTLED_SECONDS: i64 = 30;
+pub(super) const SETTLED_SECONDS: i64 = 30;
 /// Field managers of Prow's own uploads.
 pub(crate) const UPLOADERS: [&str; 2] = ["hook", "config-bootstrapper"];
 

@@ -232,8 +232,11 @@ fn a_job_is_a_fact_only_where_its_tag_is_the_only_one() {
         snapshot.checked = order.iter().map(|n| both[*n].clone()).collect();
         assert_eq!(in_short(&verdict_of_head(&snapshot)), ("refused", "job", false));
     }
+    let deployed = vec![TAG.to_owned(), OTHER.to_owned()];
+    assert_eq!(doubts_of_job(&snapshot, &image(TAG)), [Doubt::OtherVersion { deployed }], "known before it is run");
     deploy(&mut snapshot, &[TAG, TAG]);
     assert_eq!(in_short(&verdict_of_head(&snapshot)), ("loads", "job", true), "the other is not deployed any more");
+    assert_eq!(doubts_of_job(&snapshot, &image(TAG)), []);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::prow::log::is_config_failure;
 use crate::prow::{ConfigFiles, Layout, image};
 
 use super::deployed::{Deployed, deployed_tags};
-use super::load_failure::{KUBELET_DELAY_SECONDS, config_maps_of, load_failures};
+use super::load_failure::{KUBELET_DELAY_SECONDS, SETTLED_SECONDS, config_maps_of, load_failures};
 use super::versions::role_image;
 
 /// The containers that carry the component's role, with their pods: what stands beside them reads no configuration of Prow's.
@@ -24,8 +24,9 @@ pub(super) fn role_containers(component: &Component) -> impl Iterator<Item = (&C
 
 /// True when every version that reads this ConfigMap at start, and is meant to run, has started on it: a Ready container of that
 /// version began after the last write had reached it.
-pub(super) fn all_started_on(state: &ConfigMapState, components: &[Component]) -> bool {
-    let started: BTreeSet<&str> = starts(state, components).map(|(_, container)| version(&container.image)).collect();
+pub(super) fn all_started_on(state: &ConfigMapState, components: &[Component], now: Timestamp) -> bool {
+    let started: BTreeSet<&str> =
+        starts(state, components, now).map(|(_, container)| version(&container.image)).collect();
     let readers = readers(&state.key, components).filter(|component| !component.is_idle_by_intent());
     let mut wanted = readers.filter_map(role_image).map(version).peekable();
     wanted.peek().is_some() && wanted.all(|version| started.contains(version))
@@ -46,7 +47,7 @@ pub fn loaded_now(snapshot: &Snapshot) -> Vec<(&ConfigMapState, Vec<String>)> {
             let own = |(component, container): (&Component, &Container)| {
                 role_image(component).filter(|image| version(image) == version(&container.image)).map(str::to_owned)
             };
-            let images: BTreeSet<String> = starts(state, components).filter_map(own).collect();
+            let images: BTreeSet<String> = starts(state, components, snapshot.taken_at).filter_map(own).collect();
             (state, images.into_iter().collect::<Vec<_>>())
         })
         .filter(|(_, images)| !images.is_empty())
@@ -68,7 +69,7 @@ pub fn started_now(snapshot: &Snapshot) -> Vec<Checked> {
         return Vec::new();
     }
     let started = |tag: &str, map: &ConfigMapState| {
-        starts(map, components).any(|(_, container)| image::tag(&container.image) == Some(tag))
+        starts(map, components, snapshot.taken_at).any(|(_, container)| image::tag(&container.image) == Some(tag))
     };
     let has_started = |tag: &String| maps.iter().all(|map| started(tag, map));
     let tags: Vec<String> = deployed_tags(components).into_iter().filter(has_started).collect();
@@ -104,9 +105,11 @@ fn readers<'a>(map: &Key, components: &'a [Component]) -> impl Iterator<Item = &
 fn starts<'a>(
     state: &ConfigMapState,
     components: &'a [Component],
+    now: Timestamp,
 ) -> impl Iterator<Item = (&'a Component, &'a Container)> {
     let written = state.last_writer().and_then(|writer| writer.at);
-    let is_mute = readers(&state.key, components).flat_map(role_containers).any(|(_, container)| is_mute(container));
+    let is_mute =
+        readers(&state.key, components).flat_map(role_containers).any(|(_, container)| is_mute(container, now));
     let found: Vec<_> = match written.filter(|_| !is_mute) {
         None => Vec::new(),
         Some(written) => readers(&state.key, components)
@@ -134,12 +137,15 @@ fn has_read(pod: &ComponentPod, container: &Container, written: Timestamp) -> bo
 }
 
 /// It crashes, and no log tells of what.
-fn is_mute(container: &Container) -> bool {
+fn is_mute(container: &Container, now: Timestamp) -> bool {
     let crashed = match &container.state {
         ContainerState::Waiting { .. } => container.is_crash_looping(),
         ContainerState::Terminated(exit) => exit.code != 0,
-        // Between two crashes it runs for a moment.
-        ContainerState::Running { .. } => container.last_exit.as_ref().is_some_and(|exit| exit.code != 0),
+        // Between two crashes it runs for a moment; one that runs for longer is not ready for another reason.
+        ContainerState::Running { since } => {
+            since.is_none_or(|since| now.as_second() - since.as_second() <= SETTLED_SECONDS)
+                && container.last_exit.as_ref().is_some_and(|exit| exit.code != 0)
+        }
         ContainerState::Unknown => false,
     };
     crashed && !container.ready && container.last_fatal.is_none()

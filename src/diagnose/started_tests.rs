@@ -159,8 +159,10 @@ fn while_a_reader_crashes_and_nobody_knows_of_what_nothing_is_loaded() {
     assert_eq!(remembered(&snapshot), nothing());
     assert!(!is_live_loaded(&snapshot));
     // Between two crashes it runs for a moment.
-    container(&mut snapshot, "hook").state = ContainerState::Running { since: Some(at(89)) };
+    container(&mut snapshot, "hook").state = ContainerState::Running { since: Some(at(90)) };
     assert_eq!(remembered(&snapshot), nothing());
+    container(&mut snapshot, "hook").state = ContainerState::Running { since: Some(at(89)) };
+    assert_eq!(remembered(&snapshot).0, [TAG], "it runs for a minute: it has loaded what it found");
     container(&mut snapshot, "hook").state =
         ContainerState::Terminated(Exit { code: 1, reason: "Error".to_owned(), started: None, finished: None });
     assert_eq!(remembered(&snapshot), nothing());

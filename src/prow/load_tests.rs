@@ -183,14 +183,49 @@ fn component(role: &str, config: ConfigFlags, mounts: &[(&str, &str)]) -> Compon
     }
 }
 
+/// With these flags.
+fn of(role: &str, words: &[&str], mounts: &[(&str, &str)]) -> Component {
+    let bare = component(role, ConfigFlags::default(), mounts);
+    let args: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    Component { config: crate::prow::config_flags(&args, &bare.mounts), ..bare }
+}
+
+#[test]
+fn what_a_component_reads_beyond_the_files_is_told() {
+    let (config, jobs) = ("--config-path=/etc/config/config.yaml", "--job-config-path=/etc/jobs");
+    let plugins = "--plugin-config=/etc/plugins/plugins.yaml";
+    let mounts =
+        [("config", "/etc/config"), ("jobs-1", "/etc/jobs/1"), ("jobs-2", "/etc/jobs/2"), ("plugins", "/etc/plugins")];
+    let hook = of("hook", &[config, jobs, plugins], &mounts);
+    let files = ConfigFiles::of_components([hook.clone()].iter());
+    let further = |words: &[&str], mounts: &[(&str, &str)]| {
+        crate::prow::layout::reads_further(&of("deck", words, mounts), &files)
+    };
+    assert_eq!(crate::prow::layout::reads_further(&hook, &files), None);
+    // Less is nothing further.
+    assert_eq!(further(&[config], &mounts[..1]), None);
+    assert_eq!(further(&[config, jobs], &mounts[..2]), None);
+    let supplement = "--supplemental-prow-config-dir=/etc/config";
+    for (words, mounts, says) in [
+        (&[config, supplement][..], &mounts[..], supplement),
+        (&["--config-path=/git/config.yaml"], &mounts, "reads /git/config.yaml, which is in no ConfigMap"),
+        (&["--config-path=/etc/config/private.yaml"], &mounts, "reads key private.yaml of ConfigMap prow/config"),
+        (&[config, "--job-config-path=/git/jobs"], &mounts, "reads /git/jobs, which is in no ConfigMap"),
+        (&[config, jobs], &[("config", "/etc/config"), ("more", "/etc/jobs/3")], "reads /etc/jobs"),
+        (
+            &[config, "--plugin-config=/etc/config/plugins.yaml"],
+            &mounts,
+            "reads key plugins.yaml of ConfigMap prow/config",
+        ),
+    ] {
+        let said = further(words, mounts);
+        assert!(said.as_ref().is_some_and(|said| said.contains(says)), "{words:?}: {said:?}");
+    }
+}
+
 #[test]
 fn which_maps_are_meant_is_what_most_components_read() {
     let mounts = &[("cfg", "/etc/config"), ("jobs-2", "/etc/jobs/2"), ("jobs-1", "/etc/jobs/1")];
-    let of = |role: &str, words: &[&str], mounts: &[(&str, &str)]| {
-        let bare = component(role, ConfigFlags::default(), mounts);
-        let args: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        Component { config: crate::prow::config_flags(&args, &bare.mounts), ..bare }
-    };
     let usual = ["--config-path=/etc/config/prow.yaml", "--job-config-path=/etc/jobs"];
     let components = [
         of("needs-rebase", &["--config-path=/etc/config/config.yaml"], &[("other", "/etc/config")]),

@@ -8,11 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnose::{checkconfig_images, word_of};
+use crate::diagnose::{checkconfig_images, doubts_of_job};
 use crate::model::{
-    CANARY, CONFIG_MAP_LIMIT, CanaryFile, CheckFile, CheckFolder, CheckJob, Checked, ClusterIdentity, Component,
-    ConfigMapBody, DesiredConfigMap, Doubt, Key, Kind, MapFact, MapNote, OWN_LABEL, ObjectRef, Revision, Snapshot,
-    Values, Witness, Write, sha256_hex,
+    CANARY, CONFIG_MAP_LIMIT, CanaryFile, CheckFile, CheckFolder, CheckJob, Component, ConfigMapBody, DesiredConfigMap,
+    Key, Kind, MapFact, MapNote, OWN_LABEL, ObjectRef, Revision, Snapshot, Values, Write, sha256_hex,
 };
 use crate::prow::ConfigFiles;
 use crate::prow::layout::{Layout, ReadAs};
@@ -36,7 +35,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
     let content = layout.digest();
     let about =
         revision.as_ref().map_or("what is live".to_owned(), |revision| format!("revision {}", revision.short()));
-    let doubts = doubts(snapshot, &cluster, &image, &content);
+    let doubts: Vec<String> = doubts_of_job(snapshot, &image).iter().map(ToString::to_string).collect();
     // Two checks at once are two Jobs.
     let seed = format!("{content}/{image}/{}", snapshot.taken_at.as_nanosecond());
     let name = format!("prow-breakglass-check-{}", &sha256_hex(seed.as_bytes())[..10]);
@@ -96,16 +95,6 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
         digest: String::new(),
     }
     .sealed())
-}
-
-/// Why an answer of this image would be an opinion: what is deployed is not that alone, or reads more than can be asked about.
-fn doubts(snapshot: &Snapshot, cluster: &ClusterIdentity, image: &str, content: &str) -> Vec<String> {
-    let by = Witness::Job { server: cluster.server.clone(), uid: cluster.uid.clone(), image: image.to_owned() };
-    let answer = Checked { content: content.to_owned(), refused: None, by, at: snapshot.taken_at };
-    match word_of(snapshot, &answer) {
-        Some(verdict) => verdict.from.doubts().iter().map(ToString::to_string).collect(),
-        None => vec![Doubt::VersionNotKnown.to_string()],
-    }
 }
 
 /// The component beside which the Job runs: hook, else the first that reads a configuration.
@@ -217,7 +206,7 @@ fn args(layout: &Layout<'_>) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::diagnose::testing;
-    use crate::model::{Alias, ConfigMapState, DesiredEntry, LeftOut, Source};
+    use crate::model::{Alias, ClusterIdentity, ConfigMapState, DesiredEntry, LeftOut, Source};
 
     fn layout_of(jobs: &[(String, Vec<u8>)]) -> (Vec<DesiredConfigMap>, ConfigFiles) {
         let entry = |bytes: &[u8]| DesiredEntry { path: "x".to_owned(), bytes: bytes.to_vec(), gzip: false };

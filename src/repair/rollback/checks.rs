@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::diagnose::{Diagnosis, digests, role_image, role_tag};
-use crate::model::{Component, FailureKind, Key, Kind, Rollout, Snapshot, Source};
+use crate::diagnose::{Basis, Diagnosis, refused_is_live, role_image, role_tag};
+use crate::model::{Component, FailureKind, Key, Kind, RefusedContent, Rollout, Snapshot, Source};
 use crate::prow;
 use crate::repair::{OverrideId, Refusal, Request};
 
@@ -97,13 +97,15 @@ pub(super) fn loads(
         warnings.push(format!("the live configuration cannot be read: nobody knows whether {tag} loads it"));
         return Ok(());
     };
-    // What a component of that very tag refused once is no guess.
-    let remembered = snapshot.remembered_refusals().find(|refused| {
-        refused.images.iter().any(|image| prow::image::tag(image) == Some(tag))
-            && live.get(&refused.config_map).is_some_and(|map| digests(&map.values) == refused.keys)
-    });
-    let against = remembered.map(|refused| {
-        format!("FACT: it refused the content of ConfigMap {} at {}: {}", refused.config_map, refused.at, refused.error)
+    // What a component of that very tag refused once is no guess, where all else is as it was then.
+    let against = snapshot.remembered_refusals().find_map(|refused| {
+        refused.images.iter().find(|image| prow::image::tag(image) == Some(tag))?;
+        let basis = match refused_is_live(snapshot, refused)? {
+            Basis::Fact => "FACT",
+            Basis::Guess => "GUESS",
+        };
+        let RefusedContent { config_map, at, error, .. } = refused;
+        Some(format!("{basis}: it refused the content of ConfigMap {config_map} at {at}: {error}"))
     });
     let against = against.or_else(|| {
         let files = prow::ConfigFiles::of_components(components.iter());

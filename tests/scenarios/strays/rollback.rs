@@ -339,3 +339,29 @@ fn a_rollback_is_undone_by_the_same_road() {
     let Write::PatchImage { at, .. } = &back.steps[0].write else { panic!("{back:?}") };
     assert_eq!(at.resource_version, "88430000");
 }
+
+#[test]
+fn what_the_older_tag_refused_is_a_fact_only_beside_what_lay_beside_it_then() {
+    let mut snapshot = strays(3, 3);
+    let identity = snapshot.service.identity.known().expect("known").clone();
+    let maps = snapshot.service.config_maps.known().expect("known ConfigMaps");
+    let (key, map) = maps.first_key_value().expect("there is one");
+    let digest = |value: &Vec<u8>| prow_breakglass::model::sha256_hex(value);
+    let refused = |beside: Option<&str>| prow_breakglass::model::RefusedContent {
+        cluster_server: identity.server.clone(),
+        cluster_uid: identity.uid.clone(),
+        config_map: key.clone(),
+        keys: map.values.iter().map(|(key, value)| (key.clone(), digest(value))).collect(),
+        beside: beside.map(str::to_owned),
+        culprits: Vec::new(),
+        images: vec![format!("gcr.io/k8s-prow/hook:{GOOD_TAG}")],
+        error: "duplicated preset".to_owned(),
+        at: at("2019-01-30T00:00:00Z"),
+    };
+    let (same, other) = (refused(None), refused(Some("another digest")));
+    for (content, basis) in [(same, "FACT: it refused"), (other, "GUESS: it refused")] {
+        snapshot.refused = vec![content];
+        let refusal = rollback(&snapshot, |_| {}).unwrap_err();
+        assert!(refusal.reason.contains(basis) && refusal.hint.contains("would-not-load"), "{refusal:?}");
+    }
+}
