@@ -334,3 +334,47 @@ fn does_not_load(good: &Blamed<'_>) -> Failure {
         .cause(good.verdict.from.to_string())
         .hint("name an older revision with --good, or leave it out: then it is searched")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Objection, Timestamp};
+
+    fn judged(answer: LoadAnswer, from: KnownFrom) -> Option<Judged> {
+        let revision = Revision {
+            id: "1".repeat(40),
+            subject: String::new(),
+            author: String::new(),
+            committed: Timestamp::UNIX_EPOCH,
+        };
+        let candidate = Candidate { revision, config_maps: Err(String::new()), objections: Vec::new(), content: None };
+        Some(Judged { candidate, verdict: LoadVerdict { answer, from } })
+    }
+
+    fn refused(from: KnownFrom) -> Option<Judged> {
+        judged(LoadAnswer::Refused(Objection::of("no")), from)
+    }
+
+    fn unknown() -> Option<Judged> {
+        judged(LoadAnswer::Unknown, KnownFrom::Rules)
+    }
+
+    #[test]
+    fn what_nobody_knows_is_neither_good_nor_bad() {
+        let compact = |line: &[Option<Judged>], old_end| {
+            let compact = Compact::of(line, old_end);
+            (compact.places, compact.answers, compact.skipped)
+        };
+        // Prow's own word against the newest says nothing of older ones.
+        let line =
+            [refused(KnownFrom::Running), unknown(), None, unknown(), judged(LoadAnswer::Loads, KnownFrom::Running)];
+        assert_eq!(compact(&line, OldEnd::Open), (vec![0, 2, 4], vec![Some(false), None, Some(true)], vec![1, 3]));
+        // The rule that speaks against it says of an older one that it does not.
+        let line = [refused(KnownFrom::Running), unknown(), refused(KnownFrom::Rules), unknown()];
+        assert_eq!(compact(&line, OldEnd::Open), (vec![0, 2, 3], vec![Some(false), Some(false), Some(true)], vec![1]));
+        // Somebody vouches for the last one, for no other.
+        let line = [refused(KnownFrom::Running), unknown(), unknown()];
+        assert_eq!(compact(&line, OldEnd::SaidToLoad), (vec![0, 2], vec![Some(false), Some(true)], vec![1]));
+        assert_eq!(compact(&line[1..2], OldEnd::SaidToLoad), (vec![], vec![], vec![0]));
+    }
+}

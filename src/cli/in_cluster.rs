@@ -95,7 +95,9 @@ pub async fn run(
     apply::say(&summary);
     let answered = match answer(plan, &summary, clusters, journal, &stops.first).await {
         Ok(checked) => {
-            keep(journal, plan, &checked);
+            if let Err(failure) = journal.remember_checked(std::slice::from_ref(&checked)) {
+                session::note(&failure);
+            }
             say(global, plan, &checked);
             Ok(u8::from(checked.refused.is_some()))
         }
@@ -169,31 +171,23 @@ async fn answer(
     }
 }
 
-/// Answers about the content byte for byte are remembered; about another packing of it they are not.
-fn keep(journal: &Journal, plan: &Plan, checked: &Checked) {
-    if plan.basis.content.is_some()
-        && let Err(failure) = journal.remember_checked(std::slice::from_ref(checked))
-    {
-        session::note(&failure);
-    }
-}
-
 fn say(global: &Global, plan: &Plan, checked: &Checked) {
     let Witness::Job { image, .. } = &checked.by else { return };
-    let (basis, document_basis) = if plan.basis.content.is_some() { ("FACT", "fact") } else { ("GUESS", "guess") };
+    let doubts = &plan.basis.doubts;
+    let (basis, because) =
+        if doubts.is_empty() { ("fact", String::new()) } else { ("guess", format!(" ({})", doubts.join("; "))) };
+    let word = basis.to_uppercase();
     match &checked.refused {
         Some(objection) => {
-            output::words(&format!("{basis}  it does not load: {image}: {}{}", objection.message, objection.place()));
+            let (message, place) = (&objection.message, objection.place());
+            output::words(&format!("{word}  it does not load: {image}: {message}{place}{because}"));
         }
-        None => output::words(&format!("{basis}  it loads: {image}")),
-    }
-    if plan.basis.content.is_none() {
-        output::words("it was asked about files that had to be packed, so the answer is not remembered");
+        None => output::words(&format!("{word}  it loads: {image}{because}")),
     }
     if global.output != Format::Text {
         let answer = if checked.refused.is_some() { "refused" } else { "loads" };
         let document = serde_json::json!({ "checked": {
-            "answer": answer, "basis": document_basis, "image": image, "objection": checked.refused,
+            "answer": answer, "basis": basis, "doubts": doubts, "image": image, "objection": checked.refused,
         }});
         output::data(&document.to_string());
     }
@@ -203,6 +197,7 @@ async fn verdict(plan: &Plan, clusters: &Clusters, at: Timestamp) -> Result<Chec
     let (object, body) = plan.steps.iter().find_map(|step| job_of(&step.write)).ok_or_else(odd)?;
     let identity = plan.clusters.iter().find(|identity| identity.alias == object.cluster).ok_or_else(odd)?;
     let cluster = clusters.get(&object.cluster).ok_or_else(odd)?;
+    let content = plan.basis.content.clone().ok_or_else(odd)?;
     output::words(&format!("waiting for the answer of {object}; Ctrl-C ends that, and takes it away"));
     let (pod, code, canary) = ended(cluster, object).await?;
     let log = async |container| cluster.log(&pod, container, Life::Current).await.map(Option::unwrap_or_default);
@@ -210,7 +205,7 @@ async fn verdict(plan: &Plan, clusters: &Clusters, at: Timestamp) -> Result<Chec
     let refused =
         words_of(&body.image, (code, &log), (canary, &canary_log))?.map(|words| objection(plan, body, &words));
     let by = Witness::Job { server: identity.server.clone(), uid: identity.uid.clone(), image: body.image.clone() };
-    Ok(Checked { content: plan.basis.content.clone().unwrap_or_default(), refused, by, at })
+    Ok(Checked { content, refused, by, at })
 }
 
 /// What the two containers say, by exit code and log: in whose words the candidate is refused, or that it is not.

@@ -3,19 +3,18 @@
 //!
 //! The Job comes first and owns its ConfigMaps, so that whatever ends this program, they go with it; its pod waits for them. The
 //! candidate's files are spread over as many as they need, each byte for byte: another packing would be another question, for
-//! an old Prow does not unpack. Only a file that no ConfigMap takes is packed, and then the answer is about that packing. A
-//! projected volume puts them together again, so that the image needs no shell.
+//! an old Prow does not unpack. None is too large for that: each is a value that a ConfigMap takes. A projected volume puts
+//! them together again, so that the image needs no shell.
 
 use std::collections::BTreeMap;
 
-use crate::diagnose::checkconfig_images;
+use crate::diagnose::{checkconfig_images, doubts_of_job};
 use crate::model::{
-    CANARY, CONFIG_MAP_LIMIT, CanaryFile, CheckFile, CheckFolder, CheckJob, Component, ConfigMapBody, Kind, OWN_LABEL,
-    ObjectRef, Revision, Snapshot, Values, Write, sha256_hex,
+    CANARY, CONFIG_MAP_LIMIT, CanaryFile, CheckFile, CheckFolder, CheckJob, Component, ConfigMapBody, DesiredConfigMap,
+    Key, Kind, MapFact, MapNote, OWN_LABEL, ObjectRef, Revision, Snapshot, Values, Write, sha256_hex,
 };
-use crate::prow::gzip::deflate;
-use crate::prow::layout::{LaidFile, Layout, ReadAs};
-use crate::prow::{ConfigFiles, gzip};
+use crate::prow::ConfigFiles;
+use crate::prow::layout::{Layout, ReadAs};
 
 use super::{Confirmation, Plan, PlanBasis, Refusal, RepairId, Step, Undo, Verify, identity, required};
 
@@ -36,12 +35,13 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
     let content = layout.digest();
     let about =
         revision.as_ref().map_or("what is live".to_owned(), |revision| format!("revision {}", revision.short()));
+    let doubts: Vec<String> = doubts_of_job(snapshot, &image).iter().map(ToString::to_string).collect();
     // Two checks at once are two Jobs.
     let seed = format!("{content}/{image}/{}", snapshot.taken_at.as_nanosecond());
     let name = format!("prow-breakglass-check-{}", &sha256_hex(seed.as_bytes())[..10]);
     let object = |kind: Kind, name: &str| ObjectRef::new(&snapshot.service.alias, &namespace, kind, name);
     let labels = BTreeMap::from([(OWN_LABEL.0.to_owned(), OWN_LABEL.1.to_owned())]);
-    let Packed { maps, folders, canary, packed } = pack(&layout, &name)?;
+    let Laid { maps, folders, canary } = spread(&layout, &name)?;
 
     let job = object(Kind::Job, &name);
     let placement = reader.placement.clone();
@@ -63,12 +63,9 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
         ),
         "no image of that name may be published: then there is no answer, and nothing is left either".to_owned(),
     ];
-    warnings.extend(packed.iter().map(|path| {
-        format!(
-            "{path} fits into no ConfigMap as it is, so it is packed with gzip: the answer is about that, and is not \
-             remembered"
-        )
-    }));
+    if !doubts.is_empty() {
+        warnings.push(format!("the answer will be a GUESS: {}", doubts.join("; ")));
+    }
     let steps = writes.into_iter().enumerate().map(|(n, (write, effect))| Step {
         n: n + 1,
         write,
@@ -85,8 +82,8 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
             taken_at: snapshot.taken_at,
             revision,
             reason: Some(format!("the image of checkconfig beside {}", reader.object.name)),
-            // What is asked is the content byte for byte, or it is another one.
-            content: packed.is_empty().then_some(content),
+            content: Some(content),
+            doubts,
             ..PlanBasis::default()
         },
         steps: steps.collect(),
@@ -117,6 +114,7 @@ fn candidate<'a>(snapshot: &'a Snapshot, files: &ConfigFiles) -> Result<(Option<
         let maps = candidate.config_maps.as_ref().map_err(|why| {
             Refusal::new(format!("revision {short} cannot be rendered: {why}"), "choose another --revision")
         })?;
+        whole(maps, &desired.mapping.notes, files, short)?;
         let layout = Layout::of_desired(maps, files).ok_or_else(|| nothing(format!("revision {short}")))?;
         return Ok((Some(candidate.revision.clone()), layout));
     }
@@ -124,37 +122,57 @@ fn candidate<'a>(snapshot: &'a Snapshot, files: &ConfigFiles) -> Result<(Option<
     Ok((None, Layout::of_live(live, files).ok_or_else(|| nothing("what is live".to_owned()))?))
 }
 
-struct Packed {
+/// What Prow reads and what is not rendered is no part of the candidate: without it, it may load, and that says nothing.
+fn whole(maps: &[DesiredConfigMap], notes: &[MapNote], files: &ConfigFiles, short: &str) -> Result<(), Refusal> {
+    let read: Vec<&Key> =
+        [&files.config, &files.plugins].into_iter().chain(&files.job_config).map(|file| &file.config_map).collect();
+    let is_read = |key: &Key| {
+        read.iter().any(|read| read.name == key.name && (read.namespace.is_empty() || read.namespace == key.namespace))
+    };
+    let is_left_out = |fact: &MapFact| match fact {
+        MapFact::NotRendered(_) | MapFact::Overlap { .. } => true,
+        MapFact::MatchesNothing { .. }
+        | MapFact::Refused { .. }
+        | MapFact::KeysCollide { .. }
+        | MapFact::NearLimit { .. }
+        | MapFact::Quirk(_) => false,
+    };
+    let mut left_out = notes.iter().filter(|note| is_left_out(&note.fact)).flat_map(|note| {
+        note.config_maps.iter().map(|(_, key)| (key, note.fact.kind())).filter(|(key, _)| is_read(key))
+    });
+    match left_out.find(|(key, _)| !maps.iter().any(|map| map.key == **key)) {
+        None => Ok(()),
+        Some((key, kind)) => Err(Refusal::new(
+            format!(
+                "revision {short} gives no ConfigMap {key} ({kind}), which Prow reads: the rest alone would be asked about"
+            ),
+            "prow-breakglass status tells why; mend that first",
+        )),
+    }
+}
+
+struct Laid {
     /// Name to values.
     maps: Vec<(String, Values)>,
     folders: Vec<CheckFolder>,
     canary: CanaryFile,
-    /// Paths of the files that are there in another form than Prow would get them.
-    packed: Vec<String>,
 }
 
 /// Spreads the files over ConfigMaps, each as full as may be.
-fn pack(layout: &Layout<'_>, name: &str) -> Result<Packed, Refusal> {
+fn spread(layout: &Layout<'_>, name: &str) -> Result<Laid, Refusal> {
     let map_name = |n: usize| format!("{name}-{n}");
     let canary = CanaryFile { config_map: map_name(1), key: "canary".to_owned() };
     let mut maps = vec![(canary.config_map.clone(), Values::from([(canary.key.clone(), CANARY.to_vec())]))];
     let mut folders: BTreeMap<String, Vec<CheckFile>> = BTreeMap::new();
-    let mut packed = Vec::new();
     let mut used = CANARY.len();
     for (n, (path, file)) in layout.files().iter().filter(|(_, file)| file.read_as != ReadAs::Nothing).enumerate() {
-        let bytes = match fitting(file) {
-            Fitting::Plain => file.bytes.to_vec(),
-            Fitting::Packed(bytes) => {
-                packed.push(path.clone());
-                bytes
-            }
-            Fitting::Not => {
-                return Err(Refusal::new(
-                    format!("{path} has {} bytes: no ConfigMap takes it", file.bytes.len()),
-                    "nor would Prow's own; split the file",
-                ));
-            }
-        };
+        let bytes = file.bytes.to_vec();
+        if bytes.len() > CONFIG_MAP_LIMIT {
+            return Err(Refusal::new(
+                format!("{path} has {} bytes: no ConfigMap takes it", bytes.len()),
+                "nor would Prow's own; split the file",
+            ));
+        }
         if used + bytes.len() > CONFIG_MAP_LIMIT {
             maps.push((map_name(maps.len() + 1), Values::new()));
             used = 0;
@@ -173,26 +191,7 @@ fn pack(layout: &Layout<'_>, name: &str) -> Result<Packed, Refusal> {
         });
     }
     let folders = folders.into_iter().map(|(folder, files)| CheckFolder { path: format!("/etc/{folder}"), files });
-    Ok(Packed { maps, folders: folders.collect(), canary, packed })
-}
-
-/// How a file fits into a ConfigMap.
-enum Fitting {
-    Plain,
-    Packed(Vec<u8>),
-    Not,
-}
-
-fn fitting(file: &LaidFile<'_>) -> Fitting {
-    if file.bytes.len() <= CONFIG_MAP_LIMIT {
-        return Fitting::Plain;
-    }
-    match file.read_as {
-        ReadAs::Inflated if !gzip::is_gzip(file.bytes) => Some(deflate(file.bytes))
-            .filter(|bytes| bytes.len() <= CONFIG_MAP_LIMIT)
-            .map_or(Fitting::Not, Fitting::Packed),
-        ReadAs::Inflated | ReadAs::Stored | ReadAs::Nothing => Fitting::Not,
-    }
+    Ok(Laid { maps, folders: folders.collect(), canary })
 }
 
 fn args(layout: &Layout<'_>) -> Vec<String> {
@@ -206,7 +205,8 @@ fn args(layout: &Layout<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Alias, DesiredConfigMap, DesiredEntry, Key};
+    use crate::diagnose::testing;
+    use crate::model::{Alias, ClusterIdentity, ConfigMapState, DesiredEntry, LeftOut, Source};
 
     fn layout_of(jobs: &[(String, Vec<u8>)]) -> (Vec<DesiredConfigMap>, ConfigFiles) {
         let entry = |bytes: &[u8]| DesiredEntry { path: "x".to_owned(), bytes: bytes.to_vec(), gzip: false };
@@ -219,21 +219,6 @@ mod tests {
         (vec![map("config", config), map("job-config", jobs.to_vec())], ConfigFiles::by_name())
     }
 
-    /// Bytes that do not pack.
-    fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-        let mut x = seed;
-        let mut next = || {
-            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            x.to_be_bytes()[0]
-        };
-        (0..bytes).map(|_| next()).collect()
-    }
-
-    fn packed(jobs: &[(String, Vec<u8>)]) -> Result<Packed, Refusal> {
-        let (maps, files) = layout_of(jobs);
-        pack(&Layout::of_desired(&maps, &files).unwrap(), "check")
-    }
-
     #[test]
     fn large_contents_are_spread_and_every_file_is_there_once_as_it_is() {
         // What packs well is not packed either: an old Prow would read something else.
@@ -241,15 +226,15 @@ mod tests {
         let jobs: Vec<(String, Vec<u8>)> = (0..5).map(|n| (format!("{n}.yaml"), text(n))).collect();
         let (maps, files) = layout_of(&jobs);
         let layout = Layout::of_desired(&maps, &files).unwrap();
-        let packed = pack(&layout, "check").unwrap();
-        assert_eq!((packed.maps.len(), packed.packed.len()), (3, 0), "two of the files in each");
+        let laid = spread(&layout, "check").unwrap();
+        assert_eq!(laid.maps.len(), 3, "two of the files in each");
         let size = |values: &Values| values.values().map(Vec::len).sum::<usize>();
-        assert!(packed.maps.iter().all(|(_, values)| size(values) <= CONFIG_MAP_LIMIT));
-        assert_eq!(packed.maps[0].1[&packed.canary.key], CANARY);
+        assert!(laid.maps.iter().all(|(_, values)| size(values) <= CONFIG_MAP_LIMIT));
+        assert_eq!(laid.maps[0].1[&laid.canary.key], CANARY);
         let mut found: Vec<(String, String)> = Vec::new();
-        for folder in &packed.folders {
+        for folder in &laid.folders {
             for file in &folder.files {
-                let (_, values) = packed.maps.iter().find(|(name, _)| *name == file.config_map).unwrap();
+                let (_, values) = laid.maps.iter().find(|(name, _)| *name == file.config_map).unwrap();
                 let original = layout.files().values().find(|laid| laid.key == file.stands_for.1).unwrap();
                 assert_eq!(values[&file.key], original.bytes);
                 found.push((folder.path.clone(), file.path.clone()));
@@ -261,19 +246,76 @@ mod tests {
     }
 
     #[test]
-    fn only_what_no_config_map_takes_is_packed_and_that_is_told() {
-        let fits = vec![b'a'; CONFIG_MAP_LIMIT];
-        let whole = packed(&[("a.yaml".to_owned(), fits.clone())]).unwrap();
-        assert_eq!((whole.packed.len(), whole.maps.len()), (0, 2), "the canary and config.yaml are in the first");
-        let larger = [fits.as_slice(), b"a"].concat();
-        let deflated = packed(&[("a.yaml".to_owned(), larger.clone())]).unwrap();
-        assert_eq!(deflated.packed, ["job-config/a.yaml"]);
-        let stored = deflated.maps.iter().flat_map(|(_, values)| values.values()).find(|value| gzip::is_gzip(value));
-        assert_eq!(*gzip::inflate(stored.unwrap()).unwrap(), *larger);
+    fn what_a_config_map_just_takes_gets_one_of_its_own() {
+        let maps_for = |bytes: usize| {
+            let (maps, files) = layout_of(&[("a.yaml".to_owned(), vec![b'a'; bytes])]);
+            spread(&Layout::of_desired(&maps, &files).unwrap(), "check").map(|laid| laid.maps.len())
+        };
+        assert_eq!(maps_for(CONFIG_MAP_LIMIT), Ok(2), "the canary and config.yaml are in the first");
+        assert!(maps_for(CONFIG_MAP_LIMIT + 1).is_err());
     }
 
     #[test]
-    fn what_does_not_even_fit_packed_is_refused() {
-        assert!(packed(&[("a.yaml".to_owned(), noise(1, CONFIG_MAP_LIMIT + 1))]).is_err());
+    fn half_a_candidate_is_not_asked_about() {
+        let (maps, files) = layout_of(&[]);
+        let without: Vec<DesiredConfigMap> = maps.iter().filter(|map| map.key.name == "config").cloned().collect();
+        let note = |name: &str| MapNote {
+            maps: Vec::new(),
+            config_maps: vec![(Alias::service(), Key::new("prow", name))],
+            fact: LeftOut::TooLarge { stored: CONFIG_MAP_LIMIT + 1, raw: 0 }.into(),
+        };
+        let refused = whole(&without, &[note("job-config")], &files, "6a70de1").unwrap_err();
+        assert!(refused.reason.contains("no ConfigMap prow/job-config"), "{refused:?}");
+        assert_eq!(whole(&without, &[note("label-config")], &files, "6a70de1"), Ok(()), "which Prow does not read");
+        assert_eq!(whole(&maps, &[note("job-config")], &files, "6a70de1"), Ok(()), "other maps give it");
+    }
+
+    /// hook runs on a live configuration.
+    fn world() -> Snapshot {
+        let mut snapshot = testing::snapshot();
+        snapshot.service.components = testing::known(vec![testing::reader("hook", "v20240619-cfb8754e0")]);
+        snapshot.service.identity = testing::known(ClusterIdentity {
+            alias: Alias::service(),
+            context: "prow".to_owned(),
+            server: "https://s".to_owned(),
+            uid: "u".to_owned(),
+            ca: String::new(),
+        });
+        let map = ConfigMapState {
+            cluster: Alias::service(),
+            key: Key::new("default", "config"),
+            uid: "u-1".to_owned(),
+            resource_version: "1".to_owned(),
+            immutable: false,
+            values: Values::from([("config.yaml".to_owned(), b"a: b\n".to_vec())]),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            writers: Vec::new(),
+        };
+        snapshot.service.config_maps = testing::known([(map.key.clone(), map)].into());
+        snapshot.desired = Source::Loading;
+        snapshot
+    }
+
+    #[test]
+    fn the_job_is_made_first_and_owns_the_rest() {
+        let plan = plan(&world()).unwrap();
+        let Write::CreateJob { object: job, body } = &plan.steps[0].write else { panic!("{:?}", plan.steps) };
+        let Write::CreateConfigMap { object, body: map } = &plan.steps[1].write else { panic!("{:?}", plan.steps) };
+        assert_eq!((plan.steps.len(), map.owner.as_deref(), map.is_own()), (2, Some(job), true));
+        assert_eq!((body.canary.config_map.as_str(), object.name.starts_with(&job.name)), (object.name.as_str(), true));
+        assert!(plan.warnings[0].contains("approval covers both: these 2 object(s)"), "{:?}", plan.warnings);
+        assert!(plan.basis.content.is_some());
+    }
+
+    #[test]
+    fn an_answer_that_leaves_something_out_will_be_a_guess() {
+        let mut snapshot = world();
+        assert_eq!(plan(&snapshot).unwrap().basis.doubts, Vec::<String>::new());
+        let Source::Known { value, .. } = &mut snapshot.service.components else { unreachable!() };
+        value[0].config.further = vec!["--supplemental-prow-config-dir=/etc/a".to_owned()];
+        let plan = plan(&snapshot).unwrap();
+        assert!(plan.basis.doubts[0].contains("--supplemental-prow-config-dir"), "{:?}", plan.basis.doubts);
+        assert!(plan.warnings.iter().any(|line| line.contains("will be a GUESS")), "{:?}", plan.warnings);
     }
 }

@@ -56,6 +56,9 @@ pub struct PlanBasis {
     /// Digest of the content that a checkconfig is asked about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// Why that one's answer would be no FACT about what is deployed, in words; none where it would.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<String>,
 }
 
 /// What was known when a deletion of strays was planned. All times are the server's.

@@ -119,6 +119,32 @@ fn commits_that_nobody_can_judge_are_skipped_and_named() {
     insta::assert_snapshot!([words, none, unknown].join("\n"));
 }
 
+/// Without a checkconfig there is nothing to learn from one commit after the other.
+#[test]
+fn a_search_in_which_nobody_knows_anything_is_given_up() {
+    let place = Place::new();
+    let jobs = "config/jobs/a.yaml";
+    place.repository(&[("config/config.yaml", "prowjob_namespace: prow\n"), ("config/plugins.yaml", PLUGINS)]);
+    for n in 0..70 {
+        place.commit(&format!("Number {n}"), &[(jobs, &format!("periodics: [] # {n}\n"))]);
+    }
+    place.commit("Break it (#7)", &[(jobs, "periodics: [] # BAD\n")]);
+    checkconfig(&place, MARKED);
+    let (check, repo) = (["config", "check"], ["--no-cluster", "--repo", "repo"]);
+    place.run(&[&check[..], &repo, &["--checkconfig", "v20240619-cfb8754e0/checkconfig"]].concat());
+    let said = place.run(&[&["config", "blame"], &repo[..]].concat());
+    for words in [
+        "Break it (#7)",
+        "no older one was found that does",
+        "60 commit(s) were skipped",
+        "the search was given up",
+        "exit code 1",
+    ] {
+        assert!(said.contains(words), "no {words:?} in\n{said}");
+    }
+    assert!(!said.contains("GOOD"), "{said}");
+}
+
 #[test]
 fn where_a_shallow_clone_ends_is_said() {
     let place = place();

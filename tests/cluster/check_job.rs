@@ -59,6 +59,36 @@ fn the_deployed_tag_is_asked_in_the_cluster() {
     history.on(&bed, &["plan", "sync-config", "--revision", &bad]).ended(3).says(&["ci-none", "in the cluster"]);
 }
 
+/// A candidate is asked byte for byte, up to the last byte that a ConfigMap takes; beyond that there is no candidate.
+#[test]
+fn a_large_candidate_is_spread_and_half_a_one_is_not_asked_about() {
+    const MOST: usize = 1_048_576;
+    let Some(bed) = Bed::start("healthy") else { return };
+    let history = History::of(&bed);
+    let (context, admin) = (bed.fact("context").to_owned(), Admin::of(&bed));
+    let listed = history.git(&["ls-tree", "-r", "--long", "HEAD", "config/jobs"]);
+    let sizes = listed.lines().filter(|line| line.ends_with(".yaml")).filter_map(|line| line.split_whitespace().nth(3));
+    let there: usize = sizes.map(|size| size.parse::<usize>().expect("a size")).sum();
+    let comment = |bytes: usize| format!("# {}\n", "x".repeat(bytes - 3));
+    let path = "config/jobs/kubernetes/large.yaml";
+    let full = history.commit("Fill it", &[(path, &comment(MOST - there))]);
+    let beyond = history.commit("Add a byte", &[(path, &comment(MOST - there + 1))]);
+
+    let file = history.dir.path().join("full.json").display().to_string();
+    history.on(&bed, &["plan", "check-in-cluster", "--revision", &full, "-f", &file]).ended(0);
+    let before = bed.audit_of_oncall().len();
+    let args = ["apply", &file, "--execute", "--context", &context, "--expect", "3"];
+    history.on(&bed, &args).ended(0).says(&["FACT", "it loads"]);
+    let written = written_since(&bed, before);
+    assert_eq!(written.iter().filter(|line| line.starts_with("create configmaps ")).count(), 2, "{written:?}");
+    nothing_is_left(&admin);
+    let checked = history.on(&bed, &["config", "check", "--revision", &full, "-o", "json"]).ended(0).json();
+    assert_eq!(checked["checks"][0]["source"], "job", "{checked}");
+
+    let plan = ["plan", "check-in-cluster", "--revision", &beyond];
+    history.on(&bed, &plan).ended(3).says(&["no ConfigMap prow/job-config", "the rest alone"]);
+}
+
 /// A check whose pod finds no place, so that its answer has to be waited for.
 struct Waiting<'a> {
     tool: &'a Tool,
@@ -146,14 +176,30 @@ fn whatever_ends_the_waiting_nothing_is_left() {
     assert!(!is_open(&tool, "r-0005"));
     resume("0").ended(0);
 
+    // Nobody comes back to it: when the Job goes, as it does by itself after its end, everything goes with it.
+    let mut waiting = Waiting::start(&tool, &admin);
+    waiting.until("r-0007", "running");
+    waiting.child.kill().expect("kill the program");
+    waiting.ended();
+    block_on(async {
+        let jobs = format!("/apis/batch/v1/namespaces/{NAMESPACE}/jobs");
+        let own = admin.list(&format!("{jobs}?labelSelector=app.kubernetes.io/managed-by=prow-breakglass")).await;
+        let name = own[0]["metadata"]["name"].as_str().expect("a name");
+        admin.delete(&format!("{jobs}/{name}?propagationPolicy=Background")).await;
+    });
+    nothing_is_left(&admin);
+    let args = ["run", "resume", "r-0007", "--execute", "--context", &tool.context, "--expect", "0"];
+    tool.run(&args).ended(0).says(&["nothing of what it made is there"]);
+    assert!(!is_open(&tool, "r-0007"));
+
     // A second signal ends the taking away, too, and what is printed then does it.
     let waiting = Waiting::start(&tool, &admin);
-    waiting.until("r-0007", "running");
+    waiting.until("r-0008", "running");
     bed.freeze_api_server();
     waiting.send(Signal::INT);
-    waiting.until("r-0007", "interrupted");
+    waiting.until("r-0008", "interrupted");
     waiting.send(Signal::INT);
-    let ran = waiting.ended().ended(130).says(&["stopped again by SIGINT", "prow-breakglass undo r-0007 "]);
+    let ran = waiting.ended().ended(130).says(&["stopped again by SIGINT", "prow-breakglass undo r-0008 "]);
     bed.thaw_api_server();
     assert_eq!(block_on(left(&admin)).len(), 3);
     let printed = ran.err.split("To take it away: prow-breakglass ").nth(1).and_then(|rest| rest.lines().next());
@@ -192,6 +238,28 @@ fn killed_while_it_is_made_it_leaves_nothing() {
         // Its own run, and one that took away, where something was there.
         n += 1 + usize::from(there > 0);
     }
+
+    // Ctrl-C between the two: the request that is about to go out still does, and then all of it goes. The fault holds the second
+    // request of that, too, until a second Ctrl-C ends it; by then the cluster does the rest.
+    let file = tool.plan("check-in-cluster");
+    let before = bed.audit_of_oncall().len();
+    let held = tool.start_with_fault(&tool.apply_args(&file, "2"), "hold-before-send:2");
+    block_on(eventually("a Job alone", async || written_since(&bed, before).len() == 1));
+    let run = format!("r-{n:04}");
+    let waiting = Waiting { tool: &tool, child: held };
+    block_on(eventually("the intent of its ConfigMap", async || {
+        tool.run(&["run", "show", &run, "-o", "json"]).json()["steps"][1]["inDoubt"] == true
+    }));
+    waiting.send(Signal::INT);
+    block_on(eventually("the Job's deletion", async || {
+        written_since(&bed, before).iter().any(|line| line.starts_with("delete jobs "))
+    }));
+    nothing_is_left(&admin);
+    waiting.send(Signal::INT);
+    waiting.ended().ended(130).says(&["stopped by SIGINT", "run resume"]);
+    let resume = ["run", "resume", &run, "--execute", "--context", &tool.context, "--expect", "0"];
+    tool.run(&resume).ended(0);
+    assert!(!is_open(&tool, &run));
 }
 
 /// Lets the API server take these objects of ours in dry runs, and only there; or no more.
