@@ -187,3 +187,10 @@ fn the_list_names_them_all() {
         list["drills"].as_array().expect("drills").iter().filter_map(|d| d["name"].as_str()).collect();
     assert_eq!(names, ["2019-01-23", "2019-02-05", "bad-plugins", "healthy"]);
 }
+
+#[test]
+fn a_drill_has_no_checkconfig_that_a_job_could_run() {
+    let played = Stage::new().play(&["healthy"], "plan check-in-cluster\nstatus\n");
+    assert!(played.words.contains("there is no checkconfig in a drill that a Job could run"), "{}", played.words);
+    assert!(played.words.contains("on a real cluster this plan asks the deployed tag"), "{}", played.words);
+}
