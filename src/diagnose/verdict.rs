@@ -351,15 +351,15 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
     {
         return repair_sync(choice);
     }
-    // It stands in nobody's way.
-    if let Some(run) = interrupted().find(|run| run.leaves == Leaves::OwnMaking) {
-        return resume(run);
-    }
     if findings.iter().any(|finding| finding.severity == Severity::Bad) {
         return look_at_worst(findings);
     }
     if let Some(choice) = sync {
         return repair_sync(choice);
+    }
+    // It stands in nobody's way.
+    if let Some(run) = interrupted().find(|run| run.leaves == Leaves::OwnMaking) {
+        return resume(run);
     }
     let head = findings.iter().find_map(|finding| match &finding.kind {
         FindingKind::RevisionWouldNotLoad { revision, is_head: true, .. } => Some(revision.clone()),
