@@ -212,7 +212,8 @@ fn in_words_of(content: &RefusedContent) -> Objection {
         message: content.error.clone(),
         config_map: Some(content.config_map.clone()),
         config_key: content.culprits.first().cloned(),
-        repeats: None,
+        // Where it could not tell which of two it is, the other one is in question, too.
+        repeats: content.culprits.get(1).map(|key| (content.config_map.clone(), key.clone())),
     }
 }
 
