@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, by_checked, stale_checkout};
+use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, by_checked, live_content, stale_checkout};
 use crate::model::text::sanitize_line;
 use crate::model::{
     Candidate, ConfigMapState, DesiredConfigMap, Key, KnownFrom, LoadVerdict, Objection, Snapshot, Values, Write,
@@ -137,6 +137,48 @@ pub(super) fn check_what_is_written(
         "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
     );
     request.allowed(OverrideId::WouldNotLoad, &format!("({})", fault.message), refusal, warnings)
+}
+
+/// What is known of the content that would be live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It is what the revision was judged as, or what runs already.
+    Judged,
+    /// Somebody else's word on this very content, a FACT.
+    Known(KnownFrom),
+    /// Nobody has judged it: it is more than git's revision, or less, or a GUESS.
+    NotJudged,
+}
+
+/// Whether all that would be live is known to load: keys that git does not know stay, and with `--map` so do whole ConfigMaps.
+pub(super) fn what_is_known(
+    snapshot: &Snapshot,
+    diagnosis: &Diagnosis,
+    choice: &Choice,
+    candidate: &Candidate,
+    steps: &[Step],
+) -> Written {
+    let Some(content) = content_after(steps, snapshot) else { return Written::NotJudged };
+    let is_the_revision = candidate.content.as_ref() == Some(&content);
+    // The steps are all in other clusters.
+    let runs = || {
+        diagnosis.live.as_ref().is_some_and(LoadVerdict::loads_as_fact)
+            && live_content(snapshot).as_ref() == Some(&content)
+    };
+    if choice.basis == Basis::Fact && (is_the_revision || runs()) {
+        return Written::Judged;
+    }
+    match by_checked(snapshot, &content).filter(LoadVerdict::loads_as_fact) {
+        Some(verdict) => Written::Known(verdict.from),
+        None => Written::NotJudged,
+    }
+}
+
+/// Digest of what Prow would read once these steps are done.
+fn content_after(steps: &[Step], snapshot: &Snapshot) -> Option<String> {
+    let components = snapshot.service.components.known()?;
+    let files = prow::ConfigFiles::of_components(components.iter());
+    prow::Layout::of_live(&live_after(steps, snapshot)?, &files).map(|layout| layout.digest())
 }
 
 /// What would be live once these steps are done; `None` where what is live is not known now.
