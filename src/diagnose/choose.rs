@@ -8,7 +8,7 @@ use crate::model::{
     Revision, Snapshot,
 };
 
-use crate::prow::{ConfigFiles, Layout};
+use crate::prow::{ConfigFiles, Layout, layout};
 
 use super::compare::{is_refused_content, known_keys, same_value};
 use super::load::of_candidate;
@@ -154,6 +154,10 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
     else {
         return false;
     };
+    let files = ConfigFiles::of_components(components.iter());
+    if layout::absent(&files, live, components).is_some() {
+        return false;
+    }
     let service = &snapshot.service.alias;
     let is_here =
         |map: &&DesiredConfigMap| snapshot.config_map_cluster(&map.cluster).is_some_and(|view| view.alias == *service);

@@ -174,11 +174,15 @@ pub(super) fn what_is_known(
     }
 }
 
-/// Digest of what Prow would read once these steps are done.
+/// Digest of what Prow would read once these steps are done; `None` where a part of it would not be there.
 fn content_after(steps: &[Step], snapshot: &Snapshot) -> Option<String> {
     let components = snapshot.service.components.known()?;
     let files = prow::ConfigFiles::of_components(components.iter());
-    prow::Layout::of_live(&live_after(steps, snapshot)?, &files).map(|layout| layout.digest())
+    let after = live_after(steps, snapshot)?;
+    if prow::layout::absent(&files, &after, components).is_some() {
+        return None;
+    }
+    prow::Layout::of_live(&after, &files).map(|layout| layout.digest())
 }
 
 /// What would be live once these steps are done; `None` where what is live is not known now.
