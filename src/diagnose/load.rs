@@ -97,7 +97,9 @@ pub(super) fn of_live(
     }
     let mut maps: Vec<&ConfigMapState> = layout.values().filter_map(|value| live.get(value.0)).collect();
     maps.dedup_by_key(|map| &map.key);
-    if maps.iter().all(|map| all_started_on(map, components, snapshot.taken_at)) {
+    // That they run is no FACT of a picture that is lost.
+    let is_seen_now = snapshot.service.config_maps.known().is_some() && snapshot.service.components.known().is_some();
+    if is_seen_now && maps.iter().all(|map| all_started_on(map, components, snapshot.taken_at)) {
         return Some(LoadVerdict { answer: LoadAnswer::Loads, from: KnownFrom::Running });
     }
     let is_it = |content: &&RefusedContent| {

@@ -4,8 +4,8 @@ use super::*;
 use crate::diagnose::testing::{at, known, reader, snapshot};
 use crate::diagnose::{live_content, live_verdict, revision_verdict};
 use crate::model::{
-    Alias, Candidate, ClusterIdentity, ConfigPath, DesiredConfigMap, DesiredEntry, Exit, LoadAnswer, LogLine, Revision,
-    Source, SourceStatus, Writer,
+    Alias, Candidate, ClusterIdentity, ConfigPath, DesiredConfigMap, DesiredEntry, Exit, Failure, FailureKind,
+    LoadAnswer, LogLine, Revision, Source, SourceStatus, Writer,
 };
 
 const TAG: &str = "v20240619-cfb8754e0";
@@ -140,6 +140,23 @@ fn what_stands_beside_a_component_loads_nothing() {
     hook.pods[0].containers.push(proxy);
     assert_eq!(remembered(&snapshot), nothing());
     assert!(!is_live_loaded(&snapshot));
+}
+
+#[test]
+fn that_it_runs_is_no_fact_of_a_lost_picture() {
+    fn lost<T: Clone>(source: &Source<T>) -> Source<T> {
+        let error = Failure::new(FailureKind::Unreachable, "no answer");
+        Source::Lost { error, last: source.known().cloned().map(|value| (value, at(85))) }
+    }
+    let seen = world(vec![reader("hook", TAG)]);
+    assert!(is_live_loaded(&seen));
+    let mut components = seen.clone();
+    components.service.components = lost(&seen.service.components);
+    let mut maps = seen.clone();
+    maps.service.config_maps = lost(&seen.service.config_maps);
+    for snapshot in [components, maps] {
+        assert_eq!(live_verdict(&snapshot).expect("it was seen").answer, LoadAnswer::Unknown);
+    }
 }
 
 #[test]
