@@ -410,6 +410,20 @@ fn an_opinion_that_one_loads_is_preferred_to_what_lies_between_two_that_do_not()
     assert_eq!(choice.revision.subject, "number 1");
 }
 
+/// A checkconfig of another version than what is deployed may refuse all there is: that leaves something to propose.
+#[test]
+fn an_opinion_against_all_of_them_leaves_the_newest() {
+    let mut snapshot = world(OTHER, 3);
+    assert_eq!(ask(&mut snapshot, |_| false).last().unwrap(), "Further");
+    let choice = diagnose(&snapshot).choice.unwrap();
+    assert_eq!((choice.revision.subject.as_str(), choice.basis), ("number 0", Basis::Guess));
+    assert!(choice.reason().contains("an opinion alone speaks against"), "{}", choice.reason());
+    // Not one that a rule objects to as well.
+    let Source::Known { value, .. } = &mut snapshot.desired else { unreachable!() };
+    (value.head, value.candidates[0]) = (objected(), objected());
+    assert_eq!(diagnose(&snapshot).choice.unwrap().revision.subject, "number 1");
+}
+
 /// As on 2019-01-23: hook refused it, and a newer checkconfig accepts what still holds the same key.
 #[test]
 fn an_opinion_does_not_silence_what_was_refused_before() {

@@ -28,12 +28,16 @@ pub(super) fn check_loads(
     if !choice.verdict.from.doubts().is_empty() {
         warnings.push(format!("judged by {}: that is a GUESS", choice.verdict.from));
     }
-    // Chosen because that guess speaks against every revision alike.
-    if choice.why != ChoiceReason::Asked && matches!(choice.verdict.from, KnownFrom::Resembles { .. }) {
-        return Ok(());
-    }
     let Some(objection) = choice.verdict.refused() else { return Ok(()) };
     let against = format!("{}{}", objection.message, place(objection, candidate));
+    // Chosen because that opinion speaks against every revision alike.
+    if choice.why != ChoiceReason::Asked && !choice.verdict.from.is_fact() {
+        warnings.push(format!(
+            "it may not load: {against}: {}: an opinion, which no other revision that was looked at escapes either",
+            choice.verdict.from
+        ));
+        return Ok(());
+    }
     let refusal = Refusal::new(
         format!("revision {} would not load: {against}: {}", choice.revision.short(), choice.verdict.from),
         "choose another revision, or --override would-not-load --reason TEXT",

@@ -103,3 +103,16 @@ fn a_fact_about_git_is_none_about_what_stays_live_beside_it() {
     assert_eq!(word, Confirmation::Yes);
     assert!(reason.starts_with("FACT it loads"), "{reason}");
 }
+
+#[test]
+fn an_opinion_against_every_revision_is_said_and_leaves_a_plan() {
+    let mut snapshot = world(&[]);
+    snapshot.service.components = testing::known(vec![testing::reader("hook", "v20190118-b3f0d0d11")]);
+    snapshot.checked[0].refused = Some(Objection::of("unknown field"));
+    let plan = plan(&Request::new(RepairId::SyncConfig), &snapshot, &diagnose(&snapshot)).expect("a plan");
+    assert!(plan.warnings.iter().any(|line| line.starts_with("it may not load: unknown field")), "{:?}", plan.warnings);
+    assert_eq!(plan.confirmation, Confirmation::MapName("config".to_owned()));
+    // What is deployed refuses it: nothing is proposed.
+    snapshot.service.components = testing::known(vec![testing::reader("hook", TAG)]);
+    assert!(super::plan(&Request::new(RepairId::SyncConfig), &snapshot, &diagnose(&snapshot)).is_err());
+}
