@@ -11,7 +11,7 @@ use crate::model::{
 use crate::prow;
 
 use super::writes::total;
-use crate::repair::{OverrideId, Refusal, Request, Step};
+use crate::repair::{Origin, OverrideId, Refusal, Request, Step};
 
 /// The API server's limit on a ConfigMap's values, in bytes; keys are not counted.
 pub(super) const MAX_BYTES: usize = 1_048_576;
@@ -136,9 +136,16 @@ pub(super) fn check_what_is_written(
         || prow::objections_live(&after, &files, rule).into_iter().map(|objection| (objection, &KnownFrom::Rules));
     let fault = by_checkconfig.into_iter().chain(by_rules()).find(|(objection, _)| !known(&objection.message));
     let Some((fault, from)) = fault else { return Ok(()) };
+    let other_way = match &request.origin {
+        Origin::Git => {
+            "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written; \
+             else"
+        }
+        Origin::LastLoaded(_) => "without --map all that was last loaded is written; or write a revision of git; else",
+    };
     let refusal = Refusal::new(
         format!("what would be live afterwards would not load: {}{}: {from}", fault.message, fault.place()),
-        "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
+        format!("{other_way} --override would-not-load --reason TEXT"),
     );
     request.allowed(OverrideId::WouldNotLoad, &format!("({})", fault.message), refusal, warnings)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use super::*;
 use crate::diagnose::{diagnose, testing};
 use crate::model::{
-    Candidate, Checkconfig, Checked, ConfigMapState, Desired, DesiredEntry, Mapping, Revision, Timestamp, Values,
-    Witness,
+    Candidate, Checkconfig, Checked, ConfigMapState, Desired, DesiredEntry, LoadedContent, Mapping, Revision,
+    Timestamp, Values, Witness,
 };
 use crate::prow::{ConfigFiles, Layout};
 
@@ -115,4 +115,19 @@ fn an_opinion_against_every_revision_is_said_and_leaves_a_plan() {
     // What is deployed refuses it: nothing is proposed.
     snapshot.service.components = testing::known(vec![testing::reader("hook", TAG)]);
     assert!(super::plan(&Request::new(RepairId::SyncConfig), &snapshot, &diagnose(&snapshot)).is_err());
+}
+
+#[test]
+fn who_may_not_write_what_would_not_load_is_told_each_way_out() {
+    // Of plugins git knows nothing: it stays.
+    let snapshot = world(&[state("plugins", "plugins.yaml", b"plugins: [\n")]);
+    let request = Request::new(RepairId::SyncConfig);
+    let hint = plan(&request, &snapshot, &diagnose(&snapshot)).expect_err("it does not parse").hint;
+    assert!(hint.contains("--prune") && hint.contains("--override would-not-load --reason TEXT"), "{hint}");
+    let (config_map, then) = state("config", "config.yaml", GIT);
+    let content =
+        LoadedContent { config_map, values: then.values, images: Vec::new(), at: testing::at(0), file: String::new() };
+    let request = Request { origin: Origin::LastLoaded(Arc::new(vec![content])), ..request };
+    let hint = plan(&request, &snapshot, &diagnose(&snapshot)).expect_err("nor beside what was").hint;
+    assert!(!hint.contains("--prune") && hint.contains("--override would-not-load --reason TEXT"), "{hint}");
 }
