@@ -6,10 +6,12 @@
 //! `config check` or `config blame`, gets an error.
 
 mod follow;
+mod read;
 
 pub use follow::follow;
+pub use read::versions_read;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ use crate::repair::{self, Plan, RepairId, Request};
 
 /// More answers than any search needs.
 const MOST: usize = 60;
+/// A picture carries no more answers than this, the newest ones: as many as the journal gives.
+const MOST_KNOWN: usize = 5000;
 /// How many commits are looked at for one that loads.
 pub const FURTHER: usize = 1000;
 
@@ -161,7 +165,8 @@ impl Checking {
             outcome.forgotten = Some(failure);
             Vec::new()
         });
-        known.extend(std::mem::take(&mut snapshot.checked));
+        // The next picture brings this one's answers back, so each is taken once.
+        known = together(known, std::mem::take(&mut snapshot.checked));
         known.retain(|checked| match (&checked.by, &checker) {
             (Witness::Checkconfig(program), Some(checker)) => program == checker.program(),
             // One of another day: of it is known what its place said, or nothing.
@@ -381,6 +386,24 @@ enum AskedAfter {
     /// It is known, or there is nobody to ask.
     Nothing,
     Answered,
+}
+
+/// What the journal remembers and what the picture brings beside it, newest first. The same answer of the same witness about
+/// the same content is one, whenever it was given.
+fn together(remembered: Vec<Checked>, brought: Vec<Checked>) -> Vec<Checked> {
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut all: Vec<Checked> = Vec::with_capacity(remembered.len());
+    for checked in remembered.into_iter().chain(brought) {
+        let known = places.entry(checked.content.clone()).or_default();
+        if known.iter().any(|n| all[*n].by == checked.by && all[*n].refused == checked.refused) {
+            continue;
+        }
+        known.push(all.len());
+        all.push(checked);
+    }
+    all.sort_by_key(|checked| std::cmp::Reverse(checked.at));
+    all.truncate(MOST_KNOWN);
+    all
 }
 
 /// What is deployed, as far as it can be seen.
