@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use crate::check::{Checker, cached};
 use crate::clock::Clock;
 use crate::diagnose::bisect::{self, Next, OldEnd};
-use crate::diagnose::{Diagnosis, ToCheck, deployed_tags, revision_verdict, to_check};
+use crate::diagnose::{Diagnosis, ToCheck, by_checked, deployed_tags, is_asked, revision_verdict, to_check};
 use crate::git::Repository;
 use crate::journal::Journal;
 use crate::model::{
@@ -168,7 +168,11 @@ impl Checking {
         // The next picture brings this one's answers back, so each is taken once.
         known = together(known, std::mem::take(&mut snapshot.checked));
         known.retain(|checked| match (&checked.by, &checker) {
-            (Witness::Checkconfig(program), Some(checker)) => program == checker.program(),
+            // One of another place whose version is known keeps its word; what lay at this place before has none.
+            (Witness::Checkconfig(program), Some(checker)) => {
+                let own = checker.program();
+                program == own || program.version.is_some() && program.path != own.path
+            }
             // One of another day: of it is known what its place said, or nothing.
             (Witness::Checkconfig(program), None) => program.version.is_some(),
             (Witness::Running { .. } | Witness::Job { .. }, _) => true,
@@ -307,7 +311,9 @@ impl Checking {
         let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
         let Some(layout) = Layout::of_live(after, &files) else { return Ok(AskedAfter::Nothing) };
         let content = layout.digest();
-        if snapshot.checked.iter().any(|checked| checked.content == content) {
+        // The word of somebody else that is no FACT leaves it open.
+        let is_known = || by_checked(snapshot, &content).is_some_and(|verdict| verdict.from.is_fact());
+        if is_asked(snapshot, &content, checker.program()) || is_known() {
             return Ok(AskedAfter::Nothing);
         }
         let answer = checker.check(&layout, self.clock.now()).await?;

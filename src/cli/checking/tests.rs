@@ -243,3 +243,45 @@ fn a_config_map_that_prow_does_not_read_is_nothing_to_ask_about() {
         assert_ne!(changed(name, "7"), before, "{name}");
     }
 }
+
+#[tokio::test]
+async fn the_guess_of_another_witness_about_what_a_plan_would_leave_does_not_silence_the_checkconfig() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = dir.path().join("asked");
+    cached_program(dir.path(), true, &format!("echo >> '{}'\nexit 0", asked.display()));
+    let checking = checking(dir.path(), &dir.path().join("journal"));
+    let mut snapshot = world();
+    assert_eq!(checking.complete(None, &mut snapshot, Scope::NearestGood).await.unchecked, None);
+    let times = || std::fs::read_to_string(&asked).unwrap().lines().count();
+    let before = times();
+    let plan = planned(&checking, &snapshot).await.unwrap();
+    assert_eq!(times(), before + 1);
+    // As another checkconfig said of the very same.
+    let after = repair::live_after(&plan, &snapshot).unwrap();
+    let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
+    let content = Layout::of_live(&after, &files).unwrap().digest();
+    snapshot.checked.push(answer(&content, program("/other", Some("v20180101-000000000"))));
+    planned(&checking, &snapshot).await.unwrap();
+    assert_eq!(times(), before + 2, "that is a GUESS");
+    // What it said itself is no question any more.
+    let own = checking.checker(&tags_of(&snapshot)).await.unwrap().unwrap().program().clone();
+    snapshot.checked.push(answer(&content, Witness::Checkconfig(own)));
+    planned(&checking, &snapshot).await.unwrap();
+    assert_eq!(times(), before + 2);
+}
+
+#[tokio::test]
+async fn another_checkconfig_does_not_take_the_word_of_the_right_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cached_program(dir.path(), true, "exit 0");
+    let checking = checking(dir.path(), &dir.path().join("journal"));
+    let mut snapshot = world();
+    let refused = |by| Checked { refused: Some(crate::model::Objection::of("no")), ..answer("a", by) };
+    let kept = [refused(program("/elsewhere/checkconfig", Some(TAG)))];
+    // Nobody knows what these were.
+    let dropped = [program("/elsewhere/checkconfig", None), program(path.to_str().unwrap(), Some(TAG))].map(refused);
+    checking.journal.remember_checked(&kept).unwrap();
+    checking.journal.remember_checked(&dropped).unwrap();
+    checking.complete(None, &mut snapshot, Scope::Nothing).await;
+    assert_eq!(snapshot.checked, kept);
+}
