@@ -6,10 +6,12 @@
 //! `config check` or `config blame`, gets an error.
 
 mod follow;
+mod read;
 
 pub use follow::follow;
+pub use read::versions_read;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use tokio::sync::Mutex;
 use crate::check::{Checker, cached};
 use crate::clock::Clock;
 use crate::diagnose::bisect::{self, Next, OldEnd};
-use crate::diagnose::{Diagnosis, ToCheck, deployed_tags, revision_verdict, to_check};
+use crate::diagnose::{Diagnosis, ToCheck, by_checked, deployed_tags, is_asked, revision_verdict, to_check};
 use crate::git::Repository;
 use crate::journal::Journal;
 use crate::model::{
@@ -31,6 +33,8 @@ use crate::repair::{self, Plan, RepairId, Request};
 
 /// More answers than any search needs.
 const MOST: usize = 60;
+/// A picture carries no more answers than this, the newest ones: as many as the journal gives.
+const MOST_KNOWN: usize = 5000;
 /// How many commits are looked at for one that loads.
 pub const FURTHER: usize = 1000;
 
@@ -161,9 +165,14 @@ impl Checking {
             outcome.forgotten = Some(failure);
             Vec::new()
         });
-        known.extend(std::mem::take(&mut snapshot.checked));
+        // The next picture brings this one's answers back, so each is taken once.
+        known = together(known, std::mem::take(&mut snapshot.checked));
         known.retain(|checked| match (&checked.by, &checker) {
-            (Witness::Checkconfig(program), Some(checker)) => program == checker.program(),
+            // One of another place whose version is known keeps its word; what lay at this place before has none.
+            (Witness::Checkconfig(program), Some(checker)) => {
+                let own = checker.program();
+                program == own || program.version.is_some() && program.path != own.path
+            }
             // One of another day: of it is known what its place said, or nothing.
             (Witness::Checkconfig(program), None) => program.version.is_some(),
             (Witness::Running { .. } | Witness::Job { .. }, _) => true,
@@ -302,7 +311,9 @@ impl Checking {
         let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
         let Some(layout) = Layout::of_live(after, &files) else { return Ok(AskedAfter::Nothing) };
         let content = layout.digest();
-        if snapshot.checked.iter().any(|checked| checked.content == content) {
+        // The word of somebody else that is no FACT leaves it open.
+        let is_known = || by_checked(snapshot, &content).is_some_and(|verdict| verdict.from.is_fact());
+        if is_asked(snapshot, &content, checker.program()) || is_known() {
             return Ok(AskedAfter::Nothing);
         }
         let answer = checker.check(&layout, self.clock.now()).await?;
@@ -381,6 +392,24 @@ enum AskedAfter {
     /// It is known, or there is nobody to ask.
     Nothing,
     Answered,
+}
+
+/// What the journal remembers and what the picture brings beside it, newest first. The same answer of the same witness about
+/// the same content is one, whenever it was given.
+fn together(remembered: Vec<Checked>, brought: Vec<Checked>) -> Vec<Checked> {
+    let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+    let mut all: Vec<Checked> = Vec::with_capacity(remembered.len());
+    for checked in remembered.into_iter().chain(brought) {
+        let known = places.entry(checked.content.clone()).or_default();
+        if known.iter().any(|n| all[*n].by == checked.by && all[*n].refused == checked.refused) {
+            continue;
+        }
+        known.push(all.len());
+        all.push(checked);
+    }
+    all.sort_by_key(|checked| std::cmp::Reverse(checked.at));
+    all.truncate(MOST_KNOWN);
+    all
 }
 
 /// What is deployed, as far as it can be seen.

@@ -12,6 +12,7 @@ use crate::observe::Observer;
 use crate::repair::Plan;
 use crate::run::{Clusters, ResumeStep, Standing};
 
+use super::checking::versions_read;
 use super::runs;
 
 pub struct Memory {
@@ -19,7 +20,7 @@ pub struct Memory {
     clusters: Clusters,
     /// What the journal could not take: remembered for as long as the program runs.
     unsaved: Mutex<Vec<RefusedContent>>,
-    /// Versions of the ConfigMaps and starts for which it was last looked who started on them.
+    /// Versions of the ConfigMaps that are read and starts for which it was last looked who started on them.
     looked_at: Mutex<Vec<String>>,
     /// ConfigMaps (uid and resourceVersion) whose loaded content was looked after already.
     kept: Mutex<BTreeSet<(String, String)>>,
@@ -110,12 +111,12 @@ impl Memory {
             return Ok(());
         };
         // Starts change as well: a Ready container is what tells.
-        let versions = maps.values().map(|map| format!("{} {}", map.key, map.resource_version));
+        let versions = versions_read(maps, components);
         let starts = components.iter().flat_map(|component| &component.pods).map(|pod| {
             let uid = pod.object.uid.as_deref().unwrap_or_default();
             format!("{uid} {} {:?}", pod.ready, pod.ready_changed)
         });
-        let now: Vec<String> = versions.chain(starts).collect();
+        let now: Vec<String> = versions.into_iter().chain(starts).collect();
         {
             let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
             if *looked_at == now {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Checking, Scope, tags_of};
+use super::{Checking, Scope, tags_of, versions_read};
 use crate::git::Repository;
 use crate::model::{Snapshot, Source};
 use crate::observe::Observer;
@@ -73,13 +73,13 @@ fn is_in_vain(snapshot: &Snapshot) -> bool {
 }
 
 /// What answers depend on: `None` while it is not known.
-fn subject_of(snapshot: &Snapshot) -> Option<Vec<String>> {
+pub(super) fn subject_of(snapshot: &Snapshot) -> Option<Vec<String>> {
     let (maps, desired) = (snapshot.service.config_maps.known()?, &snapshot.desired);
     if !desired.is_settled() || !snapshot.service.identity.is_settled() {
         return None;
     }
     let mut all = tags_of(snapshot);
-    all.extend(maps.values().map(|map| format!("{} {}", map.key, map.resource_version)));
+    all.extend(versions_read(maps, snapshot.service.components.seen().map_or(&[], Vec::as_slice)));
     let candidates = desired.seen().into_iter().flat_map(|desired| desired.asked.iter().chain([&desired.head]));
     all.extend(candidates.map(|candidate| format!("{} {:?}", candidate.revision.id, candidate.content)));
     Some(all)

@@ -180,3 +180,108 @@ async fn what_a_plan_would_leave_is_asked_about_before_it_is_given_away() {
     let plan = planned(&checking, &snapshot).await.unwrap();
     assert!(plan.warnings.iter().any(|words| words.contains("gave no answer")), "{:?}", plan.warnings);
 }
+
+fn answer(content: &str, by: Witness) -> Checked {
+    Checked { content: content.to_owned(), refused: None, by, at: at(0) }
+}
+
+fn program(path: &str, version: Option<&str>) -> Witness {
+    Witness::Checkconfig(crate::model::Checkconfig {
+        path: path.to_owned(),
+        file: "1".to_owned(),
+        version: version.map(str::to_owned),
+    })
+}
+
+#[tokio::test]
+async fn round_after_round_the_picture_carries_each_answer_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    // A journal that can neither be read nor written, and a program that gives no answer, change nothing of it.
+    for (journal, then) in [("journal", "exit 0"), ("file/journal", "exit 0"), ("other", "exit 3")] {
+        cached_program(dir.path(), true, then);
+        let checking = checking(dir.path(), &dir.path().join(journal));
+        let job = |server: &str| Witness::Job { server: server.to_owned(), uid: "u".to_owned(), image: "i".to_owned() };
+        drop(checking.journal.remember_checked(&[answer("a", job("https://s")), answer("b", job("https://t"))]));
+        let mut snapshot = world();
+        snapshot.checked = vec![answer("a", job("https://s")), answer("c", job("https://s"))];
+        checking.complete(None, &mut snapshot, Scope::NearestGood).await;
+        let once = snapshot.checked.clone();
+        assert!(once.iter().any(|checked| checked.content == "c"), "what the picture brought is kept: {once:?}");
+        for round in 0..20 {
+            // As the screens do: what came of a round is in the next picture.
+            snapshot = Snapshot { checked: snapshot.checked, ..world() };
+            checking.complete(None, &mut snapshot, Scope::NearestGood).await;
+            assert_eq!(snapshot.checked.len(), once.len(), "{journal}, round {round}: {:?}", snapshot.checked);
+        }
+    }
+}
+
+#[test]
+fn a_picture_carries_the_newest_answers_and_no_more_than_the_journal_gives() {
+    let minute =
+        |n: usize| Checked { at: at(i64::try_from(n).unwrap()), ..answer(&n.to_string(), program("/c", Some(TAG))) };
+    let all = together((0..MOST_KNOWN).map(minute).collect(), vec![minute(MOST_KNOWN), minute(0)]);
+    assert_eq!((all.len(), all[0].content.as_str()), (MOST_KNOWN, MOST_KNOWN.to_string().as_str()));
+    assert!(!all.iter().any(|checked| checked.content == "0"), "the oldest goes");
+}
+
+#[test]
+fn a_config_map_that_prow_does_not_read_is_nothing_to_ask_about() {
+    let changed = |name: &str, version: &str| {
+        let mut snapshot = world();
+        let mut maps = snapshot.service.config_maps.seen().unwrap().clone();
+        let key = Key::new("default", name);
+        let map = maps.entry(key).or_insert_with(|| live_map(name, &[]));
+        map.resource_version = version.to_owned();
+        snapshot.service.config_maps = known(maps);
+        follow::subject_of(&snapshot).unwrap()
+    };
+    let before = follow::subject_of(&world()).unwrap();
+    assert_eq!(changed("prow-tide-leaderlock", "7"), before, "it changes every few seconds");
+    for name in ["config", "job-config", "plugins"] {
+        assert_ne!(changed(name, "7"), before, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_guess_of_another_witness_about_what_a_plan_would_leave_does_not_silence_the_checkconfig() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = dir.path().join("asked");
+    cached_program(dir.path(), true, &format!("echo >> '{}'\nexit 0", asked.display()));
+    let checking = checking(dir.path(), &dir.path().join("journal"));
+    let mut snapshot = world();
+    assert_eq!(checking.complete(None, &mut snapshot, Scope::NearestGood).await.unchecked, None);
+    let times = || std::fs::read_to_string(&asked).unwrap().lines().count();
+    let before = times();
+    let plan = planned(&checking, &snapshot).await.unwrap();
+    assert_eq!(times(), before + 1);
+    // As another checkconfig said of the very same.
+    let after = repair::live_after(&plan, &snapshot).unwrap();
+    let files = ConfigFiles::of_components(snapshot.service.components.seen().into_iter().flatten());
+    let content = Layout::of_live(&after, &files).unwrap().digest();
+    snapshot.checked.push(answer(&content, program("/other", Some("v20180101-000000000"))));
+    planned(&checking, &snapshot).await.unwrap();
+    assert_eq!(times(), before + 2, "that is a GUESS");
+    // What it said itself is no question any more.
+    let own = checking.checker(&tags_of(&snapshot)).await.unwrap().unwrap().program().clone();
+    snapshot.checked.push(answer(&content, Witness::Checkconfig(own)));
+    planned(&checking, &snapshot).await.unwrap();
+    assert_eq!(times(), before + 2);
+}
+
+#[tokio::test]
+async fn another_checkconfig_does_not_take_the_word_of_the_right_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = cached_program(dir.path(), true, "exit 0");
+    let checking = checking(dir.path(), &dir.path().join("journal"));
+    let mut snapshot = world();
+    let refused = |by| Checked { refused: Some(crate::model::Objection::of("no")), ..answer("a", by) };
+    let kept = [refused(program("/elsewhere/checkconfig", Some(TAG)))];
+    // Nobody knows what these were.
+    let dropped = [program("/elsewhere/checkconfig", None), program(path.to_str().unwrap(), Some(TAG))].map(refused);
+    checking.journal.remember_checked(&kept).unwrap();
+    checking.journal.remember_checked(&dropped).unwrap();
+    checking.complete(None, &mut snapshot, Scope::Nothing).await;
+    assert_eq!(snapshot.checked, kept);
+}
