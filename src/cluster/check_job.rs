@@ -265,7 +265,7 @@ mod tests {
         ]});
         let state = fares("prow", None, pods(nowhere));
         assert_eq!(state, JobState::Waiting(Some("Unschedulable: 0/3 nodes".to_owned())));
-        assert_eq!(fares("prow", None, Vec::new()), JobState::Waiting(None));
+        assert_eq!(fares("prow", None, Vec::new()), JobState::Waiting(Some("no pod was made for it".to_owned())));
     }
 
     #[test]
