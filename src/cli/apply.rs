@@ -14,6 +14,7 @@ use crate::repair::{Approval, ApprovedPlan, Plan, RepairId, Undo, Verify, approv
 use crate::run::{self, Clusters, Operator, StopToken};
 
 use super::args::{ApplyArgs, Format, Global, Watch, WriteArgs, quoted};
+use super::checking::Scope;
 use super::memory::Memory;
 use super::{Exit, in_cluster, output, plan_file, session, signals};
 
@@ -54,7 +55,11 @@ pub async fn run(global: &Global, args: &ApplyArgs) -> Exit {
 /// The newest picture, for plans that are held against it once more before anything is sent.
 pub async fn picture_for(global: &Global, plan: &Plan) -> Result<Option<Diagnosis>, Failure> {
     match plan.repair {
-        RepairId::DeleteStrays => session::look(global).await.map(|seen| Some(Arc::unwrap_or_clone(seen.diagnosis))),
+        // Of no checkconfig: while it was asked the picture would grow old.
+        RepairId::DeleteStrays => {
+            let seen = session::look_and_ask(global, Scope::Remembered).await?;
+            Ok(Some(Arc::unwrap_or_clone(seen.diagnosis)))
+        }
         RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::CheckInCluster | RepairId::Undo => {
             Ok(None)
         }

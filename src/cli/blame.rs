@@ -16,7 +16,7 @@ use crate::observe::desired::line::Line;
 use crate::present::{self, Blame, Blamed};
 
 use super::args::Global;
-use super::checking::{Checking, FURTHER, Scope, tags_of};
+use super::checking::{Checking, FURTHER, Scope, can_tell_more, tags_of};
 use super::{Exit, check, output, session};
 
 /// After so many commits that nobody can judge the search ends: without a checkconfig there is nothing to learn from more.
@@ -237,8 +237,9 @@ async fn search(
             return Err(Failure::new(FailureKind::Tool, "the history changed while it was read").hint("try again"));
         };
         let mut verdict = revision_verdict(snapshot, &candidate);
-        let can_be_asked = candidate.content.is_some() && !verdict.from.is_fact();
-        if let (Some(asked), true) = (&checker, can_be_asked) {
+        if let Some(asked) = &checker
+            && can_tell_more(asked, snapshot, &candidate, &verdict)
+        {
             checks += 1;
             match checking.check(asked, snapshot, &candidate).await {
                 Ok(answer) => {

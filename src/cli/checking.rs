@@ -14,6 +14,7 @@ pub use read::versions_read;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
@@ -24,7 +25,7 @@ use crate::diagnose::{Diagnosis, ToCheck, by_checked, deployed_tags, is_asked, r
 use crate::git::Repository;
 use crate::journal::Journal;
 use crate::model::{
-    Candidate, Checked, ConfigMapState, Failure, FailureKind, Key, LoadAnswer, Snapshot, Source, Witness,
+    Candidate, Checked, ConfigMapState, Failure, FailureKind, Key, LoadAnswer, LoadVerdict, Snapshot, Source, Witness,
 };
 use crate::observe::desired::DesiredOptions;
 use crate::observe::desired::line::Line;
@@ -33,6 +34,8 @@ use crate::repair::{self, Plan, RepairId, Request};
 
 /// More answers than any search needs.
 const MOST: usize = 60;
+/// For how long a checkconfig is asked about one picture, all questions together: a picture ages meanwhile.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A picture carries no more answers than this, the newest ones: as many as the journal gives.
 const MOST_KNOWN: usize = 5000;
 /// How many commits are looked at for one that loads.
@@ -41,6 +44,8 @@ pub const FURTHER: usize = 1000;
 /// How far to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
+    /// Nothing, and none is looked for: what is remembered will do.
+    Remembered,
     /// Nothing: the caller asks itself.
     Nothing,
     /// The live content, the revision asked for, git's head.
@@ -64,6 +69,8 @@ pub struct Checking {
     /// With what the repository is read; the files are filled in from the cluster.
     options: DesiredOptions,
     opened: Mutex<Option<Opened>>,
+    /// For how long it is asked about one picture.
+    patience: Duration,
 }
 
 /// What came of looking for one.
@@ -86,7 +93,7 @@ pub struct Outcome {
 impl Checking {
     /// In a drill there is no Prow whose checkconfig this could be.
     pub fn of_drill(journal: Journal, clock: Clock, options: DesiredOptions) -> Checking {
-        Checking { place: Place::Nowhere, journal, clock, options, opened: Mutex::default() }
+        Checking { place: Place::Nowhere, journal, clock, options, opened: Mutex::default(), patience: PATIENCE }
     }
 
     pub fn new(
@@ -101,7 +108,7 @@ impl Checking {
             (None, Some(cache)) => Place::Cache(cache),
             (None, None) => Place::Nowhere,
         };
-        Checking { place, journal, clock, options, opened: Mutex::default() }
+        Checking { place, journal, clock, options, opened: Mutex::default(), patience: PATIENCE }
     }
 
     /// False where there is none to be had, whatever is deployed.
@@ -157,7 +164,11 @@ impl Checking {
     pub async fn complete(&self, repository: Option<&Repository>, snapshot: &mut Snapshot, scope: Scope) -> Outcome {
         let mut outcome = Outcome { further: Vec::new(), unchecked: None, forgotten: None };
         let tags = tags_of(snapshot);
-        let checker = self.checker(&tags).await.unwrap_or_else(|failure| {
+        let opened = match scope {
+            Scope::Remembered => Ok(None),
+            Scope::Nothing | Scope::Named | Scope::NearestGood => self.checker(&tags).await,
+        };
+        let checker = opened.unwrap_or_else(|failure| {
             outcome.unchecked = Some(failure);
             None
         });
@@ -179,10 +190,11 @@ impl Checking {
         });
         let before = known.len();
         snapshot.checked = known;
-        if let (Some(checker), Scope::Named | Scope::NearestGood) = (&checker, scope)
-            && let Err(failure) = self.ask(checker, repository, snapshot, scope, &mut outcome.further).await
-        {
-            outcome.unchecked = Some(failure);
+        if let (Some(checker), Scope::Named | Scope::NearestGood) = (&checker, scope) {
+            // What it has answered by then is in the picture, and remembered.
+            let asking = self.ask(checker, repository, snapshot, scope, &mut outcome.further);
+            let asked = tokio::time::timeout(self.patience, asking).await;
+            outcome.unchecked = asked.unwrap_or_else(|_| Err(self.too_slow(checker))).err();
         }
         let new = snapshot.checked.len() - before;
         if let Err(failure) = self.journal.remember_checked(&snapshot.checked[..new]) {
@@ -194,6 +206,15 @@ impl Checking {
             (None, None) => None,
         };
         outcome
+    }
+
+    fn too_slow(&self, checker: &Checker) -> Failure {
+        let path = &checker.program().path;
+        Failure::new(
+            FailureKind::Tool,
+            format!("{path} did not answer all that was asked within {} s", self.patience.as_secs()),
+        )
+        .hint("try again: what it did answer is remembered")
     }
 
     async fn ask(
@@ -357,6 +378,8 @@ impl Checking {
         let options = self.options_for(snapshot);
         let mut line = Line::read(repository, &options, &oldest.revision, FURTHER).await?;
         let mut answers = vec![None; line.revisions().len()];
+        // Those without a config.yaml where it is looked for: most likely older than its move there.
+        let mut without: Vec<usize> = Vec::new();
         if let Some(first) = answers.first_mut() {
             *first = Some(false);
         }
@@ -364,7 +387,16 @@ impl Checking {
             let (n, is_found) = match bisect::next(&answers, OldEnd::Open) {
                 Next::Ask(n) => (n, false),
                 Next::Found { good, .. } => (good, true),
-                Next::NothingBad | Next::NothingGood => return Ok(()),
+                Next::NothingBad => return Ok(()),
+                Next::NothingGood => match without.iter().min() {
+                    // Steps grow: one that loads may lie between the last that was asked about and the move.
+                    Some(moved) => {
+                        answers.truncate(*moved);
+                        without.clear();
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
             };
             let Some(candidate) = line.candidate(n).await? else { return Ok(()) };
             if is_found {
@@ -373,10 +405,13 @@ impl Checking {
                 return Ok(());
             }
             let verdict = revision_verdict(snapshot, &candidate);
-            answers[n] = Some(match (&verdict.answer, verdict.from.is_fact()) {
-                (LoadAnswer::Refused(_), _) => false,
-                (LoadAnswer::Loads, true) => true,
-                (LoadAnswer::Loads, false) | (LoadAnswer::Unknown, _) => {
+            if candidate.content.is_none() {
+                without.push(n);
+            }
+            answers[n] = Some(match (&verdict.answer, can_tell_more(checker, snapshot, &candidate, &verdict)) {
+                (LoadAnswer::Refused(_), _) | (LoadAnswer::Unknown, false) => false,
+                (LoadAnswer::Loads, false) => true,
+                (LoadAnswer::Loads | LoadAnswer::Unknown, true) => {
                     let answer = self.check(checker, snapshot, &candidate).await?;
                     let loads = answer.refused.is_none();
                     snapshot.checked.insert(0, answer);
@@ -412,6 +447,13 @@ fn together(remembered: Vec<Checked>, brought: Vec<Checked>) -> Vec<Checked> {
     all
 }
 
+/// Whether a checkconfig adds something to what is known of a revision: there is a content to ask about, no FACT tells, and it
+/// has not answered about it yet.
+pub fn can_tell_more(checker: &Checker, snapshot: &Snapshot, candidate: &Candidate, verdict: &LoadVerdict) -> bool {
+    let is_new = |content: &str| !is_asked(snapshot, content, checker.program());
+    !verdict.from.is_fact() && candidate.content.as_deref().is_some_and(is_new)
+}
+
 /// What is deployed, as far as it can be seen.
 pub fn tags_of(snapshot: &Snapshot) -> Vec<String> {
     deployed_tags(snapshot.service.components.seen().map_or(&[], Vec::as_slice))
@@ -437,7 +479,7 @@ fn is_in(scope: Scope, snapshot: &Snapshot, id: &str) -> bool {
         .map(|candidate| candidate.revision.id.as_str())
         .collect();
     match scope {
-        Scope::Nothing => false,
+        Scope::Remembered | Scope::Nothing => false,
         Scope::Named => named.contains(id),
         Scope::NearestGood => true,
     }

@@ -10,6 +10,7 @@ use crate::repair::{Origin, Override, OverrideId, Plan, RepairId, Request};
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
+use super::checking::Scope;
 use super::stage::Stage;
 use super::{Exit, in_cluster, output, plan_file, session};
 
@@ -20,7 +21,7 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
                 "config check says what this tool's rules think; on a real cluster this plan asks the deployed tag",
             ));
     }
-    let seen = session::look(global).await?;
+    let seen = session::look_within(global, scope_of(args.repair)).await?;
     let snapshot = &seen.snapshot;
     // A plan over what is not known would be refused; why it is not known is the better answer, with its own exit code.
     if snapshot.service.components.seen().is_none() {
@@ -60,6 +61,16 @@ pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
     preview_and_save(global, &seen.clusters, plan, args.file.as_deref()).await
 }
 
+/// How far a checkconfig is asked before a plan is made: only what writes a configuration depends on its word.
+fn scope_of(repair: RepairId) -> Scope {
+    match repair {
+        RepairId::SyncConfig => Scope::NearestGood,
+        RepairId::Kick | RepairId::Rollback | RepairId::DeleteStrays | RepairId::CheckInCluster | RepairId::Undo => {
+            Scope::Remembered
+        }
+    }
+}
+
 /// Guards that a person sets aside, all with the one reason.
 pub fn overrides(ids: &[OverrideId], reason: Option<&str>) -> Vec<Override> {
     let reason = sanitize_line(reason.unwrap_or_default());
@@ -91,5 +102,24 @@ pub async fn preview_and_save(global: &Global, clusters: &run::Clusters, plan: P
     match present::first_refusal(&preview) {
         Some(failure) => Err(failure),
         None => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_writes_a_configuration_waits_for_a_checkconfig() {
+        let waits = |repair: &RepairId| scope_of(*repair) != Scope::Remembered;
+        let all = [
+            RepairId::SyncConfig,
+            RepairId::Kick,
+            RepairId::Rollback,
+            RepairId::DeleteStrays,
+            RepairId::CheckInCluster,
+            RepairId::Undo,
+        ];
+        assert_eq!(all.into_iter().filter(waits).collect::<Vec<_>>(), [RepairId::SyncConfig]);
     }
 }

@@ -42,7 +42,12 @@ pub struct Seen {
 
 /// Connects, waits until every source has answered in some way, judges.
 pub async fn look(global: &Global) -> Result<Seen, Failure> {
-    let seen = look_and_ask(global, Scope::NearestGood).await?;
+    look_within(global, Scope::NearestGood).await
+}
+
+/// The same, with a checkconfig asked no further than this.
+pub async fn look_within(global: &Global, scope: Scope) -> Result<Seen, Failure> {
+    let seen = look_and_ask(global, scope).await?;
     if let Some(failure) = &seen.unchecked {
         note(failure);
     }

@@ -5,6 +5,7 @@ use crate::run::read_for_undo;
 
 use super::apply::clusters_of;
 use super::args::{Global, UndoArgs};
+use super::checking::Scope;
 use super::{Exit, plan, session};
 
 pub async fn run(global: &Global, args: &UndoArgs) -> Exit {
@@ -19,7 +20,7 @@ pub async fn run(global: &Global, args: &UndoArgs) -> Exit {
         made
     } else {
         // What else runs decides whether versions would be mixed.
-        let seen = session::look(global).await?;
+        let seen = session::look_and_ask(global, Scope::Remembered).await?;
         undo::judged(made, &seen.snapshot, &seen.diagnosis, &plan::overrides(&args.overrides, args.reason.as_deref()))?
     };
     plan::preview_and_save(global, &clusters, made, args.file.as_deref()).await

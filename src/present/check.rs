@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::API_VERSION;
 use crate::model::text::sanitize_line;
-use crate::model::{About, Candidate, Checkconfig, DesiredEntry, KnownFrom, LoadAnswer, LoadVerdict, Objection, Revision};
+use crate::model::{
+    About, Candidate, Checkconfig, DesiredEntry, KnownFrom, LoadAnswer, LoadVerdict, Objection, Revision,
+};
 
 /// Commits in doubt that are named in words; documents name all.
 const NAMED: usize = 10;

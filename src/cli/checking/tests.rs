@@ -285,3 +285,76 @@ async fn another_checkconfig_does_not_take_the_word_of_the_right_one() {
     checking.complete(None, &mut snapshot, Scope::Nothing).await;
     assert_eq!(snapshot.checked, kept);
 }
+
+#[tokio::test]
+async fn what_needs_no_word_of_a_checkconfig_runs_none() {
+    let dir = tempfile::tempdir().unwrap();
+    cached_program(dir.path(), false, "exit 0");
+    let checking = checking(dir.path(), &dir.path().join("journal"));
+    let mut snapshot = world();
+    let outcome = checking.complete(None, &mut snapshot, Scope::Remembered).await;
+    assert_eq!((outcome.unchecked, snapshot.checkconfig), (None, None));
+    let failure = checking.complete(None, &mut world(), Scope::Nothing).await.unchecked.unwrap();
+    assert!(failure.summary.contains("is no checkconfig"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn all_questions_about_a_picture_have_one_time_together() {
+    let dir = tempfile::tempdir().unwrap();
+    // It answers about the live content, and not about what git asks for.
+    let hang = "if [ -e ${2#--job-config-path=}/git.yaml ]; then exec sleep 600; fi";
+    cached_program(dir.path(), true, &format!("{hang}\nexit 0"));
+    let mut checking = checking(dir.path(), &dir.path().join("journal"));
+    checking.patience = Duration::from_secs(2);
+    let mut snapshot = world();
+    let failure = checking.complete(None, &mut snapshot, Scope::NearestGood).await.unchecked.unwrap();
+    assert!(failure.summary.contains("did not answer all that was asked within 2 s"), "{failure:?}");
+    assert_eq!(snapshot.checkconfig.as_ref().map(Source::state), Some("lost"));
+    assert_eq!((snapshot.checked.len(), checking.journal.checked().unwrap().len()), (1, 1), "the live content");
+}
+
+#[tokio::test]
+async fn history_older_than_a_move_of_config_yaml_hides_no_revision_that_loads_and_nothing_is_asked_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = dir.path().join("asked");
+    let refuse = "{ echo '{\"error\":\"bad\",\"level\":\"fatal\",\"msg\":\"Validation failed\"}' >&2; exit 1; }";
+    let program = format!("echo >> '{}'\ngrep -q bad \"${{1#--config-path=}}\" && {refuse}\nexit 0", asked.display());
+    cached_program(dir.path(), true, &program);
+    let checking = checking(dir.path(), &dir.path().join("journal"));
+    let plugins = "config_updater:\n  maps:\n    prow/config.yaml: {name: config, namespace: default}\n    \
+                   jobs/*.yaml: {name: job-config, namespace: default}\n";
+    let config = |word: &str| format!("# {word}\nprowjob_namespace: default\npod_namespace: test-pods\n");
+    let mut repository = crate::git::testing::TestRepository::new();
+    repository.commit("before", &[("prow/plugins.yaml", Some(plugins)), ("jobs/a.yaml", Some("periodics: []\n"))]);
+    let good = repository.commit("moved", &[("prow/config.yaml", Some(&config("good")))]);
+    repository.commit("first", &[("prow/config.yaml", Some(&config("bad 1")))]);
+    repository.commit("second", &[("prow/config.yaml", Some(&config("bad 2")))]);
+    let git = Repository::open(repository.path()).await.unwrap();
+    // What it says is an opinion: another version is deployed, too.
+    let mut snapshot = world();
+    let mut components = snapshot.service.components.seen().unwrap().clone();
+    let tag = "v20200101-000000000";
+    let tide = maker(tag, 0, 0);
+    components.push(crate::model::Component {
+        role: "tide".to_owned(),
+        spec_images: vec![format!("gcr.io/k8s-prow/tide:{tag}")],
+        config: components[0].config.clone(),
+        mounts: components[0].mounts.clone(),
+        ..tide
+    });
+    snapshot.service.components = known(components);
+    let options = checking.options_for(&snapshot);
+    let desired = crate::observe::desired::read(&git, &options).await.unwrap();
+    let checker = checking.checker(&tags_of(&snapshot)).await.unwrap().unwrap();
+    let mut times = Vec::new();
+    for _ in 0..2 {
+        let mut further = Vec::new();
+        snapshot.desired = known(desired.clone());
+        checking.look_further(&checker, &git, &mut snapshot, &mut further).await.unwrap();
+        assert_eq!(further.iter().map(|found| &found.revision.id).collect::<Vec<_>>(), [&good]);
+        times.push(std::fs::read_to_string(&asked).unwrap().lines().count());
+    }
+    let found = snapshot.desired.seen().unwrap().candidates.last().unwrap();
+    assert!(!revision_verdict(&snapshot, found).from.is_fact());
+    assert_eq!(times[0], times[1], "its word is remembered, whatever it is worth");
+}
