@@ -221,11 +221,7 @@ impl Journal {
         let (lines, held) = match File::open(&path) {
             Ok(mut file) => {
                 // The lock first: records that a living process appends meanwhile are then merely not seen yet.
-                let held = match file.try_lock_shared() {
-                    Ok(()) => false,
-                    Err(TryLockError::WouldBlock) => true,
-                    Err(TryLockError::Error(error)) => return Err(files::unreadable(&path, &error)),
-                };
+                let held = is_held(&file).map_err(|error| files::unreadable(&path, &error))?;
                 let lines = read_file(run, &path, &mut file)?;
                 (lines, held)
             }
@@ -467,6 +463,19 @@ impl Journal {
         };
         Err(held(run, &who))
     }
+}
+
+/// Whether a living process holds the lock. A child that any thread is just starting shares it for a moment, until it has
+/// become its program: a few tries tell the two apart.
+fn is_held(file: &File) -> std::io::Result<bool> {
+    for _ in 0..5 {
+        match file.try_lock_shared() {
+            Ok(()) => return Ok(false),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 fn held(run: &str, who: &str) -> Failure {
