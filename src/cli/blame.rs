@@ -3,7 +3,7 @@
 //!
 //! A commit that nobody can judge is neither good nor bad: it is left out, as by `git bisect skip`. Where the boundary lies
 //! among such ones, all that may be the first are named. Only the rule that objects to a newer one can say of it that it does
-//! not object to this one: that is a GUESS like the objection.
+//! not object to this one, and what a component refused can be missing from it: that is a GUESS.
 
 use crate::diagnose::bisect::{self, Next, OldEnd};
 use crate::diagnose::revision_verdict;
@@ -40,18 +40,24 @@ struct Compact {
 impl Compact {
     fn of(judged: &[Option<Judged>], old_end: OldEnd) -> Compact {
         let mut compact = Compact { places: Vec::new(), answers: Vec::new(), skipped: Vec::new() };
-        // Whether it is our rules that speak against the next newer one that does not load.
-        let mut by_rules = false;
+        // Whether what speaks against the next newer one that does not load would be seen here, too.
+        let mut is_known = false;
         for (n, known) in judged.iter().enumerate() {
             let is_said_to_load = old_end == OldEnd::SaidToLoad && n > 0 && n + 1 == judged.len();
             let answer = match known.as_ref().map(|known| &known.verdict) {
                 None => None,
                 Some(LoadVerdict { answer: LoadAnswer::Loads, .. }) => Some(true),
                 Some(LoadVerdict { answer: LoadAnswer::Refused(_), from }) => {
-                    by_rules = *from == KnownFrom::Rules;
+                    is_known = match from {
+                        KnownFrom::Rules
+                        | KnownFrom::Resembles { .. }
+                        | KnownFrom::Log { .. }
+                        | KnownFrom::Memory { .. } => true,
+                        KnownFrom::Checkconfig { .. } | KnownFrom::Job { .. } | KnownFrom::Running => false,
+                    };
                     Some(false)
                 }
-                Some(LoadVerdict { answer: LoadAnswer::Unknown, .. }) if by_rules || is_said_to_load => Some(true),
+                Some(LoadVerdict { answer: LoadAnswer::Unknown, .. }) if is_known || is_said_to_load => Some(true),
                 Some(LoadVerdict { answer: LoadAnswer::Unknown, .. }) => {
                     compact.skipped.push(n);
                     continue;
@@ -153,7 +159,7 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
                 format!("nobody has tried {short}: that it loads is the word of whoever named it")
             }
             OldEnd::SaidToLoad | OldEnd::Open => {
-                format!("nobody has tried {short}: the rule that objects to the bad one does not object to it, no more")
+                format!("nobody has tried {short}: what speaks against the bad one does not speak against it, no more")
             }
         });
     }

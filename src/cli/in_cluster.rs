@@ -106,14 +106,7 @@ pub async fn run(
     let run = &summary.run;
     // Signals count anew from here: whoever has asked for the end of the check wants nothing left of it.
     let mandate = Mandate::Check(&removal, mode);
-    let cleared = tokio::select! {
-        biased;
-        () = stops.second.stopped() => {
-            let by = stops.second.requested().unwrap_or_default();
-            Err(Failure::new(FailureKind::Interrupted, format!("stopped again by {by}, while it was taken away")))
-        }
-        cleared = clear(global, run, clusters, journal, &mandate, &stops.second) => cleared,
-    };
+    let cleared = clear(global, run, clusters, journal, &mandate, &stops.second).await;
     let Err(failure) = cleared else { return answered };
     session::note(&failure);
     output::words(&how_to_take_away(global, plan, run));
@@ -287,7 +280,11 @@ async fn ended(cluster: &Cluster, job: &ObjectRef) -> Result<(Key, i32, i32), Fa
             }
             None if begun.elapsed() > START_WITHIN => {
                 return Err(nothing(format!("no container of the Job started within {} s", START_WITHIN.as_secs()))
-                    .hint("is there a node for it? it is placed like the component that it stands beside"));
+                    .hint(format!(
+                        "is there a node for it (it is placed like the component that it stands beside), and may such a pod be \
+                         made? kubectl describe job {} -n {} tells, while it is there",
+                        job.name, job.namespace
+                    )));
             }
             Some(_) | None => {}
         }
@@ -355,7 +352,11 @@ async fn clear(
         match take_away(global, run, clusters, journal, mandate, stop).await {
             Err(failure) if is_passing(failure.kind) && tries > 1 => {
                 output::words(&format!("{}; looking again", failure.summary));
-                tokio::time::sleep(2 * LOOK).await;
+                let pause = async {
+                    tokio::time::sleep(2 * LOOK).await;
+                    Ok(())
+                };
+                unless_stopped(stop, pause).await?;
                 tries -= 1;
             }
             ended => return ended,
@@ -375,10 +376,11 @@ async fn take_away(
     let record = journal.run(run)?;
     let plan = journal.plan(&record)?;
     let source = journal.undo_source(&record)?;
-    let live = read_for_undo(&source, &plan.clusters, clusters).await?;
+    // A look may be dropped half-way; a write ends first, and its outcome is in the journal.
+    let live = unless_stopped(stop, read_for_undo(&source, &plan.clusters, clusters)).await?;
     if source.steps.iter().any(|step| live.has(step.write.object())) {
         let cleaning = undo::plan(&source, &live, &plan.clusters, journal.now())?;
-        let preview = preview(&cleaning, clusters, journal.now()).await?;
+        let preview = unless_stopped(stop, preview(&cleaning, clusters, journal.now())).await?;
         let (approved, mode) = match mandate {
             Mandate::Check(removal, mode) => (removal.approve(&cleaning, &preview)?, *mode),
             Mandate::Resume(approval) => (approve(&cleaning, &preview, None, approval)?, Mode::Flags),
@@ -401,6 +403,18 @@ async fn take_away(
         run::settle(journal, run, clusters, &operator, tell).await?;
     }
     if source.steps.is_empty() { Ok(()) } else { journal.verified(run, true, "what it made is taken away") }
+}
+
+/// What it comes to, unless somebody wants it to end.
+async fn unless_stopped<T>(stop: &StopToken, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = stop.stopped() => {
+            let by = stop.requested().unwrap_or_default();
+            Err(Failure::new(FailureKind::Interrupted, format!("stopped by {by}, while it was taken away")))
+        }
+        done = work => done,
+    }
 }
 
 fn is_in_doubt(record: &RunRecord) -> bool {

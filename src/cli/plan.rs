@@ -4,22 +4,36 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::text::sanitize_line;
+use crate::model::{Failure, FailureKind};
 use crate::present;
 use crate::repair::{Origin, Override, OverrideId, Plan, RepairId, Request};
 use crate::run;
 
 use super::args::{Format, Global, PlanArgs};
 use super::checking::Scope;
+use super::stage::Stage;
 use super::{Exit, in_cluster, output, plan_file, session};
 
 pub async fn run(global: &Global, args: &PlanArgs) -> Exit {
+    if let (RepairId::CheckInCluster, Stage::Drill(_)) = (args.repair, &global.stage) {
+        return Err(Failure::new(FailureKind::Refused, "there is no checkconfig in a drill that a Job could run")
+            .hint(
+                "config check says what this tool's rules think; on a real cluster this plan asks the deployed tag",
+            ));
+    }
     let seen = session::look_within(global, scope_of(args.repair)).await?;
     let snapshot = &seen.snapshot;
     // A plan over what is not known would be refused; why it is not known is the better answer, with its own exit code.
     if snapshot.service.components.seen().is_none() {
         return Err(session::not_seen(&snapshot.service.components, "Prow's components"));
     }
-    if args.repair == RepairId::SyncConfig && !args.last_loaded && snapshot.desired.seen().is_none() {
+    let is_of_git = match args.repair {
+        RepairId::SyncConfig => !args.last_loaded,
+        // Where none is given, it is about what is live; a revision that is not there is no reason to ask about that.
+        RepairId::CheckInCluster => global.repo.is_some() || global.revision.is_some(),
+        RepairId::Kick | RepairId::Rollback | RepairId::DeleteStrays | RepairId::Undo => false,
+    };
+    if is_of_git && snapshot.desired.seen().is_none() {
         return Err(session::not_seen(&snapshot.desired, "the configuration repository"));
     }
     let origin = match (args.last_loaded, snapshot.service.identity.known()) {

@@ -17,7 +17,8 @@ pub fn stop_on_signals() -> Result<StopToken, Failure> {
     Ok(first_and_second()?.first)
 }
 
-/// The same, for what has something to put in order after the first signal: the second ends that, too.
+/// The same, for what has something to put in order after the first signal: the second ends that, too. Another HUP is no second
+/// one: a terminal that goes sends it more than once.
 pub fn first_and_second() -> Result<Signals, Failure> {
     let signals = Signals { first: StopToken::new(), second: StopToken::new() };
     for (kind, name) in
@@ -29,7 +30,11 @@ pub fn first_and_second() -> Result<Signals, Failure> {
         let (first, second) = (signals.first.clone(), signals.second.clone());
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
-                if first.requested().is_some() { second.stop(name) } else { first.stop(name) }
+                match first.requested() {
+                    None => first.stop(name),
+                    Some(_) if kind == SignalKind::hangup() => {}
+                    Some(_) => second.stop(name),
+                }
             }
         });
     }

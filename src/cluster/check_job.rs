@@ -110,7 +110,7 @@ fn end_of(status: &JobStatus) -> Option<String> {
 }
 
 fn fares(namespace: &str, end: Option<String>, pods: Vec<Pod>) -> JobState {
-    let mut state = JobState::Waiting(None);
+    let mut state = JobState::Waiting(pods.is_empty().then(|| "no pod was made for it".to_owned()));
     for pod in pods {
         let name = sanitize_line(pod.metadata.name.as_deref().unwrap_or_default());
         let status = pod.status.unwrap_or_default();

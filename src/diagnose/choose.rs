@@ -8,7 +8,7 @@ use crate::model::{
     Revision, Snapshot,
 };
 
-use crate::prow::{ConfigFiles, Layout};
+use crate::prow::{ConfigFiles, Layout, layout};
 
 use super::compare::{is_refused_content, known_keys, same_value};
 use super::load::of_candidate;
@@ -51,6 +51,9 @@ impl Choice {
             }
             ChoiceReason::Head if self.verdict.answer == LoadAnswer::Loads => format!("git's head, which {who}"),
             ChoiceReason::Head => "git's head, and nothing speaks against it".to_owned(),
+            ChoiceReason::NewestWithoutObjection if self.verdict.refused().is_some() => {
+                "the newest revision that an opinion alone speaks against".to_owned()
+            }
             ChoiceReason::NewestKnownToLoad | ChoiceReason::NewestWithoutObjection => {
                 format!("the newest revision that {who}")
             }
@@ -66,7 +69,7 @@ pub enum ChoiceReason {
     Head,
     /// The newest revision known to load: the verdict says from where.
     NewestKnownToLoad,
-    /// The newest revision that nothing speaks against.
+    /// The newest revision that nothing speaks against; where there is none, that no more than an opinion does.
     NewestWithoutObjection,
 }
 
@@ -91,10 +94,21 @@ pub(super) fn choose(snapshot: &Snapshot, failures: &[LoadFailure<'_>], refused:
         return Some(choice(loaded, ChoiceReason::NewestKnownToLoad));
     }
     let acceptable = acceptable(&verdicts);
-    // Where a key that was only guessed to be at fault stands in every revision, that guess speaks against none of them.
-    let at_least = || verdicts.iter().find(|(_, verdict)| matches!(verdict.from, KnownFrom::Resembles { .. }));
+    let at_least = || verdicts.iter().find(|(candidate, verdict)| is_opinion_alone(candidate, verdict));
     let (newest, _) = acceptable.or_else(at_least)?;
     Some(choice(newest, ChoiceReason::NewestWithoutObjection))
+}
+
+/// Where a key that was only guessed to be at fault stands in every revision, that guess speaks against none of them; nor does a
+/// checkconfig that is not what is deployed and refuses them all.
+fn is_opinion_alone(candidate: &Candidate, verdict: &LoadVerdict) -> bool {
+    match &verdict.from {
+        KnownFrom::Resembles { .. } => true,
+        KnownFrom::Checkconfig { .. } | KnownFrom::Job { .. } => {
+            !verdict.from.is_fact() && candidate.config_maps.is_ok() && candidate.objections.is_empty()
+        }
+        KnownFrom::Log { .. } | KnownFrom::Running | KnownFrom::Memory { .. } | KnownFrom::Rules => false,
+    }
 }
 
 /// The newest that nothing speaks against. What lies between two that a checkconfig refuses is hardly any better, asked or not:
@@ -154,6 +168,10 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
     else {
         return false;
     };
+    let files = ConfigFiles::of_components(components.iter());
+    if layout::absent(&files, live, components).is_some() {
+        return false;
+    }
     let service = &snapshot.service.alias;
     let is_here =
         |map: &&DesiredConfigMap| snapshot.config_map_cluster(&map.cluster).is_some_and(|view| view.alias == *service);

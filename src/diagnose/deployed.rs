@@ -16,7 +16,7 @@ pub(super) struct Deployed {
     no_cluster: bool,
     /// Tags that are asked for, hook's first, and those that still run: a rollout is not done before they are gone.
     pub(super) tags: Vec<String>,
-    /// Everything that reads the configuration is seen now, and has a tag.
+    /// Everything that reads the configuration is seen now, with what runs of it, and has a tag.
     is_whole: bool,
     /// What a component reads beyond what is judged.
     pub(super) further: Option<String>,
@@ -36,7 +36,8 @@ impl Deployed {
             no_cluster: !snapshot.is_of_a_cluster(),
             is_whole: source.known().is_some()
                 && !tags.is_empty()
-                && readers(components).all(|component| role_tag(component).is_some()),
+                && readers(components)
+                    .all(|component| role_tag(component).is_some() && sees_what_runs(snapshot, component)),
             further: further(components),
             tags,
         }
@@ -111,13 +112,28 @@ fn readers(components: &[Component]) -> impl Iterator<Item = &Component> {
 
 /// Tags of the containers that run, where they tell one: some report a digest alone.
 fn running_tags(component: &Component) -> impl Iterator<Item = &str> {
-    let name = role_image(component).map(image::base_name);
+    running_images(component).filter_map(|image| own_tag(component, image))
+}
+
+/// What runs of a component is seen, each with its tag: where pods are denied, what a rollout leaves behind may run unseen.
+fn sees_what_runs(snapshot: &Snapshot, component: &Component) -> bool {
+    let list = format!("pods in {}", component.object.namespace);
+    let is_unseen = snapshot.service.parts.iter().any(|part| part.name == list && part.source.known().is_none());
+    !is_unseen && running_images(component).all(|image| own_tag(component, image).is_some())
+}
+
+/// Images of the containers that carry the role, of pods that stay.
+fn running_images(component: &Component) -> impl Iterator<Item = &str> {
     let is_over = |phase: &str| phase == "Failed" || phase == "Succeeded";
     role_containers(component)
         .filter(move |(pod, _)| !pod.deleting && !is_over(&pod.phase))
         .map(|(_, container)| container.image.as_str())
-        .filter(move |image| Some(image::base_name(image)) == name)
-        .filter_map(image::tag)
+}
+
+/// The tag of an image that is the component's own by name.
+fn own_tag<'a>(component: &Component, image: &'a str) -> Option<&'a str> {
+    let name = role_image(component).map(image::base_name);
+    image::tag(image).filter(|_| Some(image::base_name(image)) == name)
 }
 
 /// The components that read what is not judged, with what it is; `None` where there are none.

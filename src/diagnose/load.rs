@@ -10,7 +10,7 @@ use crate::model::{
     Candidate, Checkconfig, Checked, ConfigMapState, Desired, Doubt, KnownFrom, LoadAnswer, LoadVerdict, Objection,
     RefusedContent, Snapshot, Timestamp, Witness,
 };
-use crate::prow::{self, ConfigFiles, Layout, image};
+use crate::prow::{self, ConfigFile, ConfigFiles, Layout, image, layout};
 
 use super::Basis;
 use super::bisect::{self, Next, OldEnd};
@@ -92,9 +92,14 @@ pub(super) fn of_live(
     }
     let files = ConfigFiles::of_components(components.iter());
     let layout = Layout::of_live(live, &files)?;
+    if let Some(source) = layout::absent(&files, live, components) {
+        return Some(without(snapshot, source));
+    }
     let mut maps: Vec<&ConfigMapState> = layout.values().filter_map(|value| live.get(value.0)).collect();
     maps.dedup_by_key(|map| &map.key);
-    if maps.iter().all(|map| all_started_on(map, components, snapshot.taken_at)) {
+    // That they run is no FACT of a picture that is lost.
+    let is_seen_now = snapshot.service.config_maps.known().is_some() && snapshot.service.components.known().is_some();
+    if is_seen_now && maps.iter().all(|map| all_started_on(map, components, snapshot.taken_at)) {
         return Some(LoadVerdict { answer: LoadAnswer::Loads, from: KnownFrom::Running });
     }
     let is_it = |content: &&RefusedContent| {
@@ -112,6 +117,21 @@ pub(super) fn of_live(
     let by_rules = prow::objections_live(live, &files, prow::preset_rule(tags)).into_iter().next();
     let of_ours = by_rules.map(|objection| (objection, KnownFrom::Rules));
     Some(beside_ours(checked, of_ours).unwrap_or_else(LoadVerdict::unknown))
+}
+
+/// What is left of a configuration when a part of it is not there: containers may run on it, and no new one would start. What is not
+/// seen may be there; and a key may have another name in its pod.
+fn without(snapshot: &Snapshot, source: &ConfigFile) -> LoadVerdict {
+    let service = &snapshot.service;
+    let map = &source.config_map;
+    let is_gone =
+        service.sees_config_map(map) && service.config_maps.known().is_some_and(|maps| !maps.contains_key(map));
+    if !is_gone {
+        return LoadVerdict::unknown();
+    }
+    let message = "a ConfigMap that Prow reads is not there: no new pod starts without it";
+    let objection = Objection { config_map: Some(map.clone()), ..Objection::of(message) };
+    LoadVerdict { answer: LoadAnswer::Refused(objection), from: KnownFrom::Rules }
 }
 
 /// A FACT beats our own opinions; of two opinions the one that objects counts.
@@ -212,7 +232,8 @@ fn in_words_of(content: &RefusedContent) -> Objection {
         message: content.error.clone(),
         config_map: Some(content.config_map.clone()),
         config_key: content.culprits.first().cloned(),
-        repeats: None,
+        // Where it could not tell which of two it is, the other one is in question, too.
+        repeats: content.culprits.get(1).map(|key| (content.config_map.clone(), key.clone())),
     }
 }
 
@@ -294,10 +315,15 @@ fn line(desired: &Desired) -> Vec<&Candidate> {
     line
 }
 
-/// Digest of the live content.
+/// Digest of the live content; `None` where a part of it is not there.
 pub fn live_content(snapshot: &Snapshot) -> Option<String> {
-    let files = ConfigFiles::of_components(snapshot.service.components.seen()?.iter());
-    Layout::of_live(snapshot.service.config_maps.seen()?, &files).map(|layout| layout.digest())
+    let components = snapshot.service.components.seen()?;
+    let live = snapshot.service.config_maps.seen()?;
+    let files = ConfigFiles::of_components(components.iter());
+    if layout::absent(&files, live, components).is_some() {
+        return None;
+    }
+    Layout::of_live(live, &files).map(|layout| layout.digest())
 }
 
 #[cfg(test)]

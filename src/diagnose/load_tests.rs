@@ -6,7 +6,7 @@ use crate::diagnose::testing::{at, known, reader, snapshot};
 use crate::diagnose::{Choice, ChoiceReason, FindingKind, diagnose};
 use crate::model::{
     About, Alias, ClusterIdentity, Component, DesiredConfigMap, DesiredEntry, Doubt, Failure, FailureKind, Key,
-    Revision, Source, Timestamp,
+    Revision, Source, SourceStatus, Timestamp,
 };
 
 const TAG: &str = "v20240619-cfb8754e0";
@@ -199,6 +199,25 @@ fn what_is_not_seen_now_or_still_runs_is_deployed_too() {
     assert_eq!(verdict_of_head(&snapshot).from.doubts(), [Doubt::DeployedNotKnown], "what was there is not what is");
 }
 
+/// A rollout may leave the old version running where nobody sees it.
+#[test]
+fn of_what_runs_unseen_no_word_is_a_fact() {
+    let mut snapshot = world(TAG, 1);
+    snapshot.checked = vec![by_program(0, None)];
+    let pods = |source| SourceStatus { name: "pods in default".to_owned(), source };
+    snapshot.service.parts = vec![pods(known(()))];
+    assert!(verdict_of_head(&snapshot).loads_as_fact());
+    let mut denied = snapshot.clone();
+    denied.service.parts = vec![pods(Source::Denied { verb: "list pods in namespace default".to_owned() })];
+    components(&mut denied)[0].pods.clear();
+    assert_eq!(verdict_of_head(&denied).from.doubts(), [Doubt::DeployedNotKnown]);
+    for image in ["sha256:0123456789abcdef", "gcr.io/k8s-prow/hook@sha256:0123456789abcdef"] {
+        let mut by_digest = snapshot.clone();
+        components(&mut by_digest)[0].pods[0].containers[0].image = image.to_owned();
+        assert_eq!(verdict_of_head(&by_digest).from.doubts(), [Doubt::DeployedNotKnown], "{image}");
+    }
+}
+
 /// A presubmit asks whether that program accepts it, and is told no more.
 #[test]
 fn without_a_cluster_a_checkconfig_speaks_for_itself() {
@@ -389,6 +408,20 @@ fn an_opinion_that_one_loads_is_preferred_to_what_lies_between_two_that_do_not()
     value.candidates[0] = value.head.clone();
     let choice: Choice = diagnose(&snapshot).choice.unwrap();
     assert_eq!(choice.revision.subject, "number 1");
+}
+
+/// A checkconfig of another version than what is deployed may refuse all there is: that leaves something to propose.
+#[test]
+fn an_opinion_against_all_of_them_leaves_the_newest() {
+    let mut snapshot = world(OTHER, 3);
+    assert_eq!(ask(&mut snapshot, |_| false).last().unwrap(), "Further");
+    let choice = diagnose(&snapshot).choice.unwrap();
+    assert_eq!((choice.revision.subject.as_str(), choice.basis), ("number 0", Basis::Guess));
+    assert!(choice.reason().contains("an opinion alone speaks against"), "{}", choice.reason());
+    // Not one that a rule objects to as well.
+    let Source::Known { value, .. } = &mut snapshot.desired else { unreachable!() };
+    (value.head, value.candidates[0]) = (objected(), objected());
+    assert_eq!(diagnose(&snapshot).choice.unwrap().revision.subject, "number 1");
 }
 
 /// As on 2019-01-23: hook refused it, and a newer checkconfig accepts what still holds the same key.

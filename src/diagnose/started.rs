@@ -10,7 +10,7 @@ use crate::model::{
     Checked, Component, ComponentPod, ConfigMapState, Container, ContainerState, Key, Snapshot, Timestamp, Witness,
 };
 use crate::prow::log::is_config_failure;
-use crate::prow::{ConfigFiles, Layout, image};
+use crate::prow::{ConfigFiles, Layout, image, layout};
 
 use super::deployed::{Deployed, deployed_tags};
 use super::load_failure::{KUBELET_DELAY_SECONDS, SETTLED_SECONDS, config_maps_of, load_failures};
@@ -62,6 +62,10 @@ pub fn started_now(snapshot: &Snapshot) -> Vec<Checked> {
         return Vec::new();
     };
     let files = ConfigFiles::of_components(components.iter());
+    // What is left of it is not what they started on.
+    if layout::absent(&files, live, components).is_some() {
+        return Vec::new();
+    }
     let Some(layout) = Layout::of_live(live, &files) else { return Vec::new() };
     let maps: Vec<&ConfigMapState> = layout.values().filter_map(|value| live.get(value.0)).collect();
     let refused = refused_maps(snapshot);

@@ -2,10 +2,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::diagnose::testing::{at, known, reader, snapshot};
-use crate::diagnose::{live_verdict, revision_verdict};
+use crate::diagnose::{live_content, live_verdict, revision_verdict};
 use crate::model::{
-    Alias, Candidate, ClusterIdentity, DesiredConfigMap, DesiredEntry, Exit, LoadAnswer, LogLine, Revision, Source,
-    Writer,
+    Alias, Candidate, ClusterIdentity, ConfigPath, DesiredConfigMap, DesiredEntry, Exit, Failure, FailureKind,
+    LoadAnswer, LogLine, Revision, Source, SourceStatus, Writer,
 };
 
 const TAG: &str = "v20240619-cfb8754e0";
@@ -140,6 +140,53 @@ fn what_stands_beside_a_component_loads_nothing() {
     hook.pods[0].containers.push(proxy);
     assert_eq!(remembered(&snapshot), nothing());
     assert!(!is_live_loaded(&snapshot));
+}
+
+#[test]
+fn that_it_runs_is_no_fact_of_a_lost_picture() {
+    fn lost<T: Clone>(source: &Source<T>) -> Source<T> {
+        let error = Failure::new(FailureKind::Unreachable, "no answer");
+        Source::Lost { error, last: source.known().cloned().map(|value| (value, at(85))) }
+    }
+    let seen = world(vec![reader("hook", TAG)]);
+    assert!(is_live_loaded(&seen));
+    let mut components = seen.clone();
+    components.service.components = lost(&seen.service.components);
+    let mut maps = seen.clone();
+    maps.service.config_maps = lost(&seen.service.config_maps);
+    for snapshot in [components, maps] {
+        assert_eq!(live_verdict(&snapshot).expect("it was seen").answer, LoadAnswer::Unknown);
+    }
+}
+
+#[test]
+fn what_runs_is_no_word_on_what_is_left_of_it() {
+    let mut snapshot = world(vec![reader("hook", TAG)]);
+    let plugins = Key::new("default", "plugins");
+    of(&mut snapshot, "hook").config.plugin_config = Some(ConfigPath {
+        path: "/etc/plugins/plugins.yaml".to_owned(),
+        config_map: Some(plugins.clone()),
+        key: Some("plugins.yaml".to_owned()),
+    });
+    let verdict = live_verdict(&snapshot).expect("there is a config.yaml");
+    assert_eq!((verdict.answer, verdict.from.is_fact()), (LoadAnswer::Unknown, false), "that list is not seen");
+    assert_eq!((started_now(&snapshot), live_content(&snapshot)), (Vec::new(), None));
+    let part = SourceStatus { name: "configmaps in default".to_owned(), source: known(()) };
+    snapshot.service.parts.push(part);
+    let verdict = live_verdict(&snapshot).expect("there is a config.yaml");
+    assert_eq!(verdict.refused().and_then(|objection| objection.config_map.clone()), Some(plugins.clone()));
+    // It is there, and without the key.
+    let map = ConfigMapState {
+        writers: vec![Writer { manager: "hook".to_owned(), at: Some(at(60)) }],
+        ..ConfigMapState::named(&Alias::service(), &plugins)
+    };
+    let Source::Known { value, .. } = &mut snapshot.service.config_maps else { panic!("known ConfigMaps") };
+    value.insert(plugins.clone(), map);
+    assert!(!is_live_loaded(&snapshot));
+    let Source::Known { value, .. } = &mut snapshot.service.config_maps else { panic!("known ConfigMaps") };
+    value.get_mut(&plugins).unwrap().values.insert("plugins.yaml".to_owned(), b"plugins: {}\n".to_vec());
+    assert!(is_live_loaded(&snapshot), "whole again");
+    assert_eq!(remembered(&snapshot).0, [TAG]);
 }
 
 #[test]

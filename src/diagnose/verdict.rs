@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{InterruptedRun, Key, ObjectRef, Progress, Revision, Snapshot, Source, Timestamp};
+use crate::model::{InterruptedRun, Key, Leaves, ObjectRef, Progress, Revision, Snapshot, Source, Timestamp};
 use crate::repair::RepairId;
 
 use super::automation::about_to_revert;
@@ -323,10 +323,11 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
     let resume = |run: &InterruptedRun| NextStep::Resume { run: run.run.clone(), progress: run.progress };
     let interrupted = || snapshot.own_interrupted().filter(|run| run.damaged.is_none());
     // Half a rollback is worse than either end of it; of other runs, only what is in doubt comes before everything.
-    if let Some(run) = interrupted().find(|run| !run.unknown.is_empty() || run.sets_images) {
+    let of_prow = || interrupted().filter(|run| run.leaves != Leaves::OwnMaking);
+    if let Some(run) = of_prow().find(|run| !run.unknown.is_empty() || run.leaves == Leaves::Images) {
         return resume(run);
     }
-    if let Some(run) = interrupted().next()
+    if let Some(run) = of_prow().next()
         && !context.gate.asks_for_rollback(snapshot.taken_at_server())
     {
         return resume(run);
@@ -355,6 +356,10 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
     }
     if let Some(choice) = sync {
         return repair_sync(choice);
+    }
+    // It stands in nobody's way.
+    if let Some(run) = interrupted().find(|run| run.leaves == Leaves::OwnMaking) {
+        return resume(run);
     }
     let head = findings.iter().find_map(|finding| match &finding.kind {
         FindingKind::RevisionWouldNotLoad { revision, is_head: true, .. } => Some(revision.clone()),

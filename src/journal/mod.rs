@@ -34,7 +34,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::cluster::live::parse_config_map;
 use crate::model::{
-    ClusterIdentity, Failure, FailureKind, InterruptedRun, ObjectRef, Outcome, Timestamp, Write, sha256_hex,
+    ClusterIdentity, Failure, FailureKind, InterruptedRun, Kind, Leaves, ObjectRef, Outcome, Timestamp, Write,
+    sha256_hex,
 };
 use crate::repair::undo::{UndoSource, UndoStep};
 use crate::repair::{Plan, RepairId};
@@ -135,9 +136,7 @@ impl Journal {
         // One begins at a time, so that two which begin together see each other.
         let door = File::open(&runs).map_err(|error| files::unreadable(&runs, &error))?;
         door.lock().map_err(|error| files::unwritable(&runs, &error))?;
-        if !self.is_apart(plan.repair, plan.basis.undoes.as_deref()) {
-            self.nobody_else(&plan.clusters, None)?;
-        }
+        self.nobody_in_the_way(plan, None)?;
         let (run, folder) = self.new_folder(&runs)?;
         files::make_folders(&folder.join(BACKUP))?;
         let path = folder.join(JOURNAL);
@@ -258,16 +257,20 @@ impl Journal {
             .iter()
             .enumerate()
             .filter(|(at, run)| !undone.contains(&run.run) && !is_superseded(*at, run))
-            .filter_map(|(_, run)| as_interrupted(run))
+            .filter_map(|(_, run)| as_interrupted(run, self.leaves(run)))
             .collect())
     }
 
-    /// Refuses while a living process is at work on one of these clusters with another run than `own`: two at once would
-    /// each take the other's writes for a stranger's.
+    /// Refuses while a living process is at work on one of the plan's clusters with another run than `own`: two at once
+    /// would each take the other's writes for a stranger's.
     ///
     /// # Errors
     /// There is one, or the journal cannot be read.
-    pub fn nobody_else(&self, clusters: &[ClusterIdentity], own: Option<&str>) -> Result<(), Failure> {
+    pub fn nobody_in_the_way(&self, plan: &Plan, own: Option<&str>) -> Result<(), Failure> {
+        if self.is_apart(plan.repair, plan.basis.undoes.as_deref()) {
+            return Ok(());
+        }
+        let clusters = &plan.clusters;
         for run in self.runs()?.into_iter().filter(|run| Some(run.run.as_str()) != own) {
             let RunState::Running { pid } = run.state else { continue };
             let here = |begin: &Begin| begin.clusters.iter().any(|cluster| same_cluster(cluster, clusters));
@@ -297,6 +300,30 @@ impl Journal {
                 .is_some_and(|begin| begin.repair == RepairId::CheckInCluster),
             RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::DeleteStrays => false,
         }
+    }
+
+    fn leaves(&self, run: &RunRecord) -> Leaves {
+        let Some(begin) = &run.begin else { return Leaves::Objects };
+        if self.is_apart(begin.repair, begin.undoes.as_deref()) {
+            return Leaves::OwnMaking;
+        }
+        let sets_images = match begin.repair {
+            RepairId::Rollback => true,
+            RepairId::Undo => run.steps.iter().any(|step| match step.object.kind {
+                Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::CronJob => true,
+                Kind::Job
+                | Kind::ReplicaSet
+                | Kind::Pod
+                | Kind::ConfigMap
+                | Kind::Service
+                | Kind::ProwJob
+                | Kind::Namespace
+                | Kind::Cluster
+                | Kind::Revision => false,
+            }),
+            RepairId::SyncConfig | RepairId::Kick | RepairId::DeleteStrays | RepairId::CheckInCluster => false,
+        };
+        if sets_images { Leaves::Images } else { Leaves::Objects }
     }
 
     /// What other runs than `own` have done since a time: object to run, of the newest.
@@ -451,7 +478,7 @@ fn same_cluster(cluster: &ClusterIdentity, of: &[ClusterIdentity]) -> bool {
     of.iter().any(|other| other.server == cluster.server && other.uid == cluster.uid)
 }
 
-fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
+fn as_interrupted(run: &RunRecord, leaves: Leaves) -> Option<InterruptedRun> {
     let (unknown, running_pid, damaged) = match &run.state {
         // What wrote nothing left nothing half done.
         RunState::Ended if run.was_stopped() && run.has_written() => (Vec::new(), None, None),
@@ -469,12 +496,8 @@ fn as_interrupted(run: &RunRecord) -> Option<InterruptedRun> {
         None if damaged.is_none() => return None,
         None => ("nobody knows what it did".to_owned(), read::last_touched(&run.folder), Vec::new()),
     };
-    let sets_images = run.begin.as_ref().is_some_and(|begin| match begin.repair {
-        RepairId::Rollback | RepairId::Undo => true,
-        RepairId::SyncConfig | RepairId::Kick | RepairId::DeleteStrays | RepairId::CheckInCluster => false,
-    });
     let (run, progress) = (run.run.clone(), run.progress());
-    Some(InterruptedRun { run, title, at, clusters, damaged, unknown, progress, sets_images, running_pid })
+    Some(InterruptedRun { run, title, at, clusters, damaged, unknown, progress, leaves, running_pid })
 }
 
 fn in_words(step: &StepRecord) -> String {

@@ -347,7 +347,7 @@ fn two_runs_at_once_on_one_cluster_are_refused() {
     }
     assert!(refused.hint.is_some_and(|hint| hint.contains("wait for its end")));
     assert_eq!(journal.runs().unwrap().len(), 1, "nothing is left of the one that was refused");
-    journal.nobody_else(&[cluster()], Some("r-0001")).unwrap();
+    journal.nobody_in_the_way(&here(None), Some("r-0001")).unwrap();
     let elsewhere = ClusterIdentity { uid: "c-2".to_owned(), ..cluster() };
     let other = Plan { clusters: vec![elsewhere], ..plan(None) }.sealed();
     drop(journal.begin(&other, "oncall", Mode::Typed).unwrap());
@@ -386,4 +386,37 @@ fn a_run_that_was_stopped_half_way_is_not_over() {
     // What wrote nothing left nothing half done.
     stopped(&journal, false);
     assert!(journal.interrupted().unwrap().is_empty());
+}
+
+#[test]
+fn half_a_run_is_told_by_what_it_means_for_prow() {
+    let half = |repair: RepairId, kind: Kind| {
+        let (_dir, journal) = journal();
+        let began = |repair, undoes, kind| {
+            let plan = Plan { repair, ..here(undoes) }.sealed();
+            let mut writer = journal.begin(&plan, "oncall", Mode::Typed).unwrap();
+            let mut record = intent(1, None);
+            if let Record::Intent { object, .. } = &mut record {
+                object.kind = kind;
+            }
+            writer.append(record).unwrap();
+            writer
+        };
+        // The undo of a check may begin while the check, or anybody else, is at it.
+        let first = began(RepairId::CheckInCluster, None, Kind::Job);
+        let undoes = (kind == Kind::Job).then_some("r-0001");
+        let second = began(repair, undoes, kind);
+        drop((first, second));
+        journal.interrupted().unwrap().into_iter().map(|run| (run.run, run.leaves)).collect::<BTreeMap<_, _>>()
+    };
+    for (repair, kind, leaves) in [
+        (RepairId::Undo, Kind::Job, Leaves::OwnMaking),
+        (RepairId::Undo, Kind::ConfigMap, Leaves::Objects),
+        (RepairId::Undo, Kind::Deployment, Leaves::Images),
+        (RepairId::Rollback, Kind::Deployment, Leaves::Images),
+        (RepairId::SyncConfig, Kind::ConfigMap, Leaves::Objects),
+    ] {
+        let open = half(repair, kind);
+        assert_eq!((open["r-0001"], open["r-0002"]), (Leaves::OwnMaking, leaves), "{repair} {kind}");
+    }
 }

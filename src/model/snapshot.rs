@@ -371,10 +371,20 @@ pub struct InterruptedRun {
     pub unknown: Vec<String>,
     /// It came to no end: steps that are done, of how many. `None` where that is not known.
     pub progress: Option<Progress>,
-    /// It sets images of components: until it is finished or taken back, they may be of two versions.
-    pub sets_images: bool,
+    pub leaves: Leaves,
     /// Process that holds it, if it still lives: then it is not interrupted but going on elsewhere.
     pub running_pid: Option<u32>,
+}
+
+/// What half of a run means for Prow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// It sets images of components: until it is finished or taken back, they may be of two versions.
+    Images,
+    /// It changes other objects of Prow's.
+    Objects,
+    /// It touches only what this program has made for itself, which goes in time anyway.
+    OwnMaking,
 }
 
 /// How far a run came.

@@ -114,14 +114,14 @@ fn objection(objection: &Objection, candidate: Option<&Candidate>, changed: &[St
     let place = objection.config_map.clone().zip(objection.config_key.clone());
     let mut all: Vec<_> = place.into_iter().chain(objection.repeats.clone()).collect();
     all.dedup();
-    let places: Vec<Value> = all
-        .iter()
-        .map(|(map, key)| {
-            let path = entry(candidate, map, key).map(|entry| entry.path.clone());
-            let is_changed = path.as_ref().is_some_and(|path| changed.contains(path));
-            json!({ "configMap": map, "key": key, "path": path, "changed": is_changed })
-        })
-        .collect();
+    let of_place = |(map, key): &(crate::model::Key, String)| {
+        let path = entry(candidate, map, key).map(|entry| entry.path.clone());
+        let is_changed = path.as_ref().is_some_and(|path| changed.contains(path));
+        (!is_changed, json!({ "configMap": map, "key": key, "path": path, "changed": is_changed }))
+    };
+    let mut places: Vec<(bool, Value)> = all.iter().map(of_place).collect();
+    places.sort_by_key(|(is_older, _)| *is_older);
+    let places: Vec<Value> = places.into_iter().map(|(_, place)| place).collect();
     json!({ "message": objection.message, "places": places })
 }
 

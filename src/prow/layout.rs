@@ -205,6 +205,27 @@ pub fn reads_further(component: &Component, files: &ConfigFiles) -> Option<Strin
     (!is_laid).then(|| elsewhere(path))
 }
 
+/// The first of what flags of components lead to and what is not there: its ConfigMap, or of a single file the key. What is taken by
+/// name alone, and folders that all mount as optional, may be absent.
+pub fn absent<'f>(
+    files: &'f ConfigFiles,
+    config_maps: &BTreeMap<Key, ConfigMapState>,
+    components: &[Component],
+) -> Option<&'f ConfigFile> {
+    let is_told = |source: &&ConfigFile| !source.config_map.namespace.is_empty();
+    let is_needed = |source: &ConfigFile| {
+        let mounts = components.iter().flat_map(|component| &component.mounts);
+        let mut of_it = mounts.filter(|mount| mount.config_map == source.config_map).peekable();
+        source.key.is_some() || of_it.peek().is_none() || of_it.any(|mount| !mount.optional)
+    };
+    let is_absent = |source: &&ConfigFile| match (config_maps.get(&source.config_map), &source.key) {
+        (None, _) => is_needed(source),
+        (Some(state), Some(key)) => !state.values.contains_key(key),
+        (Some(_), None) => false,
+    };
+    [&files.config, &files.plugins].into_iter().chain(&files.job_config).filter(is_told).find(is_absent)
+}
+
 fn folder_of(source: &ConfigFile) -> String {
     match source.folder.trim_matches('/') {
         "" => JOB_CONFIG.to_owned(),

@@ -14,7 +14,7 @@ use crate::model::{
     Key, Kind, MapFact, MapNote, OWN_LABEL, ObjectRef, Revision, Snapshot, Values, Write, sha256_hex,
 };
 use crate::prow::ConfigFiles;
-use crate::prow::layout::{Layout, ReadAs};
+use crate::prow::layout::{Layout, ReadAs, absent};
 
 use super::{Confirmation, Plan, PlanBasis, Refusal, RepairId, Step, Undo, Verify, identity, required};
 
@@ -31,7 +31,7 @@ pub(super) fn plan(snapshot: &Snapshot) -> Result<Plan, Refusal> {
     let reader = reader(components)
         .ok_or_else(|| Refusal::new("no component reads a configuration", "is this the right cluster?"))?;
     let namespace = reader.object.namespace.clone();
-    let (revision, layout) = candidate(snapshot, &files)?;
+    let (revision, layout) = candidate(snapshot, &files, components)?;
     let content = layout.digest();
     let about =
         revision.as_ref().map_or("what is live".to_owned(), |revision| format!("revision {}", revision.short()));
@@ -104,7 +104,11 @@ fn reader(components: &[Component]) -> Option<&Component> {
 }
 
 /// The revision asked for, else git's head; without a repository what is live.
-fn candidate<'a>(snapshot: &'a Snapshot, files: &ConfigFiles) -> Result<(Option<Revision>, Layout<'a>), Refusal> {
+fn candidate<'a>(
+    snapshot: &'a Snapshot,
+    files: &ConfigFiles,
+    components: &[Component],
+) -> Result<(Option<Revision>, Layout<'a>), Refusal> {
     let nothing = |what: String| {
         Refusal::new(format!("{what} has no config.yaml to check"), "say which file it is with --config-path PATH")
     };
@@ -119,6 +123,16 @@ fn candidate<'a>(snapshot: &'a Snapshot, files: &ConfigFiles) -> Result<(Option<
         return Ok((Some(candidate.revision.clone()), layout));
     }
     let live = required(&snapshot.service.config_maps, "the live ConfigMaps")?;
+    if let Some(source) = absent(files, live, components) {
+        let key = source.key.as_ref().map_or(String::new(), |key| format!(" with key {key}"));
+        return Err(Refusal::new(
+            format!(
+                "no live ConfigMap {}{key} is seen, which Prow reads: the rest alone would be asked about",
+                source.config_map
+            ),
+            "prow-breakglass status tells whether it is missing; bring it back first",
+        ));
+    }
     Ok((None, Layout::of_live(live, files).ok_or_else(|| nothing("what is live".to_owned()))?))
 }
 
@@ -206,7 +220,7 @@ fn args(layout: &Layout<'_>) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::diagnose::testing;
-    use crate::model::{Alias, ClusterIdentity, ConfigMapState, DesiredEntry, LeftOut, Source};
+    use crate::model::{Alias, ClusterIdentity, ConfigMapState, ConfigPath, DesiredEntry, LeftOut, Source};
 
     fn layout_of(jobs: &[(String, Vec<u8>)]) -> (Vec<DesiredConfigMap>, ConfigFiles) {
         let entry = |bytes: &[u8]| DesiredEntry { path: "x".to_owned(), bytes: bytes.to_vec(), gzip: false };
@@ -306,6 +320,18 @@ mod tests {
         assert_eq!((body.canary.config_map.as_str(), object.name.starts_with(&job.name)), (object.name.as_str(), true));
         assert!(plan.warnings[0].contains("approval covers both: these 2 object(s)"), "{:?}", plan.warnings);
         assert!(plan.basis.content.is_some());
+    }
+
+    #[test]
+    fn half_of_what_is_live_is_not_asked_about() {
+        let mut snapshot = world();
+        let Source::Known { value, .. } = &mut snapshot.service.components else { unreachable!() };
+        let map = Key::new("default", "plugins");
+        let path = "/etc/plugins/plugins.yaml".to_owned();
+        value[0].config.plugin_config =
+            Some(ConfigPath { path, config_map: Some(map), key: Some("plugins.yaml".to_owned()) });
+        let refused = plan(&snapshot).expect_err("the rest alone");
+        assert!(refused.reason.contains("no live ConfigMap default/plugins with key plugins.yaml"), "{refused:?}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::model::{
     Alias, ClusterIdentity, ClusterView, DesiredConfigMap, Key, ObjectRef, Objection, Snapshot, config_map_ref,
 };
 
+use checks::Written;
 use selection::Selection;
 use writes::Made;
 
@@ -86,15 +87,20 @@ fn from_git(request: &Request, snapshot: &Snapshot, diagnosis: &Diagnosis) -> Re
     // What the revision itself is refused for was dealt with before.
     let known: Vec<Objection> = candidate.objections.iter().chain(choice.verdict.refused()).cloned().collect();
     checks::check_what_is_written(request, snapshot, &known, &draft.steps, &mut draft.warnings)?;
+    let written = checks::what_is_known(snapshot, diagnosis, choice, candidate, &draft.steps);
     let first = draft.steps[0].write.object().name.clone();
     draft.finish(
         request,
         snapshot,
         &format!("as of {}", choice.revision.short()),
-        PlanBasis { revision: Some(choice.revision.clone()), reason: Some(reason(choice)), ..PlanBasis::default() },
-        match choice.basis {
-            Basis::Fact => Confirmation::Yes,
-            Basis::Guess => Confirmation::MapName(first),
+        PlanBasis {
+            revision: Some(choice.revision.clone()),
+            reason: Some(reason(choice, &written)),
+            ..PlanBasis::default()
+        },
+        match written {
+            Written::Judged | Written::Known(_) => Confirmation::Yes,
+            Written::NotJudged => Confirmation::MapName(first),
         },
     )
 }
@@ -240,11 +246,18 @@ fn no_choice() -> Refusal {
     )
 }
 
-/// Why this revision, with what it rests on.
-fn reason(choice: &Choice) -> String {
-    match choice.basis {
-        Basis::Fact => format!("FACT it loads: {}", choice.reason()),
-        Basis::Guess => format!("GUESS it loads: {}", choice.reason()),
+/// Why this revision, with what it rests on. What is known of git's revision is not known of what would be live.
+fn reason(choice: &Choice, written: &Written) -> String {
+    let why = choice.reason();
+    match (written, choice.basis) {
+        (Written::Judged, _) | (Written::Known(_), Basis::Fact) => format!("FACT it loads: {why}"),
+        (Written::Known(from), Basis::Guess) => {
+            format!("FACT it loads: {why}; what would be live with it is known to load: {from}")
+        }
+        (Written::NotJudged, Basis::Fact) => {
+            format!("GUESS it loads: {why}; but what stays live beside it was not judged with it")
+        }
+        (Written::NotJudged, Basis::Guess) => format!("GUESS it loads: {why}"),
     }
 }
 
@@ -319,3 +332,6 @@ fn consumers_that_will_not_notice(
     }
     warnings
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,7 +202,7 @@ async fn take_over(
         return Err(Failure::new(FailureKind::Refused, format!("run {run} asked a checkconfig: nothing is made anew"))
             .hint(format!("prow-breakglass run resume {run} takes away what is left of it")));
     }
-    journal.nobody_else(&plan.clusters, Some(run))?;
+    journal.nobody_in_the_way(&plan, Some(run))?;
     let gates = live_gates(&plan, clusters).await?;
     let mut standings = Vec::new();
     for step in &plan.steps {

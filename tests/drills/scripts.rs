@@ -187,3 +187,23 @@ fn the_list_names_them_all() {
         list["drills"].as_array().expect("drills").iter().filter_map(|d| d["name"].as_str()).collect();
     assert_eq!(names, ["2019-01-23", "2019-02-05", "bad-plugins", "healthy"]);
 }
+
+#[test]
+fn a_drill_has_no_checkconfig_that_a_job_could_run() {
+    let played = Stage::new().play(&["healthy"], "plan check-in-cluster\nstatus\n");
+    assert!(played.words.contains("there is no checkconfig in a drill that a Job could run"), "{}", played.words);
+    assert!(played.words.contains("on a real cluster this plan asks the deployed tag"), "{}", played.words);
+}
+
+/// hook's own log is a FACT about the bad one; that the one before holds none of what hook refused is a GUESS, and the
+/// revision that the repair goes to.
+#[test]
+fn blame_finds_the_commit_and_the_revision_that_the_repair_goes_to() {
+    let words = Stage::new().play(&["2019-01-23"], "config blame\nstatus\n").words;
+    let after = |what: &str| words.lines().find_map(|line| line.trim_start().strip_prefix(what)).map(str::trim);
+    let good = after("GOOD").expect("a good one").split(' ').next().expect("its hash");
+    assert!(words.contains(&format!("a repair would write {good}")), "{words}");
+    let file = after("file ").expect("the file that the commit changed");
+    assert!(file.contains("aws-presets.yaml"), "{words}");
+    assert!(words.contains("what speaks against the bad one does not speak against it"), "{words}");
+}

@@ -2,8 +2,8 @@
 
 use prow_breakglass::diagnose::{Basis, Diagnosis, DriftState, Health, NextStep, Severity, diagnose};
 use prow_breakglass::model::{
-    Component, ConfigMapState, ContainerState, DesiredEntry, EndpointCount, Key, LogLine, RefusedContent, Snapshot,
-    Source, Write, Writer,
+    Component, ConfigMapState, ContainerState, DesiredEntry, EndpointCount, InterruptedRun, Key, Leaves, LogLine,
+    RefusedContent, Snapshot, Source, Write, Writer,
 };
 use prow_breakglass::repair::{Override, OverrideId, Plan, Refusal, RepairId, Request, plan};
 
@@ -320,4 +320,29 @@ fn kick_takes_the_twin_whose_log_was_not_read_yet() {
     hook.pods[1].containers[0].last_fatal = None;
     let plan = plan(&Request::new(RepairId::Kick), &snapshot, &diagnose(&snapshot)).expect("hook's pods");
     assert_eq!(plan.steps.len(), 2, "{:?}", plan.refusals);
+}
+
+#[test]
+fn what_a_check_left_comes_after_the_repair() {
+    let left = |snapshot: &Snapshot, leaves: Leaves| InterruptedRun {
+        run: "r-0001".to_owned(),
+        title: "ask".to_owned(),
+        at: snapshot.taken_at,
+        clusters: snapshot.service.identity.known().cloned().into_iter().collect(),
+        damaged: None,
+        unknown: vec!["step 1: create".to_owned()],
+        progress: None,
+        leaves,
+        running_pid: None,
+    };
+    let next = |mut snapshot: Snapshot, leaves: Leaves| {
+        snapshot.interrupted = vec![left(&snapshot, leaves)];
+        diagnose(&snapshot).verdict.next
+    };
+    let mut behind = healthy();
+    job_config(&mut behind).values.clear();
+    assert!(matches!(diagnose(&behind).verdict.next, NextStep::Repair { .. }), "{:?}", diagnose(&behind).verdict.next);
+    assert!(matches!(next(behind.clone(), Leaves::OwnMaking), NextStep::Repair { .. }));
+    assert!(matches!(next(behind, Leaves::Objects), NextStep::Resume { .. }));
+    assert!(matches!(next(healthy(), Leaves::OwnMaking), NextStep::Resume { .. }));
 }

@@ -14,6 +14,7 @@ use prow_breakglass::model::{
     EndpointCount, Endpoints, Exit, FIELD_MANAGER, Key, Kind, LogLine, Mapping, ObjectRef, Objection, PodCensus,
     ProwJob, ProwSettings, Revision, Snapshot, Source, SourceStatus, Timestamp, Values, Writer,
 };
+use prow_breakglass::prow::{ConfigFiles, Layout};
 
 pub const NOW: &str = "2019-01-23T16:10:02Z";
 pub const NAMESPACE: &str = "prow";
@@ -198,7 +199,8 @@ fn candidate(revision: Revision, job_config: &Values, objections: Vec<Objection>
         desired_map("job-config", job_config),
         desired_map("plugins", &values(&[("plugins.yaml", PLUGINS)])),
     ];
-    Candidate { revision, config_maps: Ok(Arc::new(maps)), objections, content: None }
+    let content = Layout::of_desired(&maps, &ConfigFiles::by_name()).map(|layout| layout.digest());
+    Candidate { revision, config_maps: Ok(Arc::new(maps)), objections, content }
 }
 
 fn good_job_config() -> Values {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, by_checked, stale_checkout};
+use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, by_checked, live_content, stale_checkout};
 use crate::model::text::sanitize_line;
 use crate::model::{
     Candidate, ConfigMapState, DesiredConfigMap, Key, KnownFrom, LoadVerdict, Objection, Snapshot, Values, Write,
@@ -11,7 +11,7 @@ use crate::model::{
 use crate::prow;
 
 use super::writes::total;
-use crate::repair::{OverrideId, Refusal, Request, Step};
+use crate::repair::{Origin, OverrideId, Refusal, Request, Step};
 
 /// The API server's limit on a ConfigMap's values, in bytes; keys are not counted.
 pub(super) const MAX_BYTES: usize = 1_048_576;
@@ -28,12 +28,16 @@ pub(super) fn check_loads(
     if !choice.verdict.from.doubts().is_empty() {
         warnings.push(format!("judged by {}: that is a GUESS", choice.verdict.from));
     }
-    // Chosen because that guess speaks against every revision alike.
-    if choice.why != ChoiceReason::Asked && matches!(choice.verdict.from, KnownFrom::Resembles { .. }) {
-        return Ok(());
-    }
     let Some(objection) = choice.verdict.refused() else { return Ok(()) };
     let against = format!("{}{}", objection.message, place(objection, candidate));
+    // Chosen because that opinion speaks against every revision alike.
+    if choice.why != ChoiceReason::Asked && !choice.verdict.from.is_fact() {
+        warnings.push(format!(
+            "it may not load: {against}: {}: an opinion, which no other revision that was looked at escapes either",
+            choice.verdict.from
+        ));
+        return Ok(());
+    }
     let refusal = Refusal::new(
         format!("revision {} would not load: {against}: {}", choice.revision.short(), choice.verdict.from),
         "choose another revision, or --override would-not-load --reason TEXT",
@@ -132,11 +136,64 @@ pub(super) fn check_what_is_written(
         || prow::objections_live(&after, &files, rule).into_iter().map(|objection| (objection, &KnownFrom::Rules));
     let fault = by_checkconfig.into_iter().chain(by_rules()).find(|(objection, _)| !known(&objection.message));
     let Some((fault, from)) = fault else { return Ok(()) };
+    let other_way = match &request.origin {
+        Origin::Git => {
+            "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written; \
+             else"
+        }
+        Origin::LastLoaded(_) => "without --map all that was last loaded is written; or write a revision of git; else",
+    };
     let refusal = Refusal::new(
         format!("what would be live afterwards would not load: {}{}: {from}", fault.message, fault.place()),
-        "keys that git does not know stay beside git's own: --prune removes them; without --map all maps are written",
+        format!("{other_way} --override would-not-load --reason TEXT"),
     );
     request.allowed(OverrideId::WouldNotLoad, &format!("({})", fault.message), refusal, warnings)
+}
+
+/// What is known of the content that would be live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It is what the revision was judged as, or what runs already.
+    Judged,
+    /// Somebody else's word on this very content, a FACT.
+    Known(KnownFrom),
+    /// Nobody has judged it: it is more than git's revision, or less, or a GUESS.
+    NotJudged,
+}
+
+/// Whether all that would be live is known to load: keys that git does not know stay, and with `--map` so do whole ConfigMaps.
+pub(super) fn what_is_known(
+    snapshot: &Snapshot,
+    diagnosis: &Diagnosis,
+    choice: &Choice,
+    candidate: &Candidate,
+    steps: &[Step],
+) -> Written {
+    let Some(content) = content_after(steps, snapshot) else { return Written::NotJudged };
+    let is_the_revision = candidate.content.as_ref() == Some(&content);
+    // The steps are all in other clusters.
+    let runs = || {
+        diagnosis.live.as_ref().is_some_and(LoadVerdict::loads_as_fact)
+            && live_content(snapshot).as_ref() == Some(&content)
+    };
+    if choice.basis == Basis::Fact && (is_the_revision || runs()) {
+        return Written::Judged;
+    }
+    match by_checked(snapshot, &content).filter(LoadVerdict::loads_as_fact) {
+        Some(verdict) => Written::Known(verdict.from),
+        None => Written::NotJudged,
+    }
+}
+
+/// Digest of what Prow would read once these steps are done; `None` where a part of it would not be there.
+fn content_after(steps: &[Step], snapshot: &Snapshot) -> Option<String> {
+    let components = snapshot.service.components.known()?;
+    let files = prow::ConfigFiles::of_components(components.iter());
+    let after = live_after(steps, snapshot)?;
+    if prow::layout::absent(&files, &after, components).is_some() {
+        return None;
+    }
+    prow::Layout::of_live(&after, &files).map(|layout| layout.digest())
 }
 
 /// What would be live once these steps are done; `None` where what is live is not known now.
