@@ -83,6 +83,9 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         (snapshot, checking, remembered.unchecked)
     } else {
         let seen = session::look_and_ask(global, Scope::Nothing).await?;
+        if seen.snapshot.service.components.seen().is_none() {
+            session::note(&session::not_seen(&seen.snapshot.service.components, "Prow's components"));
+        }
         (seen.snapshot.as_ref().clone(), seen.checking, seen.unchecked)
     };
     check::said(&checking, unchecked.as_ref())?;

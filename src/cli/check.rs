@@ -41,6 +41,11 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
     }
     // Who gave no answer did not judge.
     let checker = checking.checker(&tags_of(&snapshot)).await.ok().flatten().filter(|_| unchecked.is_none());
+    if checker.is_some()
+        && let Some(why) = subjects.iter().find_map(not_asked)
+    {
+        said(&checking, Some(&why))?;
+    }
     let program = checker.as_ref().map(|checker| checker.program());
     let deployed = tags_of(&snapshot);
     output::document(
@@ -49,6 +54,21 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
         || present::check_text(&subjects, &deployed, program),
     )?;
     Ok(u8::from(subjects.iter().any(|subject| subject.verdict.refused().is_some())))
+}
+
+/// Why a checkconfig that is at hand could not be asked about this.
+fn not_asked(subject: &CheckedSubject<'_>) -> Option<Failure> {
+    let CheckSubject::Revision(candidate) = subject.subject else { return None };
+    let short = candidate.revision.short();
+    match (&candidate.config_maps, &candidate.content) {
+        // What our rules say of it is an answer.
+        (Err(_), _) | (Ok(_), Some(_)) => None,
+        (Ok(_), None) => Some(
+            Failure::new(FailureKind::Tool, format!("checkconfig was not asked about revision {short}"))
+                .cause("no file becomes the ConfigMap key that Prow reads its config.yaml from")
+                .hint("say which file it is with --config-path PATH, or look at it: config render"),
+        ),
+    }
 }
 
 /// What cannot be asked is said, or an error where it was named.

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::API_VERSION;
 use crate::model::text::sanitize_line;
-use crate::model::{About, Candidate, Checkconfig, DesiredEntry, LoadAnswer, LoadVerdict, Objection, Revision};
+use crate::model::{
+    About, Candidate, Checkconfig, DesiredEntry, KnownFrom, LoadAnswer, LoadVerdict, Objection, Revision,
+};
 
 /// Commits in doubt that are named in words; documents name all.
 const NAMED: usize = 10;
@@ -177,6 +179,18 @@ pub fn check_text(subjects: &[CheckedSubject<'_>], deployed: &[String], program:
         [] => "deployed: not known".to_owned(),
         tags => format!("deployed: {}", tags.join(", ")),
     });
+    let remembered = subjects.iter().find_map(|checked| match &checked.verdict.from {
+        KnownFrom::Checkconfig { program: spoke, .. } => Some(spoke).filter(|spoke| program != Some(*spoke)),
+        KnownFrom::Log { .. }
+        | KnownFrom::Running
+        | KnownFrom::Memory { .. }
+        | KnownFrom::Job { .. }
+        | KnownFrom::Resembles { .. }
+        | KnownFrom::Rules => None,
+    });
+    if let Some(spoke) = remembered {
+        lines.push(format!("remembered: {spoke} was asked about this very content before"));
+    }
     lines.extend(program_lines(program, deployed));
     lines.join("\n")
 }

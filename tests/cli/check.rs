@@ -213,3 +213,17 @@ fn kill_9_leaves_no_checkconfig_and_its_folder_goes_with_the_next_one() {
     assert!(start().output().expect("run the program").status.success());
     assert_eq!(below(&temporary), [""; 0]);
 }
+
+/// A presubmit that gives a checkconfig must not be green where it was not asked, nor take what it said before for news.
+#[test]
+fn what_was_not_asked_now_is_said() {
+    let place = place();
+    checkconfig(&place, "exit 0");
+    let program = ["--checkconfig", "v20240619-cfb8754e0/checkconfig"];
+    let check = |more: &[&str]| place.run(&[&["config", "check", "--no-cluster", "--repo", "repo"], more].concat());
+    let mut said = vec![check(&program), check(&[])];
+    place.git(&["rm", "--quiet", "config/config.yaml"]);
+    place.commit("Tidy up", &[]);
+    said.extend([check(&program), check(&[])]);
+    insta::assert_snapshot!(said.join("\n"));
+}
