@@ -5,11 +5,12 @@ use crate::model::{Failure, FailureKind, Snapshot};
 use crate::present;
 
 use super::args::Global;
+use super::checking::Scope;
 use super::{Exit, output, session};
 
 /// Exit code 1 where there are strays; where none are and pods or ProwJobs cannot be seen, the reason's own code.
 pub async fn strays(global: &Global) -> Exit {
-    let seen = session::look(global).await?;
+    let seen = session::look_within(global, Scope::Remembered).await?;
     output::document(
         global.output,
         || present::strays_document(&seen.snapshot, &seen.diagnosis),
@@ -56,7 +57,7 @@ fn exit(snapshot: &Snapshot, strays: &Strays) -> Exit {
 }
 
 pub async fn history(global: &Global) -> Exit {
-    let seen = session::look(global).await?;
+    let seen = session::look_within(global, Scope::Remembered).await?;
     if seen.snapshot.service.rollouts.seen().is_none() {
         return Err(session::not_seen(&seen.snapshot.service.rollouts, "what ran when"));
     }
@@ -69,7 +70,7 @@ pub async fn history(global: &Global) -> Exit {
 }
 
 pub async fn automation(global: &Global) -> Exit {
-    let seen = session::look(global).await?;
+    let seen = session::look_within(global, Scope::Remembered).await?;
     if seen.snapshot.service.components.seen().is_none() {
         return Err(session::not_seen(&seen.snapshot.service.components, "Prow's components"));
     }
