@@ -199,7 +199,10 @@ fn whatever_ends_the_waiting_nothing_is_left() {
     waiting.send(Signal::INT);
     waiting.until("r-0008", "interrupted");
     waiting.send(Signal::INT);
-    let ran = waiting.ended().ended(130).says(&["stopped again by SIGINT", "prow-breakglass undo r-0008 "]);
+    let ran = waiting
+        .ended()
+        .ended(130)
+        .says(&["stopped by SIGINT, while it was taken away", "prow-breakglass undo r-0008 "]);
     bed.thaw_api_server();
     assert_eq!(block_on(left(&admin)).len(), 3);
     let printed = ran.err.split("To take it away: prow-breakglass ").nth(1).and_then(|rest| rest.lines().next());
@@ -240,7 +243,7 @@ fn killed_while_it_is_made_it_leaves_nothing() {
     }
 
     // Ctrl-C between the two: the request that is about to go out still does, and then all of it goes. The fault holds the second
-    // request of that, too, until a second Ctrl-C ends it; by then the cluster does the rest.
+    // request of that, too, until a second Ctrl-C: it also ends before the program does.
     let file = tool.plan("check-in-cluster");
     let before = bed.audit_of_oncall().len();
     let held = tool.start_with_fault(&tool.apply_args(&file, "2"), "hold-before-send:2");
@@ -256,7 +259,7 @@ fn killed_while_it_is_made_it_leaves_nothing() {
     }));
     nothing_is_left(&admin);
     waiting.send(Signal::INT);
-    waiting.ended().ended(130).says(&["stopped by SIGINT", "run resume"]);
+    waiting.ended().ended(130).says(&["stopped by SIGINT", "already gone"]);
     let resume = ["run", "resume", &run, "--execute", "--context", &tool.context, "--expect", "0"];
     tool.run(&resume).ended(0);
     assert!(!is_open(&tool, &run));
