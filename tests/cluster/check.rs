@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bed::Bed;
-use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, findings, program, written_since};
+use crate::support::{Admin, NAMESPACE, Ran, Tool, block_on, eventually, findings, program, written_since};
 use crate::terminal::{ESC, LARGE, Start, unwrapped};
 
 /// Commits before and after the broken one.
@@ -265,6 +265,31 @@ fn presets_may_share_a_label_key_today() {
         (&live["checks"][0]["answer"], &live["checks"][0]["source"]),
         (&Value::from("loads"), &Value::from("running"))
     );
+    // The real hook, started anew on each, has the same rule.
+    let (tool, admin) = (Tool::on(&bed), Admin::of(&bed));
+    let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+    let hooks = async || admin.list(&format!("{pods}?labelSelector=app=hook")).await;
+    let start_on = |value: &str| {
+        let live = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/job-config");
+        block_on(admin.patch(&live, &json!({ "data": { "shared.yaml": presets(value) } })));
+        let old = block_on(hooks());
+        for hook in &old {
+            block_on(admin.delete(&format!("{pods}/{}", hook["metadata"]["name"].as_str().expect("a name"))));
+        }
+        old.into_iter().map(|hook| hook["metadata"]["uid"].clone()).collect::<Vec<_>>()
+    };
+    let old = start_on("two");
+    block_on(eventually("new hooks being Ready on a shared key", async || {
+        let new = hooks().await;
+        let is_ready = |hook: &Value| hook["status"]["containerStatuses"][0]["ready"] == true;
+        !new.is_empty() && new.iter().all(|hook| is_ready(hook) && !old.contains(&hook["metadata"]["uid"]))
+    }));
+    start_on("one");
+    block_on(eventually("a new hook refusing a pair that comes twice", async || {
+        let refused = tool.run(&["config", "check"]).out;
+        refused.contains("FACT  it does not load: the log of ")
+            && refused.contains("duplicated preset 'label:value' pair : preset-shared:one")
+    }));
 }
 
 /// A program that is no checkconfig, at this path.
