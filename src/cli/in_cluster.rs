@@ -187,7 +187,8 @@ fn say(global: &Global, plan: &Plan, checked: &Checked) {
 }
 
 async fn verdict(plan: &Plan, clusters: &Clusters, at: Timestamp) -> Result<Checked, Failure> {
-    let (object, body) = plan.steps.iter().find_map(|step| job_of(&step.write)).ok_or_else(odd)?;
+    let (object, body) =
+        plan.steps.iter().find_map(|step| Some((step.write.object(), step.write.check_job()?))).ok_or_else(odd)?;
     let identity = plan.clusters.iter().find(|identity| identity.alias == object.cluster).ok_or_else(odd)?;
     let cluster = clusters.get(&object.cluster).ok_or_else(odd)?;
     let content = plan.basis.content.clone().ok_or_else(odd)?;
@@ -220,18 +221,6 @@ fn words_of(image: &str, check: (i32, &str), canary: (i32, &str)) -> Result<Opti
             .hint("so what it says proves nothing: --checkconfig PATH asks one on this machine"));
     }
     read(check)
-}
-
-fn job_of(write: &Write) -> Option<(&ObjectRef, &CheckJob)> {
-    match write {
-        Write::CreateJob { object, body } => Some((object, body.as_ref())),
-        Write::PutConfigMap { .. }
-        | Write::CreateConfigMap { .. }
-        | Write::DeleteConfigMap { .. }
-        | Write::DeletePod { .. }
-        | Write::PatchImage { .. }
-        | Write::DeleteJob { .. } => None,
-    }
 }
 
 /// Waits until both containers have ended; their exit codes. What is not an answer says which of the times ran out.
@@ -310,16 +299,8 @@ fn is_passing(kind: FailureKind) -> bool {
 /// Its words, with the place among the files that it was given.
 fn objection(plan: &Plan, body: &CheckJob, words: &str) -> Objection {
     let values = |name: &str| {
-        plan.steps.iter().find_map(|step| match &step.write {
-            Write::CreateConfigMap { object, body } if object.name == name => Some(&body.values),
-            Write::PutConfigMap { .. }
-            | Write::CreateConfigMap { .. }
-            | Write::DeleteConfigMap { .. }
-            | Write::DeletePod { .. }
-            | Write::PatchImage { .. }
-            | Write::CreateJob { .. }
-            | Write::DeleteJob { .. } => None,
-        })
+        let mut named = plan.steps.iter().map(|step| &step.write).filter(|write| write.object().name == name);
+        named.find_map(Write::config_map_values)
     };
     let files = body.folders.iter().flat_map(|folder| &folder.files);
     let read = files.filter_map(|file| {

@@ -172,6 +172,31 @@ impl Write {
         &self.object().cluster
     }
 
+    /// What a ConfigMap holds once this is done.
+    pub fn config_map_values(&self) -> Option<&Values> {
+        match self {
+            Write::PutConfigMap { body, .. } | Write::CreateConfigMap { body, .. } => Some(&body.values),
+            Write::DeleteConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::PatchImage { .. }
+            | Write::CreateJob { .. }
+            | Write::DeleteJob { .. } => None,
+        }
+    }
+
+    /// The Job that this makes.
+    pub fn check_job(&self) -> Option<&CheckJob> {
+        match self {
+            Write::CreateJob { body, .. } => Some(body),
+            Write::PutConfigMap { .. }
+            | Write::CreateConfigMap { .. }
+            | Write::DeleteConfigMap { .. }
+            | Write::DeletePod { .. }
+            | Write::PatchImage { .. }
+            | Write::DeleteJob { .. } => None,
+        }
+    }
+
     /// True where there was nothing before.
     pub fn is_create(&self) -> bool {
         match self {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::diagnose::{Basis, Choice, ChoiceReason, Diagnosis, by_checked, live_content, stale_checkout};
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Candidate, ConfigMapState, DesiredConfigMap, Key, KnownFrom, LoadVerdict, Objection, Snapshot, Values, Write,
+    Candidate, ConfigMapState, DesiredConfigMap, Key, KnownFrom, LoadVerdict, ObjectRef, Objection, Snapshot, Values,
 };
 use crate::prow;
 
@@ -202,16 +202,9 @@ pub(in crate::repair) fn live_after(steps: &[Step], snapshot: &Snapshot) -> Opti
     for step in steps.iter().filter(|step| *step.write.cluster() == snapshot.service.alias) {
         let object = step.write.object();
         let key = Key::new(&object.namespace, &object.name);
-        match &step.write {
-            Write::PutConfigMap { body, .. } | Write::CreateConfigMap { body, .. } => {
-                let state = after.entry(key.clone()).or_insert_with(|| ConfigMapState::named(&object.cluster, &key));
-                state.values.clone_from(&body.values);
-            }
-            Write::DeleteConfigMap { .. }
-            | Write::DeletePod { .. }
-            | Write::PatchImage { .. }
-            | Write::CreateJob { .. }
-            | Write::DeleteJob { .. } => {}
+        if let Some(values) = step.write.config_map_values() {
+            let state = after.entry(key.clone()).or_insert_with(|| ConfigMapState::named(&object.cluster, &key));
+            state.values.clone_from(values);
         }
     }
     Some(after)
@@ -230,21 +223,14 @@ pub(super) fn check_pod_namespace(
     let paths = components.iter().filter_map(|component| component.config.config_path.as_ref());
     let key = paths.filter(|path| path.config_map.as_ref() == Some(&running.from)).find_map(|path| path.key.as_ref());
     let Some(key) = key else { return Ok(()) };
-    let written = steps.iter().find_map(|step| match &step.write {
-        Write::PutConfigMap { object, body, .. } | Write::CreateConfigMap { object, body }
-            if object.cluster == snapshot.service.alias
-                && (&object.namespace, &object.name) == (&running.from.namespace, &running.from.name) =>
-        {
-            body.values.get(key)
-        }
-        Write::PutConfigMap { .. }
-        | Write::CreateConfigMap { .. }
-        | Write::DeleteConfigMap { .. }
-        | Write::DeletePod { .. }
-        | Write::PatchImage { .. }
-        | Write::CreateJob { .. }
-        | Write::DeleteJob { .. } => None,
-    });
+    let is_it = |object: &ObjectRef| {
+        object.cluster == snapshot.service.alias
+            && (&object.namespace, &object.name) == (&running.from.namespace, &running.from.name)
+    };
+    let written = steps
+        .iter()
+        .filter(|step| is_it(step.write.object()))
+        .find_map(|step| step.write.config_map_values()?.get(key));
     // One that does not parse is refused by other rules.
     let Some(asked) = written.and_then(|bytes| prow::config::parse_config(bytes).ok()) else { return Ok(()) };
     let pairs = [

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diagnose::by_checked;
-use crate::model::{Alias, Component, ConfigMapState, Key, LoadAnswer, Snapshot, Values, Write};
+use crate::model::{Alias, Component, ConfigMapState, Key, LoadAnswer, Snapshot, Values};
 use crate::prow::{ConfigFiles, Judge, Layout, PresetRule, image, preset_rule};
 
 use super::super::Step;
@@ -66,7 +66,7 @@ pub(super) fn arrange(snapshot: &Snapshot, steps: Vec<Step>) -> (Vec<Step>, Vec<
         return (steps, Vec::new());
     }
     let new: BTreeMap<&Key, &Values> =
-        written.iter().filter_map(|(at, key)| Some((key, values_of(&steps[*at].write)?))).collect();
+        written.iter().filter_map(|(at, key)| Some((key, steps[*at].write.config_map_values()?))).collect();
     let keys: Vec<&Key> = written.iter().map(|(_, key)| key).collect();
     let tags = components.iter().flat_map(|component| &component.spec_images).filter_map(|image| image::tag(image));
     let rule = preset_rule(tags);
@@ -80,17 +80,6 @@ pub(super) fn arrange(snapshot: &Snapshot, steps: Vec<Step>) -> (Vec<Step>, Vec<
     let order = best_order(keys.len(), &bad);
     let warnings = bad.iter().map(|bad| in_words(bad, &keys, &order)).collect();
     (in_order(steps, &written, &order), warnings)
-}
-
-fn values_of(write: &Write) -> Option<&Values> {
-    match write {
-        Write::PutConfigMap { body, .. } | Write::CreateConfigMap { body, .. } => Some(&body.values),
-        Write::DeleteConfigMap { .. }
-        | Write::DeletePod { .. }
-        | Write::PatchImage { .. }
-        | Write::CreateJob { .. }
-        | Write::DeleteJob { .. } => None,
-    }
 }
 
 fn groups<'a>(components: &'a [Component], written: &[&Key]) -> Vec<Group<'a>> {

@@ -58,18 +58,7 @@ impl UndoSource {
 
     /// The Jobs that must be read before [`plan`].
     pub fn jobs(&self) -> Vec<&ObjectRef> {
-        self.steps
-            .iter()
-            .filter_map(|step| match &step.write {
-                Write::CreateJob { object, .. } => Some(object),
-                Write::PutConfigMap { .. }
-                | Write::CreateConfigMap { .. }
-                | Write::DeleteConfigMap { .. }
-                | Write::DeletePod { .. }
-                | Write::PatchImage { .. }
-                | Write::DeleteJob { .. } => None,
-            })
-            .collect()
+        self.steps.iter().filter(|step| step.write.check_job().is_some()).map(|step| step.write.object()).collect()
     }
 }
 
