@@ -29,7 +29,6 @@ mod writes;
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::time::Instant;
 
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
@@ -100,14 +99,12 @@ async fn try_all(subject: &Subject) -> BTreeMap<&'static str, Outcome> {
         let chosen = group.iter().filter(|(name, _)| name.contains(&only));
         let tries = chosen.map(async |(name, behaviour)| {
             subject.server(Who::Admin).await;
-            let start = Instant::now();
             let mut transcript = Transcript::default();
             let tried = AssertUnwindSafe(behaviour(subject, &mut transcript)).catch_unwind().await;
             let failed = tried.err().map(|panic| {
                 let text = panic.downcast_ref::<String>().cloned();
                 text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
             });
-            eprintln!("{name}: {:.1} s", start.elapsed().as_secs_f64());
             (*name, Outcome { transcript, failed })
         });
         outcomes.extend(join_all(tries).await);

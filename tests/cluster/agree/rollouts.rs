@@ -54,6 +54,7 @@ fn is_done(deployment: &Value) -> bool {
     has_seen(deployment)
         && [count("replicas"), count("updatedReplicas"), count("availableReplicas")].iter().all(|n| *n == wanted)
         && condition(deployment, "Progressing")["reason"] == "NewReplicaSetAvailable"
+        && condition(deployment, "ReplicaFailure").is_null()
 }
 
 fn has_seen(deployment: &Value) -> bool {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::ListParams;
@@ -113,6 +114,12 @@ impl Bed {
             Builds::InBuildCluster => crate::bump::create_past(&bed).await?,
             Builds::Nowhere => {}
         }
+        // Times are told in seconds: of what starts in the second of the write, nobody knows which came first.
+        let uploaded = Timestamp::now().as_second();
+        api::eventually("the next second", Duration::from_secs(10), async || {
+            Ok(Timestamp::now().as_second() > uploaded)
+        })
+        .await?;
         prow_objects::create_workloads(&bed.service.client, layout).await?;
         bed.wait_until_healthy().await?;
         Ok(bed)
