@@ -13,32 +13,30 @@
 //! an intent without an outcome and reads back; nothing is guessed. A run's journal is locked while a process works on it,
 //! and only the kernel's lock says that somebody does: it cannot outlive the process, as a pid can.
 //!
-//! To extend: records in [`record`], what they amount to in [`read`]; what is remembered beside the runs in [`refused`],
-//! [`checked`] and [`loaded`].
+//! To extend: records in [`record`], what they amount to in [`read`], which runs are open in [`open`]; what is remembered
+//! beside the runs in [`refused`], [`checked`] and [`loaded`].
 
 mod checked;
 mod files;
 mod lines;
 mod loaded;
+mod lock;
+mod open;
 mod read;
 mod record;
 mod refused;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::cluster::live::parse_config_map;
-use crate::model::{
-    ClusterIdentity, Failure, FailureKind, InterruptedRun, Kind, Leaves, ObjectRef, Outcome, Timestamp, Write,
-    sha256_hex,
-};
+use crate::model::{Failure, FailureKind, ObjectRef, Outcome, Timestamp, Write, sha256_hex};
+use crate::repair::Plan;
 use crate::repair::undo::{UndoSource, UndoStep};
-use crate::repair::{Plan, RepairId};
 
 pub use read::{Begin, Intent, RunRecord, RunState, StepOutcome, StepRecord};
 pub use record::{BackupFile, Entry, Found, Guard, Mode, Record};
@@ -46,6 +44,7 @@ pub use refused::seen_on;
 pub use writer::RunWriter;
 
 use files::Made;
+use lock::{held, is_held};
 use record::{Lines, Tail, read_lines};
 
 const RUNS: &str = "runs";
@@ -233,95 +232,6 @@ impl Journal {
         Ok(RunRecord::fold(run, folder, lines, held))
     }
 
-    /// Runs that did not come to their end, newest first: those that may have written what nobody knows of, and those that
-    /// were stopped before their last step. A run that another one has undone since is settled, and a stopped one too where
-    /// somebody wrote to the same cluster with a later run: what was left was planned anew.
-    ///
-    /// # Errors
-    /// As [`Journal::runs`].
-    pub fn interrupted(&self) -> Result<Vec<InterruptedRun>, Failure> {
-        let runs = self.runs()?;
-        let undone: BTreeSet<String> = runs
-            .iter()
-            .filter(|run| run.state == RunState::Ended && run.left() + run.count(Outcome::Failed) == 0)
-            .filter_map(|run| run.begin.as_ref()?.undoes.clone())
-            .collect();
-        let is_superseded = |at: usize, run: &RunRecord| {
-            run.was_stopped() && runs[..at].iter().any(|later| later.has_written() && later.is_on_one_of(run))
-        };
-        Ok(runs
-            .iter()
-            .enumerate()
-            .filter(|(at, run)| !undone.contains(&run.run) && !is_superseded(*at, run))
-            .filter_map(|(_, run)| as_interrupted(run, self.leaves(run)))
-            .collect())
-    }
-
-    /// Refuses while a living process is at work on one of the plan's clusters with another run than `own`: two at once
-    /// would each take the other's writes for a stranger's.
-    ///
-    /// # Errors
-    /// There is one, or the journal cannot be read.
-    pub fn nobody_in_the_way(&self, plan: &Plan, own: Option<&str>) -> Result<(), Failure> {
-        if self.is_apart(plan.repair, plan.basis.undoes.as_deref()) {
-            return Ok(());
-        }
-        let clusters = &plan.clusters;
-        for run in self.runs()?.into_iter().filter(|run| Some(run.run.as_str()) != own) {
-            let RunState::Running { pid } = run.state else { continue };
-            let here = |begin: &Begin| begin.clusters.iter().any(|cluster| same_cluster(cluster, clusters));
-            let Some(begin) = run.begin.as_ref().filter(|begin| here(begin)) else { continue };
-            if self.is_apart(begin.repair, begin.undoes.as_deref()) {
-                continue;
-            }
-            return Err(Failure::new(
-                FailureKind::Refused,
-                format!("run {} ({}) of {} is going on in process {pid}, on the same cluster", run.run, begin.title, begin.who),
-            )
-            .hint(format!(
-                "wait for its end (prow-breakglass run show {run} looks on), or end that process; then make the plan anew",
-                run = run.run
-            )));
-        }
-        Ok(())
-    }
-
-    /// True for a check and for its undo: what they touch is of their own making and nobody else's, so that neither is in
-    /// anybody's way, nor anybody in theirs.
-    fn is_apart(&self, repair: RepairId, undoes: Option<&str>) -> bool {
-        match repair {
-            RepairId::CheckInCluster => true,
-            RepairId::Undo => undoes
-                .and_then(|run| self.run(run).ok()?.begin)
-                .is_some_and(|begin| begin.repair == RepairId::CheckInCluster),
-            RepairId::SyncConfig | RepairId::Kick | RepairId::Rollback | RepairId::DeleteStrays => false,
-        }
-    }
-
-    fn leaves(&self, run: &RunRecord) -> Leaves {
-        let Some(begin) = &run.begin else { return Leaves::Objects };
-        if self.is_apart(begin.repair, begin.undoes.as_deref()) {
-            return Leaves::OwnMaking;
-        }
-        let sets_images = match begin.repair {
-            RepairId::Rollback => true,
-            RepairId::Undo => run.steps.iter().any(|step| match step.object.kind {
-                Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::CronJob => true,
-                Kind::Job
-                | Kind::ReplicaSet
-                | Kind::Pod
-                | Kind::ConfigMap
-                | Kind::Service
-                | Kind::ProwJob
-                | Kind::Namespace
-                | Kind::Cluster
-                | Kind::Revision => false,
-            }),
-            RepairId::SyncConfig | RepairId::Kick | RepairId::DeleteStrays | RepairId::CheckInCluster => false,
-        };
-        if sets_images { Leaves::Images } else { Leaves::Objects }
-    }
-
     /// What other runs than `own` have done since a time: object to run, of the newest.
     ///
     /// # Errors
@@ -447,71 +357,6 @@ impl Journal {
         }
         Ok(UndoSource { run: run.run.clone(), steps })
     }
-
-    fn take_lock(&self, run: &str, path: &Path, file: &File) -> Result<(), Failure> {
-        // Somebody who merely looks at the run holds the lock for the time of a read: a few tries tell the two apart.
-        for _ in 0..20 {
-            match file.try_lock() {
-                Ok(()) => return Ok(()),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-                Err(TryLockError::Error(error)) => return Err(files::unwritable(path, &error)),
-            }
-        }
-        let who = match self.run(run)?.state {
-            RunState::Running { pid } => format!("process {pid}"),
-            RunState::Ended | RunState::Interrupted { .. } | RunState::Damaged { .. } => "another process".to_owned(),
-        };
-        Err(held(run, &who))
-    }
-}
-
-/// Whether a living process holds the lock. A child that any thread is just starting shares it for a moment, until it has
-/// become its program: a few tries tell the two apart.
-fn is_held(file: &File) -> std::io::Result<bool> {
-    for _ in 0..5 {
-        match file.try_lock_shared() {
-            Ok(()) => return Ok(false),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
-    Ok(true)
-}
-
-fn held(run: &str, who: &str) -> Failure {
-    Failure::new(FailureKind::Refused, format!("{who} is at work on run {run}"))
-        .hint("let it end, or end that process; then look at the run again")
-}
-
-fn same_cluster(cluster: &ClusterIdentity, of: &[ClusterIdentity]) -> bool {
-    of.iter().any(|other| other.server == cluster.server && other.uid == cluster.uid)
-}
-
-fn as_interrupted(run: &RunRecord, leaves: Leaves) -> Option<InterruptedRun> {
-    let (unknown, running_pid, damaged) = match &run.state {
-        // What wrote nothing left nothing half done.
-        RunState::Ended if run.was_stopped() && run.has_written() => (Vec::new(), None, None),
-        RunState::Ended => return None,
-        RunState::Running { pid } => (Vec::new(), Some(*pid), None),
-        RunState::Interrupted { unknown } => {
-            let steps = run.steps.iter().filter(|step| unknown.contains(&step.n));
-            (steps.map(in_words).collect(), None, None)
-        }
-        RunState::Damaged { why } => (Vec::new(), None, Some(why.clone())),
-    };
-    let (title, at, clusters) = match &run.begin {
-        Some(begin) => (begin.title.clone(), begin.at, begin.clusters.clone()),
-        // Without a first record no request can have been made, unless it was there and cannot be read any more.
-        None if damaged.is_none() => return None,
-        None => ("nobody knows what it did".to_owned(), read::last_touched(&run.folder), Vec::new()),
-    };
-    let (run, progress) = (run.run.clone(), run.progress());
-    Some(InterruptedRun { run, title, at, clusters, damaged, unknown, progress, leaves, running_pid })
-}
-
-fn in_words(step: &StepRecord) -> String {
-    let write = step.intent.as_ref().map_or("write", |intent| intent.write.as_str());
-    format!("step {}: {write} {}", step.n, step.object)
 }
 
 fn read_file(run: &str, path: &Path, file: &mut File) -> Result<Lines, Failure> {

@@ -231,7 +231,7 @@ impl RunRecord {
     pub(super) fn is_on_one_of(&self, other: &RunRecord) -> bool {
         let clusters = |run: &RunRecord| run.begin.as_ref().map_or(Vec::new(), |begin| begin.clusters.clone());
         let others = clusters(other);
-        clusters(self).iter().any(|cluster| super::same_cluster(cluster, &others))
+        clusters(self).iter().any(|cluster| super::open::same_cluster(cluster, &others))
     }
 
     /// Steps that were not begun.

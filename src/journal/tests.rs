@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Alias, Kind, ObjectRef};
+use crate::model::{Alias, ClusterIdentity, Kind, Leaves, ObjectRef};
 use crate::repair::{Confirmation, PlanBasis, RepairId, Step, Undo, Verify};
 
 fn epoch() -> Timestamp {
