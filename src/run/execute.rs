@@ -12,6 +12,7 @@ use crate::journal::{BackupFile, Found, Guard, Journal, Record, RunWriter};
 use crate::model::{Alias, Failure, FailureKind, ObjectRef, Outcome, RunEvent, RunSummary, Write};
 use crate::repair::{ApprovedPlan, Plan, RepairId, Step};
 
+use super::ended::{StepEnd, done_word, in_words, look_after};
 #[cfg(debug_assertions)]
 use super::fault::{self, Point};
 use super::guard::{Judgement, Live, judge};
@@ -119,39 +120,6 @@ pub(super) struct Tally {
     first_failure: Option<Failure>,
     failed_in_a_row: usize,
     interrupted: bool,
-}
-
-/// How a step ended.
-struct StepEnd {
-    outcome: Outcome,
-    status: String,
-    sent: Sent,
-    failure: Option<Failure>,
-}
-
-impl StepEnd {
-    fn done(status: &str, sent: Sent) -> Self {
-        StepEnd { outcome: Outcome::Done, status: status.to_owned(), sent, failure: None }
-    }
-
-    fn skipped(status: String) -> Self {
-        StepEnd { outcome: Outcome::Skipped, status, sent: Sent::default(), failure: None }
-    }
-
-    fn failed(failure: Failure) -> Self {
-        StepEnd::bad(Outcome::Failed, failure)
-    }
-
-    /// The answer was lost, and reading back did not tell.
-    fn unknown(mut failure: Failure, found: &str) -> Self {
-        failure.causes.insert(0, found.to_owned());
-        StepEnd::bad(Outcome::Unknown, failure.hint("prow-breakglass run resume RUN reads back again and settles it"))
-    }
-
-    fn bad(outcome: Outcome, failure: Failure) -> Self {
-        let status = std::iter::once(&failure.summary).chain(failure.causes.first()).cloned().collect::<Vec<_>>();
-        StepEnd { outcome, status: status.join(": "), sent: Sent::default(), failure: Some(failure) }
-    }
 }
 
 impl<'a> Run<'a> {
@@ -477,41 +445,6 @@ async fn with_owner(gate: &Gate, write: Write) -> Result<Write, Failure> {
 fn went_by_itself(write: &Write, live: &Live) -> bool {
     let is_wanted_gone = matches!(write, Write::DeletePod { seen: Some(_), .. } | Write::DeleteJob { .. });
     is_wanted_gone && *live == Live::Absent
-}
-
-/// The answer was lost: only the write being there proves anything. That it is not there yet does not: a slow admission
-/// webhook or etcd may let it land seconds later.
-async fn look_after(gate: &Gate, write: &Write, failure: Failure) -> StepEnd {
-    match gate.read_back(write).await {
-        Ok(landed) => match &landed {
-            Landed::AsWritten => StepEnd::done("the answer was lost; read back: as written", Sent::default()),
-            Landed::AsBefore => StepEnd::unknown(failure, "no answer; as before so far, and it may still land"),
-            Landed::Otherwise { .. } | Landed::Gone => StepEnd::unknown(failure, &in_words(&landed).1),
-        },
-        Err(unread) => StepEnd::unknown(failure, &format!("no answer, and not read back: {}", unread.summary)),
-    }
-}
-
-/// What reading back found, for the journal and for people.
-pub(super) fn in_words(landed: &Landed) -> (Found, String) {
-    match landed {
-        Landed::AsWritten => (Found::AsWritten, "read back: as written".to_owned()),
-        Landed::AsBefore => (Found::AsBefore, "read back: as before".to_owned()),
-        Landed::Otherwise { detail, who } => {
-            let who = who.as_ref().map(|who| format!("; last writer {who}")).unwrap_or_default();
-            (Found::Otherwise, format!("read back: {detail}{who}"))
-        }
-        Landed::Gone => (Found::Otherwise, "read back: it is not there any more".to_owned()),
-    }
-}
-
-fn done_word(write: &Write) -> &'static str {
-    match write {
-        Write::PutConfigMap { .. } => "written",
-        Write::CreateConfigMap { .. } | Write::CreateJob { .. } => "created",
-        Write::DeleteConfigMap { .. } | Write::DeletePod { .. } | Write::DeleteJob { .. } => "deleted",
-        Write::PatchImage { .. } => "image set",
-    }
 }
 
 fn guard_of(write: &Write) -> Guard {

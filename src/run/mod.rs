@@ -9,6 +9,7 @@
 //!
 //! To add an op: its guard in [`guard`]; the rest follows from the gate.
 
+mod ended;
 mod execute;
 #[cfg(debug_assertions)]
 mod fault;
