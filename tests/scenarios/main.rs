@@ -4,7 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod afterwards;
 mod corners;
+mod last_loaded;
 mod mapping;
 mod strays;
 mod sync;

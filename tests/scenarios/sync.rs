@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use prow_breakglass::diagnose::{DriftState, VerifyState, diagnose, loaded_now, verify, verify_for};
+use prow_breakglass::diagnose::{DriftState, diagnose};
 use prow_breakglass::model::{
     Alias, AliasPlace, AliasProof, Checkconfig, Checked, ClusterIdentity, ClusterStanding, ClusterView, ConfigMapState,
-    DesiredConfigMap, DesiredEntry, FailureKind, Key, LoadedContent, LogLine, Objection, Snapshot, Source,
-    SourceStatus, Timestamp, Values, Witness, Write, Writer,
+    DesiredConfigMap, DesiredEntry, FailureKind, Key, Objection, Snapshot, Source, SourceStatus, Values, Witness,
+    Write,
 };
 use prow_breakglass::prow::{ConfigFiles, Layout};
 use prow_breakglass::repair::{
-    Answer, Approval, Confirmation, Expect, Origin, Override, OverrideId, Plan, Preview, Refusal, RepairId, Request,
+    Answer, Approval, Confirmation, Expect, Override, OverrideId, Plan, Preview, Refusal, RepairId, Request,
     StepPreview, Undo, Verify, approve, plan,
 };
 
@@ -18,15 +18,15 @@ use crate::support::{self, NAMESPACE, at, healthy, incident, known};
 
 const BUILD: &str = "build-a";
 
-fn request() -> Request {
+pub fn request() -> Request {
     Request::new(RepairId::SyncConfig)
 }
 
-fn sync(snapshot: &Snapshot, request: &Request) -> Result<Plan, Refusal> {
+pub fn sync(snapshot: &Snapshot, request: &Request) -> Result<Plan, Refusal> {
     plan(request, snapshot, &diagnose(snapshot))
 }
 
-fn overridden(id: OverrideId) -> Request {
+pub fn overridden(id: OverrideId) -> Request {
     Request { overrides: vec![Override { id, reason: "a drill".to_owned() }], ..request() }
 }
 
@@ -58,7 +58,7 @@ fn set(map: &mut DesiredConfigMap, key: &str, text: &str) {
     map.entries.insert(key.to_owned(), DesiredEntry { path, bytes: text.as_bytes().to_vec(), gzip: false });
 }
 
-fn live<'a>(snapshot: &'a mut Snapshot, name: &str) -> &'a mut ConfigMapState {
+pub fn live<'a>(snapshot: &'a mut Snapshot, name: &str) -> &'a mut ConfigMapState {
     let Source::Known { value, .. } = &mut snapshot.service.config_maps else { panic!("known ConfigMaps") };
     value.get_mut(&Key::new(NAMESPACE, name)).expect("it is live")
 }
@@ -389,161 +389,4 @@ fn what_checkconfig_said_of_a_mixture_counts_beside_our_rules() {
     assert_eq!(meanwhile(&moved).len(), 1);
     moved.checked = vec![judged_mixture(&moved, DEPLOYED, None)];
     assert_eq!(meanwhile(&moved), Vec::<String>::new());
-}
-
-fn kept(snapshot: &Snapshot, at: &str) -> Vec<LoadedContent> {
-    let content = |(state, images): (&ConfigMapState, Vec<String>)| LoadedContent {
-        config_map: state.key.clone(),
-        values: state.values.clone(),
-        images,
-        at: support::at(at),
-        file: String::new(),
-    };
-    loaded_now(snapshot).into_iter().map(content).collect()
-}
-
-fn restore(snapshot: &Snapshot, contents: &[LoadedContent]) -> Result<Plan, Refusal> {
-    sync(snapshot, &Request { origin: Origin::LastLoaded(Arc::new(contents.to_vec())), ..request() })
-}
-
-/// The components of a healthy Prow, started after what is live was written.
-fn loaded() -> Snapshot {
-    let mut snapshot = healthy();
-    for name in ["config", "job-config", "plugins"] {
-        live(&mut snapshot, name).writers =
-            vec![Writer { manager: "hook".to_owned(), at: Some(at("2019-01-10T09:00:00Z")) }];
-    }
-    snapshot
-}
-
-#[test]
-fn what_was_last_loaded_is_brought_back_without_git() {
-    let contents = kept(&loaded(), "2019-01-22T10:00:00Z");
-    let names: Vec<&str> = contents.iter().map(|content| content.config_map.name.as_str()).collect();
-    assert_eq!(names, ["config", "job-config", "plugins"]);
-    let mut broken = incident();
-    broken.desired = Source::Loading;
-    let refused = kept(&broken, "2019-01-23T10:00:00Z");
-    assert!(!refused.iter().any(|content| content.config_map.name == "job-config"), "hook refuses that one");
-    // The crashing one is gone, too: what came since goes, what went comes back.
-    live(&mut broken, "job-config").values.insert("new.yaml".to_owned(), b"x".to_vec());
-    let plan = restore(&broken, &contents).expect("a plan without git");
-    assert_eq!(plan.steps.len(), 1, "{plan:?}");
-    let Write::PutConfigMap { body, .. } = &plan.steps[0].write else { panic!("a PUT") };
-    let was = contents.iter().find(|content| content.config_map.name == "job-config").expect("it was kept");
-    assert_eq!(body.values, was.values, "byte for byte");
-    assert_eq!(body.labels["app"], "prow");
-    let reason = plan.basis.reason.as_deref().unwrap_or_default();
-    assert!(reason.starts_with("FACT it loads") && reason.contains("2019-01-22T10:00:00Z"), "{reason}");
-    // One key of four goes with it.
-    assert_eq!(plan.confirmation, Confirmation::PruneMany { first: Confirmation::Yes.word(), keys: 1 });
-    assert!(matches!(plan.verify, Verify::ComponentsReady { .. }));
-
-    // A missing map is made again; another version makes it a guess; nothing kept is said.
-    let Source::Known { value, .. } = &mut broken.service.config_maps else { unreachable!() };
-    value.remove(&Key::new(NAMESPACE, "plugins"));
-    broken.service.parts.push(SourceStatus { name: "configmaps in prow".to_owned(), source: known(()) });
-    let older: Vec<LoadedContent> = contents
-        .iter()
-        .cloned()
-        .map(|content| LoadedContent { images: vec!["hook:v0".to_owned()], ..content })
-        .collect();
-    let plan = restore(&broken, &older).expect("a plan");
-    assert!(plan.steps.iter().any(|step| step.write.is_create()), "{plan:?}");
-    assert!(plan.basis.reason.as_deref().unwrap_or_default().starts_with("GUESS"));
-    assert!(restore(&broken, &[]).expect_err("nothing").reason.contains("was seen loaded"));
-    let same = restore(&loaded(), &contents).expect_err("it is live");
-    assert!(same.reason.contains("nothing to write"), "{same:?}");
-}
-
-#[test]
-fn what_was_refused_since_is_not_brought_back() {
-    let mut contents = kept(&loaded(), "2019-01-20T10:00:00Z");
-    let bad = LoadedContent {
-        config_map: Key::new(NAMESPACE, "job-config"),
-        values: live(&mut incident(), "job-config").values.clone(),
-        images: contents[0].images.clone(),
-        at: at("2019-01-23T10:00:00Z"),
-        file: String::new(),
-    };
-    contents.insert(0, bad);
-    let mut broken = incident();
-    live(&mut broken, "config").values.insert("note".to_owned(), b"x".to_vec());
-    let plan = restore(&broken, &contents).expect("a plan");
-    let Write::PutConfigMap { body, .. } = &plan.steps.last().expect("a step").write else { panic!("a PUT") };
-    assert_eq!(body.values["presets.yaml"], support::good_presets().as_bytes());
-}
-
-/// The moment after the good configuration was written over, by an override, with what does not load.
-fn overridden_head() -> (Plan, Snapshot) {
-    let mut snapshot = healthy();
-    let git = incident().desired;
-    snapshot.desired = git;
-    let plan = sync(&snapshot, &overridden(OverrideId::WouldNotLoad));
-    // Head is not chosen while something speaks against it: it has to be asked for.
-    let asked = |snapshot: &mut Snapshot| {
-        let Source::Known { value: git, .. } = &mut snapshot.desired else { unreachable!() };
-        git.asked = Some(git.head.clone());
-    };
-    assert!(plan.is_err(), "the good revision is live: {plan:?}");
-    asked(&mut snapshot);
-    assert!(sync(&snapshot, &request()).expect_err("it would not load").hint.contains("--override would-not-load"));
-    let plan = sync(&snapshot, &overridden(OverrideId::WouldNotLoad)).expect("a person insists");
-    let Write::PutConfigMap { body, .. } = &plan.steps[0].write else { panic!("a PUT") };
-    let map = live(&mut snapshot, "job-config");
-    map.values.clone_from(&body.values);
-    let own = Writer { manager: "prow-breakglass".to_owned(), at: Some(at("2019-01-23T16:10:03Z")) };
-    map.writers.insert(0, own);
-    snapshot.taken_at = at("2019-01-23T16:10:30Z");
-    (plan, snapshot)
-}
-
-fn after(seconds: i64) -> Timestamp {
-    at("2019-01-23T16:10:30Z") - jiff::SignedDuration::from_secs(seconds)
-}
-
-#[test]
-fn what_was_written_and_is_refused_is_told_at_once() {
-    let (plan, quiet) = overridden_head();
-    let VerifyState::Settling { running } = verify_for(&plan, &quiet, after(27), 120) else {
-        panic!("nobody said a word")
-    };
-    assert!(running.contains(&"hook".to_owned()) && !running.contains(&"ghproxy-x".to_owned()), "{running:?}");
-    assert_eq!(verify_for(&plan, &quiet, after(121), 120), VerifyState::Holds, "a guess, and said as that");
-
-    let mut reloading = quiet.clone();
-    let Source::Known { value, .. } = &mut reloading.service.components else { unreachable!() };
-    let deck = value.iter_mut().find(|component| component.role == "deck").expect("deck");
-    deck.pods[0].containers[0].reload_error = Some(LogLine {
-        level: "error".to_owned(),
-        msg: "Error loading config.".to_owned(),
-        error: support::FATAL.replace("label :", "'label:value' pair :"),
-        component: "deck".to_owned(),
-        at: Some(at("2019-01-23T16:10:20Z")),
-    });
-    // What one that runs says of another content is no refusal of this one.
-    assert!(!matches!(verify(&plan, &reloading), VerifyState::Refused { .. }));
-    let Source::Known { value, .. } = &mut reloading.service.components else { unreachable!() };
-    let deck = value.iter_mut().find(|component| component.role == "deck").expect("deck");
-    let line = deck.pods[0].containers[0].reload_error.as_mut().expect("just set");
-    line.error = support::FATAL.to_owned();
-    let VerifyState::Refused { what } = verify(&plan, &reloading) else { panic!("{:?}", verify(&plan, &reloading)) };
-    assert!(what.starts_with("deck runs on what it loaded before, and refuses"), "{what}");
-
-    // In words that no rule of ours knows it may be about either content: then nothing is proven, however long one waits.
-    let Source::Known { value, .. } = &mut reloading.service.components else { unreachable!() };
-    let deck = value.iter_mut().find(|component| component.role == "deck").expect("deck");
-    let line = deck.pods[0].containers[0].reload_error.as_mut().expect("just set");
-    line.error = "invalid job nightly: interval must be positive".to_owned();
-    let VerifyState::NotYet { what } = verify_for(&plan, &reloading, at("2019-01-23T16:10:00Z"), 120) else {
-        panic!("{:?}", verify_for(&plan, &reloading, at("2019-01-23T16:10:00Z"), 120))
-    };
-    assert!(what.contains("deck logged after the write") && what.contains("interval must be positive"), "{what}");
-
-    let mut crashing = quiet;
-    let Source::Known { value, .. } = &mut crashing.service.components else { unreachable!() };
-    let hook = value.iter_mut().find(|component| component.role == "hook").expect("hook");
-    support::crash(hook, 3);
-    let VerifyState::Refused { what } = verify(&plan, &crashing) else { panic!("hook crash-loops on it") };
-    assert!(what.starts_with("hook crashes on what was written"), "{what}");
 }
