@@ -286,6 +286,10 @@ pub fn desired_options(global: &Global, rule: PresetRule, files: ConfigFiles) ->
         rule,
         acl: RepoAcl::Unknown,
         files,
+        cache: match &global.stage {
+            Stage::Machine => strategy().ok().map(|strategy| strategy.cache_dir()),
+            Stage::Drill(_) => None,
+        },
     }
 }
 

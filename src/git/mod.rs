@@ -20,6 +20,9 @@ mod parse;
 
 use std::path::Path;
 
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
 use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind, Revision, Timestamp};
 use checkout::Checkout;
@@ -212,6 +215,17 @@ impl Repository {
             Kind::Files(folder) => folder.shown(),
             Kind::Memory(history) => history.shown().to_owned(),
         }
+    }
+}
+
+/// Whether a content is the one that git knows by this id.
+pub fn is_blob(id: &str, content: &[u8]) -> bool {
+    let header = format!("blob {}\0", content.len());
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match id.len() {
+        40 => hex(&Sha1::new_with_prefix(header).chain_update(content).finalize()) == id,
+        64 => hex(&Sha256::new_with_prefix(header).chain_update(content).finalize()) == id,
+        _ => false,
     }
 }
 

@@ -8,13 +8,17 @@
 //! - `state`: the files of one revision, as far as maps want them
 //! - `links`: where a path of a state leads
 //! - `store`: contents, by hash
+//! - `shelf`: what was read, kept for the next start
 //! - `render`: a state to ConfigMaps and objections, with everything remembered between revisions
 
 pub mod line;
 mod links;
 mod render;
+mod shelf;
 mod state;
 mod store;
+
+use std::path::PathBuf;
 
 use crate::git::Repository;
 use crate::model::{Candidate, Desired, DesiredConfigMap, Failure, Mapping, Revision, Timestamp};
@@ -43,6 +47,8 @@ pub struct DesiredOptions {
     pub acl: RepoAcl,
     /// Which ConfigMaps the components read.
     pub files: ConfigFiles,
+    /// The folder in which what was read is kept for the next start.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for DesiredOptions {
@@ -57,6 +63,7 @@ impl Default for DesiredOptions {
             rule: PresetRule::Unknown,
             acl: RepoAcl::Unknown,
             files: ConfigFiles::by_name(),
+            cache: None,
         }
     }
 }
@@ -90,7 +97,8 @@ pub async fn read(repository: &Repository, options: &DesiredOptions) -> Result<D
 #[derive(Default)]
 pub struct Warmth {
     head: Option<Head>,
-    kept: Kept,
+    /// `None` before the first reading.
+    kept: Option<Kept>,
 }
 
 /// The upstream's name, its head, and the files of that.
@@ -142,17 +150,31 @@ pub async fn read_with(
     repository: &Repository,
     options: &DesiredOptions,
 ) -> Result<Desired, Failure> {
-    let kept = std::mem::take(&mut warmth.kept);
-    let (head, mut renderer) = match warmth.head.take() {
-        Some(head) => (head, Renderer::with(kept, repository, options).await),
+    let kept = async {
+        match (warmth.kept.take(), &options.cache) {
+            (Some(kept), _) => kept,
+            (None, Some(folder)) => Kept::from_shelf(folder).await,
+            (None, None) => Kept::default(),
+        }
+    };
+    let renderer = async {
+        let kept = kept.await;
+        let before = kept.amount();
+        (before, Renderer::with(kept, repository, options).await)
+    };
+    let (head, (before, mut renderer)) = match warmth.head.take() {
+        Some(head) => (head, renderer.await),
         None => {
-            let (head, renderer) =
-                tokio::join!(Head::read(repository, options), Renderer::with(kept, repository, options));
+            let (head, renderer) = tokio::join!(Head::read(repository, options), renderer);
             (head?, renderer)
         }
     };
     let read = read_from(&head, &mut renderer, repository, options).await;
-    (warmth.head, warmth.kept) = (Some(head), renderer.keep());
+    let kept = renderer.keep();
+    if let Some(folder) = options.cache.as_ref().filter(|_| kept.amount() != before) {
+        kept.put_on_shelf(folder).await;
+    }
+    (warmth.head, warmth.kept) = (Some(head), Some(kept));
     read
 }
 

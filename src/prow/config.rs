@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::gzip::inflate;
 use super::yaml::{self, Text, TextMap, YamlError, nullable};
@@ -31,7 +31,7 @@ pub struct JobConfig {
 }
 
 /// A preset, as far as the rule of repeated presets goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preset {
     pub labels: BTreeMap<String, String>,
 }

@@ -4,18 +4,18 @@
 //! One road for live ConfigMaps and for those that git asks for: both become values with the name of their ConfigMap
 //! and key. To add a rule, add it to [`Judge::judge`], in Prow's words and in the order in which Prow reads.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 use super::config::{Preset, parse_config, parse_job_config};
 use super::image::PresetRule;
 use super::plugins::parse_plugins;
 use super::yaml::YamlError;
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, Component, ConfigMapState, ConfigPath, DesiredConfigMap, Key, Objection};
+use crate::model::{Alias, Component, ConfigMapState, ConfigPath, DesiredConfigMap, Key, Objection, sha256_hex};
 
 /// A value of a ConfigMap: its ConfigMap, its key, its bytes as stored.
 pub type Value<'a> = (&'a Key, &'a str, &'a [u8]);
@@ -153,12 +153,45 @@ pub struct Judge {
     read: ReadFiles,
 }
 
-/// Files that were read, by length and hash of the stored bytes. A collision would give a wrong GUESS, no more.
+/// Files that were read, by their stored bytes.
 #[derive(Debug, Clone, Default)]
 pub struct ReadFiles(HashMap<Print, Presets>);
 
-/// Whether it is config.yaml, length and hash.
-type Print = (bool, usize, u64);
+/// Whether it is config.yaml, and sha256 (hex) of the stored bytes.
+type Print = (bool, String);
+
+/// What one file was read as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadFile {
+    is_config: bool,
+    /// sha256 (hex) of the stored bytes.
+    stored: String,
+    presets: Result<Vec<Preset>, YamlError>,
+}
+
+impl ReadFiles {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = ReadFile> + '_ {
+        self.0.iter().map(|((is_config, stored), presets)| ReadFile {
+            is_config: *is_config,
+            stored: stored.clone(),
+            presets: (**presets).clone(),
+        })
+    }
+}
+
+impl FromIterator<ReadFile> for ReadFiles {
+    fn from_iter<T: IntoIterator<Item = ReadFile>>(files: T) -> Self {
+        ReadFiles(files.into_iter().map(|file| ((file.is_config, file.stored), Arc::new(file.presets))).collect())
+    }
+}
 
 /// Stored bytes that are worth a second thread.
 const WORTH_THREADS: usize = 32 * 1024;
@@ -320,7 +353,7 @@ impl Judge {
         let next = AtomicUsize::new(0);
         let read = || {
             let one = || unread.get(next.fetch_add(1, Ordering::Relaxed));
-            std::iter::from_fn(one).map(|(print, bytes)| (*print, presets(bytes, false))).collect::<Vec<_>>()
+            std::iter::from_fn(one).map(|(print, bytes)| (print.clone(), presets(bytes, false))).collect::<Vec<_>>()
         };
         let all: Vec<(Print, Presets)> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..processors).map(|_| scope.spawn(read)).collect();
@@ -336,9 +369,7 @@ impl Judge {
 }
 
 fn print(bytes: &[u8], is_config: bool) -> Print {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    (is_config, bytes.len(), hasher.finish())
+    (is_config, sha256_hex(bytes))
 }
 
 fn presets(bytes: &[u8], is_config: bool) -> Presets {

@@ -1,9 +1,11 @@
 //! States to ConfigMaps and objections. Remembers files, parsed plugins.yamls and renderings between revisions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::links::{Content, Followed, follow};
+use super::shelf::Shelf;
 use super::state::{State, is_below};
 use super::store::{Need, Store};
 use super::{DesiredOptions, Reading};
@@ -43,6 +45,25 @@ pub(super) struct Kept {
     store: Store,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
     read: ReadFiles,
+}
+
+impl Kept {
+    /// What an earlier process left.
+    pub(super) async fn from_shelf(folder: &Path) -> Self {
+        let Shelf { contents, read } = Shelf::load(folder).await;
+        Kept { store: Store::with(contents), read, ..Kept::default() }
+    }
+
+    /// Leaves it for a later one.
+    pub(super) async fn put_on_shelf(&self, folder: &Path) {
+        let shelf = Shelf { contents: self.store.packed(), read: self.read.clone() };
+        shelf.store(folder.to_owned()).await;
+    }
+
+    /// How much was read so far that no earlier process had.
+    pub(super) fn amount(&self) -> (usize, usize) {
+        (self.store.asked(), self.read.len())
+    }
 }
 
 /// What a rendering depends on.

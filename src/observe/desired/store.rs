@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::git::{Blob, Repository};
+use super::shelf::has_room_for;
+use crate::git::{Blob, Repository, is_blob};
 use crate::model::{CONFIG_MAP_LIMIT, Failure, Trouble};
 use crate::prow::gzip::{deflate, inflate};
 use crate::prow::plugins::Stored;
@@ -35,7 +36,14 @@ enum Held {
 pub(super) struct Store {
     held: HashMap<Arc<str>, Held>,
     bytes: usize,
+    /// What an earlier process read.
+    earlier: Packed,
+    /// How many contents git was asked for.
+    asked: usize,
 }
+
+/// Contents by id, compressed.
+pub(super) type Packed = HashMap<Arc<str>, Vec<u8>>;
 
 /// What a content is needed for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,6 +66,26 @@ impl Need {
 }
 
 impl Store {
+    pub(super) fn with(earlier: Packed) -> Self {
+        Store { earlier, ..Store::default() }
+    }
+
+    /// How many contents git was asked for.
+    pub(super) fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// What is held, and with it what an earlier process read, where there is room for both.
+    pub(super) fn packed(&self) -> Packed {
+        let packed = |held: &Held| match held {
+            Held::Content { plain, packed, .. } => packed.clone().or_else(|| plain.as_deref().map(deflate)),
+            Held::Nothing(_) => None,
+        };
+        let held: Packed = self.held.iter().filter_map(|(id, held)| Some((id.clone(), packed(held)?))).collect();
+        let both: Packed = held.iter().chain(&self.earlier).map(|(id, packed)| (id.clone(), packed.clone())).collect();
+        if has_room_for(&both) { both } else { held }
+    }
+
     pub(super) fn has(&self, id: &Arc<str>) -> bool {
         self.held.contains_key(id)
     }
@@ -69,25 +97,46 @@ impl Store {
         wanted: BTreeMap<Arc<str>, Need>,
         config_maps: usize,
     ) -> Result<(), Failure> {
-        let wanted: Vec<(Arc<str>, Need)> = wanted.into_iter().filter(|(id, _)| !self.has(id)).collect();
-        let ids: Vec<String> = wanted.iter().map(|(id, _)| id.to_string()).collect();
         let most = SLACK + config_maps * 2 * CONFIG_MAP_LIMIT;
+        let mut unread: Vec<(Arc<str>, Need)> = Vec::new();
+        for (id, need) in wanted.into_iter().filter(|(id, _)| !self.has(id)).collect::<Vec<_>>() {
+            match self.read_earlier(&id) {
+                Some((content, packed)) => {
+                    let held = self.hold(content, Some(packed), need, most);
+                    self.held.insert(id, held);
+                }
+                None => unread.push((id, need)),
+            }
+        }
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = unread.iter().map(|(id, _)| id.to_string()).collect();
+        self.asked += ids.len();
         repository
             .each_blob(&ids, &mut |n, blob| {
-                let (id, need) = &wanted[n];
+                let (id, need) = &unread[n];
                 let held = match blob {
                     Blob::TooLarge(bytes) => Held::Nothing(Trouble::TooLarge { bytes }),
-                    Blob::Whole(content) => self.hold(content, *need, most),
+                    Blob::Whole(content) => self.hold(content, None, *need, most),
                 };
                 self.held.insert(id.clone(), held);
             })
             .await
     }
 
-    fn hold(&mut self, content: Vec<u8>, need: Need, most: usize) -> Held {
+    /// What an earlier process read, if it is what the id says.
+    fn read_earlier(&self, id: &str) -> Option<(Vec<u8>, Vec<u8>)> {
+        let packed = self.earlier.get(id)?;
+        let content = inflate(packed).ok()?.into_owned();
+        is_blob(id, &content).then(|| (content, packed.clone()))
+    }
+
+    fn hold(&mut self, content: Vec<u8>, packed: Option<Vec<u8>>, need: Need, most: usize) -> Held {
         let raw = content.len();
         let is_pointer = raw < LFS_BYTES && content.starts_with(LFS);
-        let packed = need.stored.gzip.then(|| deflate(&content)).filter(|packed| packed.len() <= CONFIG_MAP_LIMIT);
+        let packed = need.stored.gzip.then(|| packed.unwrap_or_else(|| deflate(&content)));
+        let packed = packed.filter(|packed| packed.len() <= CONFIG_MAP_LIMIT);
         let fits = need.stored.plain && raw <= CONFIG_MAP_LIMIT;
         let plain = (need.read || fits).then_some(content);
         let bytes = [&plain, &packed].into_iter().flatten().map(Vec::len).sum::<usize>();
