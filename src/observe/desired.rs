@@ -330,3 +330,7 @@ fn no_history(repository: &Repository) -> Failure {
 #[cfg(test)]
 #[path = "desired/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "desired/shelf_tests.rs"]
+mod shelf_tests;

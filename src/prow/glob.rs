@@ -239,9 +239,10 @@ fn run(tokens: &[Token], name: &str) -> bool {
 fn reached(tokens: &[Token], name: &[char]) -> Vec<bool> {
     let end = name.len();
     let mut at = vec![false; end + 1];
+    let mut next = at.clone();
     at[0] = true;
     for token in tokens {
-        let mut next = vec![false; end + 1];
+        next.fill(false);
         for from in (0..=end).filter(|i| at[*i]) {
             match token {
                 Token::Char(c) => {
@@ -280,7 +281,10 @@ fn reached(tokens: &[Token], name: &[char]) -> Vec<bool> {
                 }
             }
         }
-        at = next;
+        std::mem::swap(&mut at, &mut next);
+        if !at.contains(&true) {
+            break;
+        }
     }
     at
 }

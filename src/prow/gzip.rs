@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{Read, Write};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest as _, Sha256};
 
@@ -68,7 +68,7 @@ fn each_part(bytes: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), GzipError>
         return Ok(());
     }
     let mut decoder = MultiGzDecoder::new(bytes).take(INFLATE_CAP + 1);
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = [0; 8 * 1024];
     let mut total = 0;
     loop {
         let read = decoder.read(&mut buffer).map_err(|error| GzipError::Broken(error.to_string()))?;

@@ -113,6 +113,7 @@ fn checking(cache: &Path, journal: &Path) -> Checking {
         rule: PresetRule::Unknown,
         acl: RepoAcl::Unknown,
         files: ConfigFiles::by_name(),
+        cache: None,
     };
     Checking::new(None, Some(cache.to_owned()), Journal::for_reading(journal.to_owned()), Clock::Wall, options)
 }

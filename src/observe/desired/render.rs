@@ -30,8 +30,6 @@ pub(super) struct Renderer<'a> {
     /// `org/repo` of the repository.
     origin: Option<String>,
     store: Store,
-    /// sha256 of what Prow reads of a blob, through gzip or not.
-    digests: HashMap<(Arc<str>, bool), String>,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
     read: ReadFiles,
     judge: Option<Judge>,
@@ -96,8 +94,7 @@ impl<'a> Renderer<'a> {
             Some(origin) => origin,
             None => repository.origin().await,
         };
-        let (digests, rendered) = (HashMap::new(), Vec::new());
-        Renderer { repository, options, origin, store, digests, updaters, read, judge: None, rendered }
+        Renderer { repository, options, origin, store, updaters, read, judge: None, rendered: Vec::new() }
     }
 
     pub(super) fn keep(self) -> Kept {
@@ -303,15 +300,15 @@ impl<'a> Renderer<'a> {
             let judge = Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule);
             judge.with(std::mem::take(&mut self.read))
         });
-        let digests = &mut self.digests;
+        let store = &self.store;
         let mut content_of = |file: &LaidFile<'_>| {
             let map = rendered.config_maps.iter().find(|map| map.key == *file.config_map);
             let path = map.and_then(|map| map.entries.get(file.key)).map(|entry| entry.path.as_str());
-            let id = match path.and_then(|path| contents.get(path)) {
-                Some(Content::Blob(id)) => (id.clone(), file.read_as == ReadAs::Inflated),
-                Some(Content::Nothing(_) | Content::Unread(_)) | None => return sha256_hex(&file.content()),
+            let known = match (file.read_as, path.and_then(|path| contents.get(path))) {
+                (ReadAs::Inflated, Some(Content::Blob(id))) => store.sha256(id),
+                (ReadAs::Inflated | ReadAs::Stored | ReadAs::Nothing, _) => None,
             };
-            digests.entry(id).or_insert_with(|| sha256_hex(&file.content())).clone()
+            known.map_or_else(|| sha256_hex(&file.content()), str::to_owned)
         };
         Rendering {
             content: Layout::of_desired(&rendered.config_maps, judge.files())

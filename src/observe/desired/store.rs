@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::shelf::has_room_for;
 use crate::git::{Blob, Repository, is_blob};
-use crate::model::{CONFIG_MAP_LIMIT, Failure, Trouble};
-use crate::prow::gzip::{deflate, inflate};
+use crate::model::{CONFIG_MAP_LIMIT, Failure, Trouble, sha256_hex};
+use crate::prow::gzip::{deflate, inflate, is_gzip};
 use crate::prow::plugins::Stored;
 use crate::prow::updater::Bytes;
 
@@ -26,6 +26,8 @@ enum Held {
         packed: Option<Vec<u8>>,
         /// Bytes before compression.
         raw: usize,
+        /// sha256 (hex), of what is not compressed in git: it is what Prow reads, however it is stored.
+        sha256: Option<String>,
         is_pointer: bool,
     },
     Nothing(Trouble),
@@ -134,6 +136,7 @@ impl Store {
 
     fn hold(&mut self, content: Vec<u8>, packed: Option<Vec<u8>>, need: Need, most: usize) -> Held {
         let raw = content.len();
+        let sha256 = (!is_gzip(&content)).then(|| sha256_hex(&content));
         let is_pointer = raw < LFS_BYTES && content.starts_with(LFS);
         let packed = need.stored.gzip.then(|| packed.unwrap_or_else(|| deflate(&content)));
         let packed = packed.filter(|packed| packed.len() <= CONFIG_MAP_LIMIT);
@@ -144,7 +147,7 @@ impl Store {
             return Held::Nothing(Trouble::TooLarge { bytes: raw as u64 });
         }
         self.bytes += bytes;
-        Held::Content { plain, packed, raw, is_pointer }
+        Held::Content { plain, packed, raw, sha256, is_pointer }
     }
 
     /// As it is in git.
@@ -155,13 +158,21 @@ impl Store {
         }
     }
 
+    /// sha256 (hex) of what Prow reads of it, if it reads through gzip. `None` where that is not known.
+    pub(super) fn sha256(&self, id: &Arc<str>) -> Option<&str> {
+        match self.held.get(id)? {
+            Held::Content { sha256, .. } => sha256.as_deref(),
+            Held::Nothing(_) => None,
+        }
+    }
+
     /// As it is to be stored.
     pub(super) fn bytes(&self, id: &Arc<str>, gzip: bool) -> Result<Bytes, Trouble> {
         match self.held.get(id) {
             None => Err(Trouble::Unread),
             Some(Held::Nothing(trouble)) => Err(trouble.clone()),
             Some(Held::Content { is_pointer: true, .. }) => Err(Trouble::LfsPointer),
-            Some(Held::Content { plain, packed, raw, is_pointer: false }) => {
+            Some(Held::Content { plain, packed, raw, is_pointer: false, .. }) => {
                 let stored = if gzip {
                     // Held for another revision, whose maps store it otherwise.
                     packed.clone().or_else(|| plain.as_deref().map(deflate))

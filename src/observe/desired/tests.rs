@@ -3,6 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::git::testing::TestRepository;
 use crate::model::{CONFIG_MAP_LIMIT, DesiredConfigMap, FailureKind, Key, LeftOut, MapFact, Quirk, Trouble};
+use crate::prow::Layout;
+use crate::prow::gzip::deflate;
 
 const PLUGINS: &str = "config_updater:\n  maps:\n    prow/config.yaml: {name: config}\n    prow/plugins.yaml: {name: \
                        plugins}\n    jobs/**/*.yaml: {name: job-config, gzip: true}\n";
@@ -360,6 +362,20 @@ async fn the_work_tree_is_what_was_asked_for() {
     let git = Repository::open(repository.path()).await.unwrap();
     let reading = candidate(&git, None, &options).await.unwrap();
     assert_eq!(reading.candidate, asked);
+}
+
+/// Whatever was compressed by whom.
+#[tokio::test]
+async fn the_content_of_a_revision_is_what_prow_reads() {
+    let mut repository = healthy();
+    std::fs::write(repository.path().join("jobs/packed.yaml"), deflate(b"periodics: []\n")).unwrap();
+    for gzip in ["true", "false"] {
+        let plugins = PLUGINS.replace("gzip: true", &format!("gzip: {gzip}"));
+        repository.commit("once more", &[("prow/plugins.yaml", Some(&plugins))]);
+        let head = read_all(&repository, &DesiredOptions::default()).await.head;
+        let layout = Layout::of_desired(maps(&head), &ConfigFiles::by_name()).unwrap();
+        assert_eq!(head.content, Some(layout.digest()), "gzip: {gzip}");
+    }
 }
 
 #[tokio::test]
