@@ -238,35 +238,37 @@ fn run(tokens: &[Token], name: &str) -> bool {
 /// Where in the name one can be after these tokens. Follows all ways at once, so that no pattern is slow.
 fn reached(tokens: &[Token], name: &[char]) -> Vec<bool> {
     let end = name.len();
-    let mut at = vec![false; end + 1];
-    let mut next = at.clone();
-    at[0] = true;
+    let mut at = Places::nowhere(end);
+    let mut next = Places::nowhere(end);
+    at.add(0);
     for token in tokens {
-        next.fill(false);
-        for from in (0..=end).filter(|i| at[*i]) {
+        for from in at.first..=at.last {
+            if !at.is[from] {
+                continue;
+            }
             match token {
                 Token::Char(c) => {
                     if name.get(from) == Some(c) {
-                        next[from + 1] = true;
+                        next.add(from + 1);
                     }
                 }
                 Token::Star => {
-                    for (to, reached) in next.iter_mut().enumerate().skip(from) {
+                    for to in from..=end {
                         // Already followed from here by an earlier start.
-                        if *reached {
+                        if next.is[to] {
                             break;
                         }
-                        *reached = true;
+                        next.add(to);
                         if name.get(to) == Some(&'/') {
                             break;
                         }
                     }
                 }
                 Token::Directories => {
-                    next[from] = true;
+                    next.add(from);
                     for to in from + 1..=end {
                         match name[to - 1] {
-                            '/' => next[to] = true,
+                            '/' => next.add(to),
                             '\n' => break,
                             _ => {}
                         }
@@ -275,18 +277,50 @@ fn reached(tokens: &[Token], name: &[char]) -> Vec<bool> {
                 Token::Either(alternatives) => {
                     for alternative in alternatives {
                         if name[from..].starts_with(alternative) {
-                            next[from + alternative.len()] = true;
+                            next.add(from + alternative.len());
                         }
                     }
                 }
             }
         }
+        at.clear();
         std::mem::swap(&mut at, &mut next);
-        if !at.contains(&true) {
+        if at.is_nowhere() {
             break;
         }
     }
-    at
+    at.is
+}
+
+/// Places in a name, of which most are few and close to each other.
+struct Places {
+    is: Vec<bool>,
+    first: usize,
+    last: usize,
+}
+
+impl Places {
+    /// In a name of so many characters; behind the last one is a place, too.
+    fn nowhere(end: usize) -> Self {
+        Places { is: vec![false; end + 1], first: usize::MAX, last: 0 }
+    }
+
+    fn add(&mut self, place: usize) {
+        self.is[place] = true;
+        self.first = self.first.min(place);
+        self.last = self.last.max(place);
+    }
+
+    fn is_nowhere(&self) -> bool {
+        self.first > self.last
+    }
+
+    fn clear(&mut self) {
+        if !self.is_nowhere() {
+            self.is[self.first..=self.last].fill(false);
+        }
+        (self.first, self.last) = (usize::MAX, 0);
+    }
 }
 
 #[cfg(test)]

@@ -142,8 +142,24 @@ pub fn objections_live(
     Judge::new(files.clone(), rule).live(config_maps)
 }
 
-/// The presets of a file, or why there are none.
-type Presets = Arc<Result<Vec<Preset>, YamlError>>;
+/// What our rules need of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Gist {
+    presets: Vec<Preset>,
+    /// Why Prow refuses a plugins.yaml that is fine YAML.
+    refusals: Vec<String>,
+}
+
+/// Or why there is none.
+type Understood = Result<Gist, YamlError>;
+
+/// As what Prow reads a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum As {
+    Config,
+    Jobs,
+    Plugins,
+}
 
 /// Judges one configuration after the other, and reads a file that did not change only once.
 #[derive(Debug)]
@@ -155,18 +171,18 @@ pub struct Judge {
 
 /// Files that were read, by their stored bytes.
 #[derive(Debug, Clone, Default)]
-pub struct ReadFiles(HashMap<Print, Presets>);
+pub struct ReadFiles(HashMap<Print, Arc<Understood>>);
 
-/// Whether it is config.yaml, and sha256 (hex) of the stored bytes.
-type Print = (bool, String);
+/// With sha256 (hex) of the stored bytes.
+type Print = (As, String);
 
 /// What one file was read as.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadFile {
-    is_config: bool,
+    read_as: As,
     /// sha256 (hex) of the stored bytes.
     stored: String,
-    presets: Result<Vec<Preset>, YamlError>,
+    understood: Understood,
 }
 
 impl ReadFiles {
@@ -179,17 +195,17 @@ impl ReadFiles {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = ReadFile> + '_ {
-        self.0.iter().map(|((is_config, stored), presets)| ReadFile {
-            is_config: *is_config,
+        self.0.iter().map(|((read_as, stored), understood)| ReadFile {
+            read_as: *read_as,
             stored: stored.clone(),
-            presets: (**presets).clone(),
+            understood: (**understood).clone(),
         })
     }
 }
 
 impl FromIterator<ReadFile> for ReadFiles {
     fn from_iter<T: IntoIterator<Item = ReadFile>>(files: T) -> Self {
-        ReadFiles(files.into_iter().map(|file| ((file.is_config, file.stored), Arc::new(file.presets))).collect())
+        ReadFiles(files.into_iter().map(|file| ((file.read_as, file.stored), Arc::new(file.understood))).collect())
     }
 }
 
@@ -256,18 +272,16 @@ impl Judge {
         let mut objections = Vec::new();
         let mut config_presets = None;
         if let Some(value) = select(values, &self.files.config).first() {
-            match &*self.presets(value.2, true) {
-                Ok(presets) => config_presets = Some((*value, presets.clone())),
+            match &*self.understood(value.2, As::Config) {
+                Ok(gist) => config_presets = Some((*value, gist.presets.clone())),
                 Err(error) => objections.push(unreadable(value, error)),
             }
         }
         objections.extend(self.judge_jobs(values, config_presets));
         if let Some(value) = select(values, &self.files.plugins).first() {
-            match parse_plugins(value.2) {
-                Ok(updater) => {
-                    objections.extend(updater.refusals().iter().map(|refusal| objection(value, refusal.clone())));
-                }
-                Err(error) => objections.push(unreadable(value, &error)),
+            match &*self.understood(value.2, As::Plugins) {
+                Ok(gist) => objections.extend(gist.refusals.iter().map(|refusal| objection(value, refusal.clone()))),
+                Err(error) => objections.push(unreadable(value, error)),
             }
         }
         objections
@@ -296,14 +310,14 @@ impl Judge {
                 objections.push(objection(&value, format!("duplicated basename is not allowed: {}", value.1)));
                 continue;
             }
-            match &*self.presets(value.2, false) {
-                Ok(presets) => {
-                    if let Some(repetition) = self.repeated(&value, presets, &mut seen) {
+            match &*self.understood(value.2, As::Jobs) {
+                Ok(gist) => {
+                    if let Some(repetition) = self.repeated(&value, &gist.presets, &mut seen) {
                         objections.push(repetition);
                         // Prow goes on with the next file as if it were the first.
                         seen.clear();
                     }
-                    read.push((value, presets.clone()));
+                    read.push((value, gist.presets.clone()));
                 }
                 Err(error) => objections.push(unreadable(&value, error)),
             }
@@ -343,7 +357,7 @@ impl Judge {
 
     /// Reads job files that were not read yet, on as many processors as there are: it is what judging takes its time for.
     fn read_at_once(&mut self, values: &[Value<'_>]) {
-        let mut unread: Vec<(Print, &[u8])> = values.iter().map(|value| (print(value.2, false), value.2)).collect();
+        let mut unread: Vec<(Print, &[u8])> = values.iter().map(|value| (print(value.2, As::Jobs), value.2)).collect();
         unread.retain(|(print, _)| !self.read.0.contains_key(print));
         let bytes: usize = unread.iter().map(|(_, bytes)| bytes.len()).sum();
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST_THREADS);
@@ -353,9 +367,11 @@ impl Judge {
         let next = AtomicUsize::new(0);
         let read = || {
             let one = || unread.get(next.fetch_add(1, Ordering::Relaxed));
-            std::iter::from_fn(one).map(|(print, bytes)| (print.clone(), presets(bytes, false))).collect::<Vec<_>>()
+            std::iter::from_fn(one)
+                .map(|(print, bytes)| (print.clone(), Arc::new(understand(bytes, As::Jobs))))
+                .collect::<Vec<_>>()
         };
-        let all: Vec<(Print, Presets)> = std::thread::scope(|scope| {
+        let all: Vec<(Print, Arc<Understood>)> = std::thread::scope(|scope| {
             let others: Vec<_> = (1..processors).map(|_| scope.spawn(read)).collect();
             // What a thread did not come to give is read again when it is needed.
             read().into_iter().chain(others.into_iter().flat_map(|other| other.join().unwrap_or_default())).collect()
@@ -363,20 +379,20 @@ impl Judge {
         self.read.0.extend(all);
     }
 
-    fn presets(&mut self, bytes: &[u8], is_config: bool) -> Presets {
-        self.read.0.entry(print(bytes, is_config)).or_insert_with(|| presets(bytes, is_config)).clone()
+    fn understood(&mut self, bytes: &[u8], read_as: As) -> Arc<Understood> {
+        self.read.0.entry(print(bytes, read_as)).or_insert_with(|| Arc::new(understand(bytes, read_as))).clone()
     }
 }
 
-fn print(bytes: &[u8], is_config: bool) -> Print {
-    (is_config, sha256_hex(bytes))
+fn print(bytes: &[u8], read_as: As) -> Print {
+    (read_as, sha256_hex(bytes))
 }
 
-fn presets(bytes: &[u8], is_config: bool) -> Presets {
-    Arc::new(if is_config {
-        parse_config(bytes).map(|config| config.presets)
-    } else {
-        parse_job_config(bytes).map(|jobs| jobs.presets)
+fn understand(bytes: &[u8], read_as: As) -> Understood {
+    Ok(match read_as {
+        As::Config => Gist { presets: parse_config(bytes)?.presets, ..Gist::default() },
+        As::Jobs => Gist { presets: parse_job_config(bytes)?.presets, ..Gist::default() },
+        As::Plugins => Gist { refusals: parse_plugins(bytes)?.refusals(), ..Gist::default() },
     })
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Renderer<'a> {
     origin: Option<String>,
     store: Store,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
+    /// `prowjob_namespace` of each config.yaml, by id.
+    namespaces: HashMap<Arc<str>, String>,
     read: ReadFiles,
     judge: Option<Judge>,
     rendered: Vec<(Signature, Rendering)>,
@@ -42,6 +44,7 @@ pub(super) struct Kept {
     origin: Option<Option<String>>,
     store: Store,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
+    namespaces: HashMap<Arc<str>, String>,
     read: ReadFiles,
 }
 
@@ -89,17 +92,18 @@ impl<'a> Renderer<'a> {
     }
 
     pub(super) async fn with(kept: Kept, repository: &'a Repository, options: &'a DesiredOptions) -> Self {
-        let Kept { origin, store, updaters, read } = kept;
+        let Kept { origin, store, updaters, namespaces, read } = kept;
         let origin = match origin {
             Some(origin) => origin,
             None => repository.origin().await,
         };
-        Renderer { repository, options, origin, store, updaters, read, judge: None, rendered: Vec::new() }
+        Renderer { repository, options, origin, store, updaters, namespaces, read, judge: None, rendered: Vec::new() }
     }
 
     pub(super) fn keep(self) -> Kept {
         let read = self.judge.map_or(self.read, |judge| judge.read_files().clone());
-        Kept { origin: Some(self.origin), store: self.store, updaters: self.updaters, read }
+        let Renderer { origin, store, updaters, namespaces, .. } = self;
+        Kept { origin: Some(origin), store, updaters, namespaces, read }
     }
 
     /// Reads the plugins.yaml of a state, and all that commits made of it.
@@ -332,27 +336,27 @@ impl<'a> Renderer<'a> {
     }
 
     /// `prowjob_namespace` of a state, with a sentence where it is not sure.
-    fn namespace(&self, state: &State) -> (String, Option<String>) {
+    fn namespace(&mut self, state: &State) -> (String, Option<String>) {
         let default = || "default".to_owned();
         let Some(path) = self.config_path(state) else {
             let note = "config.yaml was not found: prowjob_namespace is taken to be `default`; say which file it is \
                         with --config-path PATH";
             return (default(), Some(note.to_owned()));
         };
-        let content = self.follow(state, &path).content;
-        let bytes = match &content {
-            Content::Blob(id) => self.store.plain(id),
+        let known = match self.follow(state, &path).content {
+            Content::Blob(id) => self.store.plain(&id).map(|bytes| (id.clone(), bytes)),
             Content::Unread(_) | Content::Nothing(_) => None,
         };
-        let Some(bytes) = bytes else {
+        let Some((id, bytes)) = known else {
             let note = format!("{} is not there: prowjob_namespace is taken to be `default`", sanitize_line(&path));
             return (default(), Some(note));
         };
-        match parse_config(bytes) {
-            Ok(config) => (config.prowjob_namespace, None),
+        let namespace = self.namespaces.entry(id).or_insert_with(|| match parse_config(bytes) {
+            Ok(config) => config.prowjob_namespace,
             // The file's own trouble is an objection.
-            Err(_) => (prowjob_namespace_of_broken(bytes).unwrap_or_else(default), None),
-        }
+            Err(_) => prowjob_namespace_of_broken(bytes).unwrap_or_else(default),
+        });
+        (namespace.clone(), None)
     }
 }
 

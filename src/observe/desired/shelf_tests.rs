@@ -99,7 +99,7 @@ async fn another_build_understands_files_anew() {
     let kept = Kept::read_once().await;
     let forget = |stored: &mut Value| {
         for file in stored["read"].as_array_mut().expect("files") {
-            file["presets"] = serde_json::json!({ "Ok": [] });
+            file["understood"] = serde_json::json!({ "Ok": { "presets": [], "refusals": [] } });
         }
     };
     kept.change(forget);
