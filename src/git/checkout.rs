@@ -24,6 +24,8 @@ pub(super) struct Checkout {
     git: Git,
     /// `None` for a bare repository.
     worktree: Option<PathBuf>,
+    /// Its own folder of git's, and the one that it shares with other work trees.
+    folders: Vec<PathBuf>,
 }
 
 impl Checkout {
@@ -41,11 +43,14 @@ impl Checkout {
         }
         let git = Git::at(path);
         // Most are checkouts, of which one call tells all.
-        if let Ok(told) = git.text(&["rev-parse", "--show-toplevel", "HEAD^{commit}"]).await
-            && let Some((root, _)) = told.split_once('\n').filter(|(root, _)| !root.is_empty())
+        let all = ["rev-parse", "--show-toplevel", "--absolute-git-dir", "--git-common-dir", "HEAD^{commit}"];
+        if let Ok(told) = git.text(&all).await
+            && let [root, own, shared, _] = told.split('\n').collect::<Vec<_>>()[..]
+            && !root.is_empty()
         {
             let root = PathBuf::from(root);
-            return Ok(Some(Checkout { path: path.to_owned(), git: Git::at(&root), worktree: Some(root) }));
+            let folders = vec![PathBuf::from(own), path.join(shared)];
+            return Ok(Some(Checkout { path: path.to_owned(), git: Git::at(&root), worktree: Some(root), folders }));
         }
         let bare = match git.text(&["rev-parse", "--is-bare-repository"]).await {
             Ok(bare) => bare,
@@ -58,7 +63,10 @@ impl Checkout {
             Ok(_) | Err(_) => None,
         };
         let root = worktree.clone().unwrap_or_else(|| path.to_owned());
-        let repository = Checkout { path: path.to_owned(), git: Git::at(&root), worktree };
+        let git = Git::at(&root);
+        let folders = git.text(&["rev-parse", "--absolute-git-dir", "--git-common-dir"]).await.unwrap_or_default();
+        let folders = folders.lines().map(|folder| root.join(folder)).collect();
+        let repository = Checkout { path: path.to_owned(), git, worktree, folders };
         match repository.git.text(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]).await {
             Ok(_) => Ok(Some(repository)),
             Err(GitError::Exit { .. }) => Err(Failure::new(FailureKind::Usage, format!("{shown} has no commits"))
@@ -197,11 +205,9 @@ impl Checkout {
 
     /// When this checkout last fetched; `None` where it never did, as far as it shows.
     pub(super) async fn fetched(&self) -> Option<Timestamp> {
-        let folders = self.git.text(&["rev-parse", "--absolute-git-dir", "--git-common-dir"]).await.ok()?;
         let mut newest = None;
-        for folder in folders.lines() {
-            let file = self.git.folder().join(folder).join("FETCH_HEAD");
-            let modified = tokio::fs::metadata(file).await.and_then(|meta| meta.modified());
+        for folder in &self.folders {
+            let modified = tokio::fs::metadata(folder.join("FETCH_HEAD")).await.and_then(|meta| meta.modified());
             newest = newest.max(modified.ok().and_then(|time| Timestamp::try_from(time).ok()));
         }
         newest

@@ -41,10 +41,6 @@ impl Git {
         Git { folder: folder.to_owned() }
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("git");
         command.arg("--no-pager").arg("-C").arg(&self.folder);

@@ -109,15 +109,6 @@ struct Head {
     fetched: Option<Timestamp>,
 }
 
-impl Head {
-    async fn read(repository: &Repository, options: &DesiredOptions) -> Result<Head, Failure> {
-        let (upstream, fetched) = tokio::join!(repository.upstream(), repository.fetched());
-        let (upstream, revision) = upstream?;
-        let state = State::find(repository, &revision, options.plugin_config.as_deref()).await?;
-        Ok(Head { upstream, revision, state, fetched })
-    }
-}
-
 /// A repository, and what was read of it ahead.
 pub struct Prepared {
     pub repository: Repository,
@@ -150,28 +141,30 @@ pub async fn read_with(
     repository: &Repository,
     options: &DesiredOptions,
 ) -> Result<Desired, Failure> {
-    let kept = async {
-        match (warmth.kept.take(), &options.cache) {
-            (Some(kept), _) => kept,
-            (None, Some(folder)) => Kept::from_shelf(folder).await,
-            (None, None) => Kept::default(),
+    let renderer = async {
+        match warmth.kept.take() {
+            Some(kept) => Renderer::with(kept, repository, options),
+            None => Renderer::open(repository, options).await,
         }
     };
-    let renderer = async {
-        let kept = kept.await;
-        let before = kept.amount();
-        (before, Renderer::with(kept, repository, options).await)
-    };
-    let (head, (before, mut renderer)) = match warmth.head.take() {
-        Some(head) => (head, renderer.await),
+    let (head, mut renderer, before) = match warmth.head.take() {
+        Some(head) => {
+            let renderer = renderer.await;
+            let before = renderer.amount();
+            (head, renderer, before)
+        }
         None => {
-            let (head, renderer) = tokio::join!(Head::read(repository, options), renderer);
-            (head?, renderer)
+            let (upstream, fetched, mut renderer) = tokio::join!(repository.upstream(), repository.fetched(), renderer);
+            let before = renderer.amount();
+            let (upstream, revision) = upstream?;
+            let state = renderer.find(&revision).await?;
+            (Head { upstream, revision, state, fetched }, renderer, before)
         }
     };
     let read = read_from(&head, &mut renderer, repository, options).await;
+    let is_more = renderer.amount() != before;
     let kept = renderer.keep();
-    if let Some(folder) = options.cache.as_ref().filter(|_| kept.amount() != before) {
+    if let Some(folder) = options.cache.as_ref().filter(|_| is_more) {
         kept.put_on_shelf(folder).await;
     }
     (warmth.head, warmth.kept) = (Some(head), Some(kept));
@@ -249,8 +242,8 @@ pub async fn candidate(
 }
 
 async fn read_one(repository: &Repository, revision: &Revision, options: &DesiredOptions) -> Result<Reading, Failure> {
-    let mut renderer = Renderer::new(repository, options).await;
-    let state = State::find(repository, revision, options.plugin_config.as_deref()).await?;
+    let mut renderer = Renderer::open(repository, options).await;
+    let state = renderer.find(revision).await?;
     read_state(&mut renderer, revision, &state).await
 }
 

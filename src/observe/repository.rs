@@ -14,7 +14,7 @@ use crate::git::Repository;
 use crate::model::{Desired, Failure, Source, Timestamp};
 use crate::prow::{Catalogue, ConfigFiles, PresetRule, RepoAcl, image, preset_rule, repo_acl};
 
-/// How often to look whether the upstream moved: three short calls of git.
+/// How often to look whether the upstream moved: two short calls of git.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// What of the cluster decides how a revision is judged.

@@ -39,8 +39,8 @@ impl<'a> Line<'a> {
         from: &Revision,
         limit: usize,
     ) -> Result<Line<'a>, Failure> {
-        let mut renderer = Renderer::new(repository, options).await;
-        let mut start = State::find(repository, from, options.plugin_config.as_deref()).await?;
+        let mut renderer = Renderer::open(repository, options).await;
+        let mut start = renderer.find(from).await?;
         let plugins = start.plugins.clone();
         let mut from = from.clone();
         let (mut stretches, mut places): (Vec<Stretch>, Vec<Place>) = (Vec::new(), Vec::new());

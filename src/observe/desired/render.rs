@@ -17,7 +17,7 @@ use crate::model::{
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
 use crate::prow::layout::{LaidFile, ReadAs};
 use crate::prow::load::ConfigFile;
-use crate::prow::plugins::{Updater, parse_plugins};
+use crate::prow::plugins::{Map, Updater, parse_plugins};
 use crate::prow::updater::{Circumstances, render_with};
 use crate::prow::{ConfigFiles, Judge, Layout, ReadFiles};
 
@@ -27,8 +27,8 @@ const ROUNDS: usize = 41;
 pub(super) struct Renderer<'a> {
     repository: &'a Repository,
     options: &'a DesiredOptions,
-    /// `org/repo` of the repository.
-    origin: Option<String>,
+    /// `org/repo` of the repository; asked for when a map is bound to some.
+    origin: Option<Option<String>>,
     store: Store,
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
     /// `prowjob_namespace` of each config.yaml, by id.
@@ -60,11 +60,6 @@ impl Kept {
         let shelf = Shelf { contents: self.store.packed(), read: self.read.clone() };
         shelf.store(folder.to_owned()).await;
     }
-
-    /// How much was read so far that no earlier process had.
-    pub(super) fn amount(&self) -> (usize, usize) {
-        (self.store.asked(), self.read.len())
-    }
 }
 
 /// What a rendering depends on.
@@ -87,23 +82,36 @@ struct Rendering {
 }
 
 impl<'a> Renderer<'a> {
-    pub(super) async fn new(repository: &'a Repository, options: &'a DesiredOptions) -> Self {
-        Self::with(Kept::default(), repository, options).await
+    /// With what an earlier process left.
+    pub(super) async fn open(repository: &'a Repository, options: &'a DesiredOptions) -> Self {
+        let kept = match &options.cache {
+            Some(folder) => Kept::from_shelf(folder).await,
+            None => Kept::default(),
+        };
+        Self::with(kept, repository, options)
     }
 
-    pub(super) async fn with(kept: Kept, repository: &'a Repository, options: &'a DesiredOptions) -> Self {
+    /// With what an earlier reading left.
+    pub(super) fn with(kept: Kept, repository: &'a Repository, options: &'a DesiredOptions) -> Self {
         let Kept { origin, store, updaters, namespaces, read } = kept;
-        let origin = match origin {
-            Some(origin) => origin,
-            None => repository.origin().await,
-        };
         Renderer { repository, options, origin, store, updaters, namespaces, read, judge: None, rendered: Vec::new() }
+    }
+
+    /// How much was read so far; who has read more than that has something to leave.
+    pub(super) fn amount(&self) -> (usize, usize) {
+        let read = self.judge.as_ref().map_or(&self.read, Judge::read_files);
+        (self.store.asked(), read.len())
     }
 
     pub(super) fn keep(self) -> Kept {
         let read = self.judge.map_or(self.read, |judge| judge.read_files().clone());
         let Renderer { origin, store, updaters, namespaces, .. } = self;
-        Kept { origin: Some(origin), store, updaters, namespaces, read }
+        Kept { origin, store, updaters, namespaces, read }
+    }
+
+    /// All files of a revision; finds plugins.yaml among them.
+    pub(super) async fn find(&mut self, revision: &Revision) -> Result<State, Failure> {
+        State::find(self.repository, revision, self.options.plugin_config.as_deref(), &mut self.store).await
     }
 
     /// Reads the plugins.yaml of a state, and all that commits made of it.
@@ -119,6 +127,10 @@ impl<'a> Renderer<'a> {
                     .map_err(|error| format!("error unmarshalling {}: {error}", sanitize_line(&state.plugins)));
                 self.updaters.entry(id).or_insert_with(|| Arc::new(parsed));
             }
+        }
+        let mut known = self.updaters.values().filter_map(|updater| updater.as_ref().as_ref().ok());
+        if self.origin.is_none() && known.any(|updater| updater.maps.iter().any(Map::is_bound)) {
+            self.origin = Some(self.repository.origin().await);
         }
         Ok(())
     }
@@ -288,7 +300,7 @@ impl<'a> Renderer<'a> {
         let circumstances = Circumstances {
             prowjob_namespace: &signature.namespace,
             acl: self.options.acl,
-            repository: self.origin.as_deref(),
+            repository: self.origin.as_ref().and_then(Option::as_deref),
             plugins: &state.plugins,
             names: Some(&state.names),
         };

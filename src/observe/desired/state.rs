@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
+use super::store::{Need, Store};
 use crate::git::{Commit, EntryKind, Repository, TreeEntry};
 use crate::model::text::sanitize_line;
 use crate::model::{Failure, FailureKind, Revision};
@@ -35,6 +36,7 @@ impl State {
         repository: &Repository,
         revision: &Revision,
         plugins: Option<&str>,
+        store: &mut Store,
     ) -> Result<Self, Failure> {
         let place = format!("{} at {}", repository.shown(), revision.short());
         let mut state = Self::at(repository, revision, plugins.unwrap_or_default()).await?;
@@ -45,10 +47,10 @@ impl State {
             return Err(no_such_file(path, &place));
         }
         let named: Vec<(&str, &File)> = state.named_plugins();
-        let ids: Vec<String> = named.iter().map(|(_, file)| file.id.to_string()).collect();
-        let contents = repository.blobs(&ids).await?;
-        let found: Vec<(&str, bool)> =
-            named.iter().zip(&contents).map(|((path, _), bytes)| (*path, has_config_updater(bytes))).collect();
+        let needs = named.iter().map(|(_, file)| (file.id.clone(), Need::to_read())).collect();
+        store.load(repository, needs, 0).await?;
+        let is_it = |file: &File| store.plain(&file.id).is_some_and(has_config_updater);
+        let found: Vec<(&str, bool)> = named.iter().map(|(path, file)| (*path, is_it(file))).collect();
         state.plugins = choose_plugins(&found, &place)?;
         Ok(state)
     }
