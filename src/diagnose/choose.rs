@@ -179,7 +179,8 @@ pub(super) fn is_known_to_load(candidate: &Candidate, snapshot: &Snapshot, failu
     !mine.is_empty()
         && mine.iter().all(|map| {
             live.get(&map.key)
-                .is_some_and(|state| holds(state, map) && all_started_on(state, components, snapshot.taken_at))
+                // What is dearer to tell comes last.
+                .is_some_and(|state| all_started_on(state, components, snapshot.taken_at) && holds(state, map))
         })
 }
 

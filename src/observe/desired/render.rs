@@ -19,7 +19,7 @@ use crate::prow::layout::{LaidFile, ReadAs};
 use crate::prow::load::ConfigFile;
 use crate::prow::plugins::{Map, Updater, parse_plugins};
 use crate::prow::updater::{Circumstances, render_with};
-use crate::prow::{ConfigFiles, Judge, Layout, ReadFiles};
+use crate::prow::{ConfigFiles, Judge, Layout, ReadFiles, RepoAcl};
 
 /// A symlink is read only when what leads to it is: so many may hang on each other.
 const ROUNDS: usize = 41;
@@ -35,7 +35,9 @@ pub(super) struct Renderer<'a> {
     namespaces: HashMap<Arc<str>, String>,
     read: ReadFiles,
     judge: Option<Judge>,
-    rendered: Vec<(Signature, Rendering)>,
+    rendered: Vec<(Signature, Rendered)>,
+    /// Of those, by index.
+    judged: HashMap<usize, Judged>,
 }
 
 /// What a reading can take over from the one before it: contents, and what was understood of them.
@@ -46,6 +48,7 @@ pub(super) struct Kept {
     updaters: HashMap<Arc<str>, Arc<Result<Updater, String>>>,
     namespaces: HashMap<Arc<str>, String>,
     read: ReadFiles,
+    rendered: Vec<(Signature, Rendered)>,
 }
 
 impl Kept {
@@ -71,13 +74,27 @@ struct Signature {
     files: Vec<(Arc<str>, Content)>,
     /// What is no file and yet in a map's way.
     folders: Vec<(Arc<str>, Quirk)>,
+    /// Where maps are bound to repositories: whether Prow heeds that.
+    acl: Option<RepoAcl>,
 }
 
-#[derive(Debug, Clone)]
-struct Rendering {
+impl Signature {
+    fn contents(&self) -> BTreeMap<&str, &Content> {
+        self.files.iter().map(|(path, content)| (&**path, content)).collect()
+    }
+}
+
+/// What a state asks for, or why that cannot be told.
+#[derive(Debug)]
+struct Rendered {
     config_maps: Result<Arc<Vec<DesiredConfigMap>>, String>,
-    objections: Vec<Objection>,
     notes: Vec<MapNote>,
+}
+
+/// What is to be said of that, for what is deployed.
+#[derive(Debug, Clone)]
+struct Judged {
+    objections: Vec<Objection>,
     content: Option<String>,
 }
 
@@ -93,8 +110,9 @@ impl<'a> Renderer<'a> {
 
     /// With what an earlier reading left.
     pub(super) fn with(kept: Kept, repository: &'a Repository, options: &'a DesiredOptions) -> Self {
-        let Kept { origin, store, updaters, namespaces, read } = kept;
-        Renderer { repository, options, origin, store, updaters, namespaces, read, judge: None, rendered: Vec::new() }
+        let Kept { origin, store, updaters, namespaces, read, rendered } = kept;
+        let (judge, judged) = (None, HashMap::new());
+        Renderer { repository, options, origin, store, updaters, namespaces, read, judge, rendered, judged }
     }
 
     /// How much was read so far; who has read more than that has something to leave.
@@ -105,8 +123,8 @@ impl<'a> Renderer<'a> {
 
     pub(super) fn keep(self) -> Kept {
         let read = self.judge.map_or(self.read, |judge| judge.read_files().clone());
-        let Renderer { origin, store, updaters, namespaces, .. } = self;
-        Kept { origin, store, updaters, namespaces, read }
+        let Renderer { origin, store, updaters, namespaces, rendered, .. } = self;
+        Kept { origin, store, updaters, namespaces, read, rendered }
     }
 
     /// All files of a revision; finds plugins.yaml among them.
@@ -251,32 +269,32 @@ impl<'a> Renderer<'a> {
         let (namespace, note) = self.namespace(state);
         let updater = self.updater(state.plugins_id());
         let signature = self.signature(state, updater.as_deref(), namespace);
-        let known = self.rendered.iter().find(|(known, _)| *known == signature).map(|(_, rendering)| rendering.clone());
-        let rendering = known.unwrap_or_else(|| {
-            let rendering = match updater.as_deref() {
-                Some(Ok(updater)) => self.rendering(state, updater, &signature),
-                Some(Err(why)) => self.refused(why.clone()),
-                None => self.refused(format!("there is no {}", sanitize_line(&state.plugins))),
-            };
-            self.rendered.push((signature, rendering.clone()));
-            rendering
+        let known = self.rendered.iter().position(|(known, _)| *known == signature);
+        let at = known.unwrap_or_else(|| {
+            let rendered = self.rendered(state, updater.as_deref(), &signature);
+            self.rendered.push((signature, rendered));
+            self.rendered.len() - 1
         });
-        let candidate = Candidate {
-            revision: revision.clone(),
-            config_maps: rendering.config_maps,
-            objections: rendering.objections,
-            content: rendering.content,
-        };
+        let Judged { objections, content } = self.judged(at);
+        let rendered = &self.rendered[at].1;
+        let candidate =
+            Candidate { revision: revision.clone(), config_maps: rendered.config_maps.clone(), objections, content };
         let content = state.plugins_id().and_then(|id| self.store.plain(id)).unwrap_or_default().to_vec();
-        let mapping =
-            Mapping { plugins: sanitize_line(&state.plugins), content: Arc::new(content), notes: rendering.notes };
+        let (plugins, notes) = (sanitize_line(&state.plugins), rendered.notes.clone());
+        let mapping = Mapping { plugins, content: Arc::new(content), notes };
         Reading { candidate, mapping, not_understood: note.into_iter().collect() }
     }
 
     fn signature(&self, state: &State, updater: Option<&Result<Updater, String>>, namespace: String) -> Signature {
-        let mut signature =
-            Signature { plugins: state.plugins_id().cloned(), namespace, files: Vec::new(), folders: Vec::new() };
+        let mut signature = Signature {
+            plugins: state.plugins_id().cloned(),
+            namespace,
+            files: Vec::new(),
+            folders: Vec::new(),
+            acl: None,
+        };
         let Some(Ok(updater)) = updater else { return signature };
+        signature.acl = updater.maps.iter().any(Map::is_bound).then_some(self.options.acl);
         signature.files =
             wanted(updater, state).map(|path| (Arc::from(path), self.follow(state, path).content)).collect();
         let links = in_the_way(updater, state, EntryKind::Symlink)
@@ -288,12 +306,16 @@ impl<'a> Renderer<'a> {
         signature
     }
 
-    fn rendering(&mut self, state: &State, updater: &Updater, signature: &Signature) -> Rendering {
-        let contents: BTreeMap<&str, &Content> =
-            signature.files.iter().map(|(path, content)| (&**path, content)).collect();
-        let store = &self.store;
+    fn rendered(&self, state: &State, updater: Option<&Result<Updater, String>>, signature: &Signature) -> Rendered {
+        let refused = |why: String| Rendered { config_maps: Err(why), notes: Vec::new() };
+        let updater = match updater {
+            Some(Ok(updater)) => updater,
+            Some(Err(why)) => return refused(why.clone()),
+            None => return refused(format!("there is no {}", sanitize_line(&state.plugins))),
+        };
+        let contents = signature.contents();
         let mut content = |path: &str, gzip: bool| match contents.get(path) {
-            Some(Content::Blob(id)) => store.bytes(id, gzip),
+            Some(Content::Blob(id)) => self.store.bytes(id, gzip),
             Some(Content::Nothing(trouble)) => Err(trouble.clone()),
             Some(Content::Unread(_)) | None => Err(Trouble::Unread),
         };
@@ -309,42 +331,52 @@ impl<'a> Renderer<'a> {
         for (path, quirk) in &signature.folders {
             notes.extend(updater.notes_on_folder(path, quirk));
         }
-        if rendered.config_maps.is_empty() {
-            return Rendering { notes, ..self.refused("no file makes a ConfigMap".to_owned()) };
+        let is_something = !rendered.config_maps.is_empty();
+        let config_maps = is_something.then(|| Arc::new(rendered.config_maps));
+        Rendered { config_maps: config_maps.ok_or_else(|| "no file makes a ConfigMap".to_owned()), notes }
+    }
+
+    fn judged(&mut self, at: usize) -> Judged {
+        if let Some(judged) = self.judged.get(&at) {
+            return judged.clone();
         }
+        let (signature, rendered) = &self.rendered[at];
+        let config_maps = match &rendered.config_maps {
+            Ok(config_maps) => config_maps,
+            Err(why) => return self.refused(why.clone()),
+        };
         let judge = self.judge.get_or_insert_with(|| {
-            let judge = Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule);
+            let judge = Judge::new(files_of(self.options, config_maps), self.options.rule);
             judge.with(std::mem::take(&mut self.read))
         });
-        let store = &self.store;
+        let contents = signature.contents();
         let mut content_of = |file: &LaidFile<'_>| {
-            let map = rendered.config_maps.iter().find(|map| map.key == *file.config_map);
+            let map = config_maps.iter().find(|map| map.key == *file.config_map);
             let path = map.and_then(|map| map.entries.get(file.key)).map(|entry| entry.path.as_str());
             let known = match (file.read_as, path.and_then(|path| contents.get(path))) {
-                (ReadAs::Inflated, Some(Content::Blob(id))) => store.sha256(id),
+                (ReadAs::Inflated, Some(Content::Blob(id))) => self.store.sha256(id),
                 (ReadAs::Inflated | ReadAs::Stored | ReadAs::Nothing, _) => None,
             };
             known.map_or_else(|| sha256_hex(&file.content()), str::to_owned)
         };
-        Rendering {
-            content: Layout::of_desired(&rendered.config_maps, judge.files())
-                .map(|layout| layout.digest_with(&mut content_of)),
-            objections: judge.desired(&rendered.config_maps),
-            config_maps: Ok(Arc::new(rendered.config_maps)),
-            notes,
-        }
+        let layout = Layout::of_desired(config_maps, judge.files());
+        let content = layout.map(|layout| layout.digest_with(&mut content_of));
+        let judged = Judged { content, objections: judge.desired(config_maps) };
+        self.judged.insert(at, judged.clone());
+        judged
     }
 
-    fn refused(&self, why: String) -> Rendering {
+    /// Of what cannot be told.
+    fn refused(&self, why: String) -> Judged {
         let plugins = &self.options.files.plugins;
         let objection = Objection {
-            message: why.clone(),
+            message: why,
             // Only a name that the components told has a namespace.
             config_map: Some(plugins.config_map.clone()).filter(|key| !key.namespace.is_empty()),
             config_key: plugins.key.clone(),
             repeats: None,
         };
-        Rendering { config_maps: Err(why), objections: vec![objection], notes: Vec::new(), content: None }
+        Judged { objections: vec![objection], content: None }
     }
 
     /// `prowjob_namespace` of a state, with a sentence where it is not sure.
