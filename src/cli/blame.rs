@@ -89,6 +89,7 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         (seen.snapshot.as_ref().clone(), seen.checking, seen.unchecked)
     };
     check::said(&checking, unchecked.as_ref())?;
+    session::say_other_head(global, &repository).await;
     let options = DesiredOptions { worktree: false, ..checking.options_for(&snapshot) };
     let newest = match &global.revision {
         Some(revision) => repository.resolve(revision).await?,

@@ -22,6 +22,10 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
         (seen.snapshot.as_ref().clone(), seen.checking, seen.unchecked)
     };
     said(&checking, unchecked.as_ref())?;
+    // That it cannot be opened is said by the picture.
+    if let Ok(Some(repository)) = session::repository(global).await {
+        session::say_other_head(global, &repository).await;
+    }
     let mut subjects = Vec::new();
     // A revision that was asked for is what the answer is about: that it mends a broken live content is no fault of it.
     let asked = snapshot.desired.seen().and_then(|desired| desired.asked.as_ref());

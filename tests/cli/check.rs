@@ -158,6 +158,26 @@ fn where_a_shallow_clone_ends_is_said() {
     insta::assert_snapshot!(place.run(&["config", "blame", "--no-cluster", "--repo", "shallow"]));
 }
 
+/// The upstream's head is read, whatever was committed and not pushed.
+#[test]
+fn which_head_is_read_is_said_where_the_checkout_is_ahead() {
+    let place = place();
+    place.git(&["init", "--quiet", "--bare", "../origin"]);
+    place.git(&["remote", "add", "origin", "../origin"]);
+    place.git(&["push", "--quiet", "--set-upstream", "origin", "master"]);
+    let commands: [&[&str]; 3] =
+        [&["config", "check", "--no-cluster"], &["config", "blame", "--no-cluster"], &["config", "render"]];
+    let said = |more: &[&str]| commands.map(|command| place.run(&[command, &["--repo", "repo"], more].concat()));
+    let note = "note: read is origin/master, ";
+    assert!(said(&[]).iter().all(|said| !said.contains("note: read is")), "they are the same");
+    place.commit("Mend it here", &[("config/jobs/presets.yaml", PRESETS)]);
+    for said in said(&[]) {
+        let line = said.lines().find(|line| line.starts_with(note)).unwrap_or_else(|| panic!("no note in\n{said}"));
+        assert!(line.contains("\"Mend it here\", which --revision HEAD reads"), "{line}");
+    }
+    assert!(said(&["--revision", "HEAD"]).iter().all(|said| !said.contains("note: read is")), "it was asked for");
+}
+
 /// One that has been asked before the journal was lost is asked again: that is all it costs.
 #[test]
 fn a_journal_that_cannot_be_used_stops_nobody() {
