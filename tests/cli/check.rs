@@ -178,6 +178,16 @@ fn which_head_is_read_is_said_where_the_checkout_is_ahead() {
     assert!(said(&["--revision", "HEAD"]).iter().all(|said| !said.contains("note: read is")), "it was asked for");
 }
 
+#[test]
+fn what_a_command_would_not_heed_is_refused() {
+    let place = place();
+    insta::assert_snapshot!(place.run_all(&[
+        &["config", "blame", "--no-cluster", "--repo", "repo", "--worktree"],
+        &["config", "check", "--no-cluster", "--repo", "repo", "--worktree", "--revision", "HEAD~1"],
+        &["--revision", "HEAD~1", "config", "render", "--repo", "repo", "--worktree"],
+    ]));
+}
+
 /// One that has been asked before the journal was lost is asked again: that is all it costs.
 #[test]
 fn a_journal_that_cannot_be_used_stops_nobody() {
