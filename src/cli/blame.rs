@@ -112,6 +112,12 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         Ok(Blamed { candidate: &known.candidate, verdict: known.verdict.clone(), changed })
     };
     let count = judged.len();
+    if end == End::NothingGood
+        && count == 1
+        && let Some(failure) = only_one(&repository, &at(0)?).await
+    {
+        return Err(failure);
+    }
     let (bad, good) = match end {
         End::Found { bad, good } => (bad, Some(good)),
         End::NothingBad => return loads(global, &at(0)?),
@@ -336,6 +342,29 @@ fn loads(global: &Global, newest: &Blamed<'_>) -> Exit {
     };
     output::document(global.output, || present::no_blame_document(newest), text)?;
     Ok(0)
+}
+
+/// Why a revision cannot be blamed that is the only one to be seen; `None` where nothing is cut off before it. That the first
+/// commit of all is to blame is an answer.
+async fn only_one(repository: &Repository, only: &Blamed<'_>) -> Option<Failure> {
+    let (why, hint) = if repository.is_folder() {
+        ("a plain folder has no history", "give a clone of the configuration repository with --repo PATH")
+    } else if repository.is_shallow().await {
+        ("this is a shallow clone, and its history ends there", "git fetch --unshallow in the checkout, and ask again")
+    } else {
+        return None;
+    };
+    let revision = &only.candidate.revision;
+    let what = format!(
+        "there is only one revision to look at, {} \"{}\": who broke it cannot be said",
+        revision.short(),
+        revision.subject
+    );
+    let failure = Failure::new(FailureKind::Tool, what).cause(why).hint(hint);
+    Some(match only.verdict.refused() {
+        Some(objection) => failure.cause(format!("it does not load: {}: {}", only.verdict.from, objection.message)),
+        None => failure,
+    })
 }
 
 fn does_not_load(good: &Blamed<'_>) -> Failure {

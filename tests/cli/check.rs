@@ -178,6 +178,25 @@ fn which_head_is_read_is_said_where_the_checkout_is_ahead() {
     assert!(said(&["--revision", "HEAD"]).iter().all(|said| !said.contains("note: read is")), "it was asked for");
 }
 
+/// What is merely all that there is to see is not what broke it.
+#[test]
+fn the_only_revision_that_is_seen_is_not_blamed() {
+    let place = place();
+    let from = format!("file://{}", place.home().join("repo").display());
+    place.git(&["clone", "--quiet", "--depth=1", &from, "../shallow"]);
+    place.write("folder/config/config.yaml", "prowjob_namespace: prow\n");
+    place.write("folder/config/plugins.yaml", PLUGINS);
+    place.write("folder/config/jobs/presets.yaml", COLLIDING);
+    let blame = |repo: &str| place.run(&["config", "blame", "--no-cluster", "--repo", repo]);
+    insta::assert_snapshot!([blame("shallow"), blame("folder")].join("\n"));
+    // Of a whole repository the first commit is one like any other.
+    place.git(&["init", "--quiet", "--initial-branch=master", "../folder"]);
+    place.git(&["-C", "../folder", "add", "--all"]);
+    place.git(&["-C", "../folder", "commit", "--quiet", "--message", "Begin badly (#1)"]);
+    let said = blame("folder");
+    assert!(said.contains("\"Begin badly (#1)\"") && said.contains("exit code 1"), "{said}");
+}
+
 #[test]
 fn what_a_command_would_not_heed_is_refused() {
     let place = place();
