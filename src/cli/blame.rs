@@ -70,7 +70,7 @@ impl Compact {
     }
 }
 
-/// Exit code 1 where there is such a commit, 0 where the newest one loads.
+/// Exit code 1 where there is such a commit, 0 where nothing speaks against the newest one.
 pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exit {
     let repository = session::repository(global).await?.ok_or_else(|| {
         Failure::new(FailureKind::Usage, "no configuration repository given")
@@ -120,7 +120,7 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
     }
     let (bad, good) = match end {
         End::Found { bad, good } => (bad, Some(good)),
-        End::NothingBad => return loads(global, &at(0)?),
+        End::NothingBad => return nothing_to_blame(global, &at(0)?, &notes),
         End::NothingGood if old_end == OldEnd::SaidToLoad && count > 1 => return Err(does_not_load(&at(count - 1)?)),
         End::NothingGood | End::GivenUp => {
             let oldest = compact.answers.iter().rposition(|answer| *answer == Some(false)).unwrap_or_default();
@@ -322,25 +322,13 @@ async fn end_at(
     }
 }
 
-/// The newest one is not bad: there is nobody to blame.
-fn loads(global: &Global, newest: &Blamed<'_>) -> Exit {
-    let revision = &newest.candidate.revision;
-    if newest.verdict.answer == LoadAnswer::Unknown {
-        return Err(Failure::new(
-            FailureKind::Tool,
-            format!("nothing is known to speak against revision {} \"{}\"", revision.short(), revision.subject),
-        )
-        .hint("--checkconfig PATH, the program of the deployed tag, knows whether it loads; --revision REV names a bad one"));
-    }
-    let text = || {
-        format!(
-            "revision {} \"{}\" loads ({}): there is nothing to blame; --revision REV names a bad one",
-            revision.short(),
-            revision.subject,
-            newest.verdict.from
-        )
-    };
-    output::document(global.output, || present::no_blame_document(newest), text)?;
+/// The newest one is not bad: it loads, or nobody knows of anything against it.
+fn nothing_to_blame(global: &Global, newest: &Blamed<'_>, notes: &[String]) -> Exit {
+    output::document(
+        global.output,
+        || present::no_blame_document(newest, notes),
+        || present::no_blame_text(newest, notes),
+    )?;
     Ok(0)
 }
 

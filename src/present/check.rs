@@ -238,12 +238,27 @@ pub fn blame_document(blame: &Blame<'_>) -> Value {
     })
 }
 
-/// `kind: ConfigBlame` where the newest one loads: there is nobody to blame.
-pub fn no_blame_document(newest: &Blamed<'_>) -> Value {
+/// `kind: ConfigBlame` where nothing speaks against the newest one: there is nobody to blame. Whether it loads its `answer` says.
+pub fn no_blame_document(newest: &Blamed<'_>, notes: &[String]) -> Value {
     json!({
         "apiVersion": API_VERSION, "kind": "ConfigBlame", "bad": null, "good": revision_value(newest), "commits": 0,
-        "checks": null, "checkconfig": null, "notes": [],
+        "checks": null, "checkconfig": null, "notes": notes,
     })
+}
+
+pub fn no_blame_text(newest: &Blamed<'_>, notes: &[String]) -> String {
+    let revision = &newest.candidate.revision;
+    let which = format!("revision {} \"{}\"", revision.short(), revision.subject);
+    let nothing = "there is nothing to blame; --revision REV names a bad one";
+    let first = match newest.verdict.answer {
+        LoadAnswer::Loads => format!("{which} loads ({}): {nothing}", newest.verdict.from),
+        LoadAnswer::Refused(_) | LoadAnswer::Unknown => format!(
+            "nothing is known to speak against {which}: {nothing}\n\
+             note: nobody has tried it; --checkconfig PATH, the program of the deployed tag, knows whether it loads"
+        ),
+    };
+    let notes = notes.iter().map(|note| format!("note: {note}"));
+    std::iter::once(first).chain(notes).collect::<Vec<_>>().join("\n")
 }
 
 fn commit_lines(revision: &Revision) -> String {
