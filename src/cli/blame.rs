@@ -375,7 +375,8 @@ mod tests {
             author: String::new(),
             committed: Timestamp::UNIX_EPOCH,
         };
-        let candidate = Candidate { revision, config_maps: Err(String::new()), objections: Vec::new(), content: None };
+        let candidate =
+            Candidate { revision, config_maps: Ok(Default::default()), objections: Vec::new(), content: None };
         Some(Judged { candidate, verdict: LoadVerdict { answer, from } })
     }
 

@@ -26,7 +26,7 @@ pub async fn render(global: &Global) -> Exit {
         let asks = format!("revision {} asks for no ConfigMaps", candidate.revision.short());
         let told = findings.iter().map(present::finding);
         return Err(told
-            .fold(Failure::new(FailureKind::Usage, asks).cause(why.clone()), Failure::cause)
+            .fold(Failure::new(FailureKind::Usage, asks).cause(why.to_string()), Failure::cause)
             .hint("take an older revision with --revision, or another file with --plugin-config"));
     }
     output::document(

@@ -227,6 +227,7 @@ fn is_felt(kind: &FindingKind) -> bool {
         // It works, for as long as that lasts.
         FindingKind::AutomationWillRevert { under_way, .. } => !under_way.is_empty(),
         FindingKind::RevisionWouldNotLoad { .. }
+        | FindingKind::RevisionMakesNone { .. }
         | FindingKind::AccessDenied { .. }
         | FindingKind::SourceLost { .. }
         | FindingKind::NotUnderstood { .. }
@@ -376,7 +377,8 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
         return resume(run);
     }
     let head = findings.iter().find_map(|finding| match &finding.kind {
-        FindingKind::RevisionWouldNotLoad { revision, is_head: true, .. } => Some(revision.clone()),
+        FindingKind::RevisionWouldNotLoad { revision, is_head: true, .. }
+        | FindingKind::RevisionMakesNone { revision, is_head: true, .. } => Some(revision.clone()),
         _ => None,
     });
     match head {

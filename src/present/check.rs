@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::API_VERSION;
 use crate::model::text::sanitize_line;
 use crate::model::{
-    About, Candidate, Checkconfig, DesiredEntry, KnownFrom, LoadAnswer, LoadVerdict, Objection, Revision,
+    About, Candidate, Checkconfig, DesiredEntry, KnownFrom, LoadAnswer, LoadVerdict, Objection, Revision, Unrendered,
 };
 
 /// Commits in doubt that are named in words; documents name all.
@@ -67,7 +67,11 @@ fn loads(verdict: &LoadVerdict) -> &'static str {
     }
 }
 
-fn does_not_load(verdict: &LoadVerdict) -> &'static str {
+fn does_not_load(verdict: &LoadVerdict, candidate: Option<&Candidate>) -> &'static str {
+    // Prow would not mind: there is nothing to load.
+    if let Some(Err(Unrendered::MakesNone(_))) = candidate.map(|candidate| &candidate.config_maps) {
+        return "no ConfigMap comes of it";
+    }
     match verdict.from.about() {
         About::Deployed => "it does not load",
         About::Checkconfig => "this program refuses it",
@@ -84,7 +88,7 @@ fn verdict_lines(verdict: &LoadVerdict, candidate: Option<&Candidate>) -> Vec<St
         }
         LoadAnswer::Refused(objection) => {
             let mut lines = vec![
-                format!("{basis}  {}: {}", does_not_load(verdict), verdict.from),
+                format!("{basis}  {}: {}", does_not_load(verdict, candidate), verdict.from),
                 format!("  {}", objection.message),
             ];
             lines.extend(places(objection, candidate, &[]).into_iter().map(|place| format!("  {place}")));
@@ -137,7 +141,12 @@ fn verdict_value(verdict: &LoadVerdict, candidate: Option<&Candidate>, changed: 
 }
 
 /// `kind: ConfigCheck`.
-pub fn check_document(subjects: &[CheckedSubject<'_>], deployed: &[String], program: Option<&Checkconfig>) -> Value {
+pub fn check_document(
+    subjects: &[CheckedSubject<'_>],
+    deployed: &[String],
+    program: Option<&Checkconfig>,
+    notes: &[String],
+) -> Value {
     let checks: Vec<Value> = subjects
         .iter()
         .map(|checked| {
@@ -153,10 +162,16 @@ pub fn check_document(subjects: &[CheckedSubject<'_>], deployed: &[String], prog
         .collect();
     json!({
         "apiVersion": API_VERSION, "kind": "ConfigCheck", "deployed": deployed, "checkconfig": program, "checks": checks,
+        "notes": notes,
     })
 }
 
-pub fn check_text(subjects: &[CheckedSubject<'_>], deployed: &[String], program: Option<&Checkconfig>) -> String {
+pub fn check_text(
+    subjects: &[CheckedSubject<'_>],
+    deployed: &[String],
+    program: Option<&Checkconfig>,
+    notes: &[String],
+) -> String {
     let mut lines = Vec::new();
     for checked in subjects {
         let candidate = match &checked.subject {
@@ -192,6 +207,7 @@ pub fn check_text(subjects: &[CheckedSubject<'_>], deployed: &[String], program:
         lines.push(format!("remembered: {spoke} was asked about this very content before"));
     }
     lines.extend(program_lines(program, deployed));
+    lines.extend(notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n")
 }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::glob::{Glob, Match};
 use super::updater::{key_of, name_of};
 use super::yaml::{self, Text, YamlError, nullable};
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, MapAt};
+use crate::model::{Alias, FieldAt, MapAt};
 
 /// `config_updater` with Prow's defaults applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Updater {
     pub maps: Vec<Map>,
     /// What a map that does not say `gzip` does.
     pub gzip: bool,
+    /// Where there is no `config_updater`, the field that may have been meant to be it. Prow ignores fields that it does not know.
+    pub look_alike: Option<FieldAt>,
     cluster_groups: BTreeMap<String, ClusterGroup>,
 }
 
@@ -84,6 +86,11 @@ pub struct Fault {
 }
 
 impl Updater {
+    /// True where plugins.yaml configures no maps: these are Prow's own.
+    pub fn has_no_maps_of_its_own(&self) -> bool {
+        self.maps.iter().all(|map| map.line.is_none())
+    }
+
     /// True where some map is about this path: a change of it changes a ConfigMap.
     pub fn wants(&self, path: &str) -> bool {
         self.maps.iter().any(|map| map.glob.matches(path))
@@ -306,7 +313,46 @@ pub fn parse_plugins(bytes: &[u8]) -> Result<Updater, YamlError> {
         ));
     }
     let raw: RawPlugins = yaml::parse(bytes)?;
-    Ok(updater(raw.config_updater.unwrap_or_default()))
+    let look_alike = if raw.config_updater.is_none() { look_alike(bytes) } else { None };
+    Ok(Updater { look_alike, ..updater(raw.config_updater.unwrap_or_default()) })
+}
+
+/// The field at the top that is nearest to `config_updater`, where one is near.
+fn look_alike(bytes: &[u8]) -> Option<FieldAt> {
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(name, FIELD);
+    let RawFields(fields) = yaml::parse(bytes).ok()?;
+    let alike = fields.into_iter().filter(|(_, name)| name != FIELD && likeness(name) > ALIKE);
+    let (line, name) = alike.max_by(|(_, one), (_, other)| likeness(one).total_cmp(&likeness(other)))?;
+    Some(FieldAt { line, name: sanitize_line(&name) })
+}
+
+const FIELD: &str = "config_updater";
+/// Up to three letters of it may be wrong.
+const ALIKE: f64 = 0.75;
+
+/// The fields at the top, with their lines.
+#[derive(Debug, Default)]
+struct RawFields(Vec<(u64, String)>);
+
+impl<'de> Deserialize<'de> for RawFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = RawFields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("fields")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawFields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = access.next_key::<Spanned<String>>()? {
+                    fields.push((field.referenced.line(), field.value));
+                    access.next_value::<IgnoredAny>()?;
+                }
+                Ok(RawFields(fields))
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
 }
 
 /// True where a file has a `config_updater` of its own: how plugins.yaml is told from other files of that name. A file
@@ -337,7 +383,7 @@ fn updater(raw: RawUpdater) -> Updater {
         let group = group.unwrap_or_default();
         (name, ClusterGroup { clusters: texts(group.clusters), namespaces: texts(group.namespaces) })
     });
-    Updater { maps, gzip: raw.gzip, cluster_groups: cluster_groups.collect() }
+    Updater { maps, gzip: raw.gzip, look_alike: None, cluster_groups: cluster_groups.collect() }
 }
 
 fn map(pattern: &str, line: Option<u64>, raw: RawMap) -> Map {
@@ -397,6 +443,26 @@ mod tests {
         .unwrap();
         assert_eq!(updater.maps[0].clusters[&Alias::service()], [""]);
         assert!(!updater.wants("a/b/c.yaml") && updater.wants("a/c.yaml"));
+    }
+
+    #[test]
+    fn a_misspelt_config_updater_is_told_from_other_fields() {
+        let look_alike = |text: &str| {
+            let updater = parse_plugins(text.as_bytes()).unwrap();
+            assert!(updater.has_no_maps_of_its_own() || text.contains("config_updater:"), "{text:?}");
+            updater.look_alike.map(|field| (field.line, field.name))
+        };
+        for name in ["config_updated", "config-updater", "configUpdater", "conifg_updater", "Config_Updater"] {
+            let text = format!("plugins:\n  a/b: [config-updater]\n{name}:\n  maps: {{jobs/*.yaml: {{name: jobs}}}}\n");
+            assert_eq!(look_alike(&text), Some((3, name.to_owned())), "{text}");
+        }
+        for none in [
+            "",
+            "plugins: {}\nexternal_plugins: {}\nconfig: {}\n",
+            "config_updater: {maps: {a: {name: b}}}\nconfig_updated: {}\n",
+        ] {
+            assert_eq!(look_alike(none), None, "{none:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{DesiredOptions, Reading};
 use crate::git::{Commit, EntryKind, Repository};
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Candidate, DesiredConfigMap, Failure, MapNote, Mapping, Objection, Quirk, Revision, Trouble, sha256_hex,
+    Candidate, DesiredConfigMap, Failure, MapNote, Mapping, Objection, Quirk, Revision, Trouble, Unrendered, sha256_hex,
 };
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
 use crate::prow::layout::{LaidFile, ReadAs};
@@ -58,7 +58,7 @@ struct Signature {
 
 #[derive(Debug, Clone)]
 struct Rendering {
-    config_maps: Result<Arc<Vec<DesiredConfigMap>>, String>,
+    config_maps: Result<Arc<Vec<DesiredConfigMap>>, Unrendered>,
     objections: Vec<Objection>,
     notes: Vec<MapNote>,
     content: Option<String>,
@@ -221,8 +221,8 @@ impl<'a> Renderer<'a> {
         let rendering = known.unwrap_or_else(|| {
             let rendering = match updater.as_deref() {
                 Some(Ok(updater)) => self.rendering(state, updater, &signature),
-                Some(Err(why)) => self.refused(why.clone()),
-                None => self.refused(format!("there is no {}", sanitize_line(&state.plugins))),
+                Some(Err(why)) => self.refused(Unrendered::NoPlugins(why.clone())),
+                None => self.refused(Unrendered::NoPlugins(format!("there is no {}", sanitize_line(&state.plugins)))),
             };
             self.rendered.push((signature, rendering.clone()));
             rendering
@@ -276,7 +276,11 @@ impl<'a> Renderer<'a> {
             notes.extend(updater.notes_on_folder(path, quirk));
         }
         if rendered.config_maps.is_empty() {
-            return Rendering { notes, ..self.refused("no file makes a ConfigMap".to_owned()) };
+            return Rendering { notes, ..self.refused(Unrendered::MakesNone(why_none(updater, &state.plugins))) };
+        }
+        if let Some(look_alike) = updater.look_alike.clone() {
+            let fact = Quirk::NoMaps { look_alike }.into();
+            notes.insert(0, MapNote { maps: Vec::new(), config_maps: Vec::new(), fact });
         }
         let judge = self.judge.get_or_insert_with(|| {
             let judge = Judge::new(files_of(self.options, &rendered.config_maps), self.options.rule);
@@ -301,10 +305,10 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn refused(&self, why: String) -> Rendering {
+    fn refused(&self, why: Unrendered) -> Rendering {
         let plugins = &self.options.files.plugins;
         let objection = Objection {
-            message: why.clone(),
+            message: why.to_string(),
             // Only a name that the components told has a namespace.
             config_map: Some(plugins.config_map.clone()).filter(|key| !key.namespace.is_empty()),
             config_key: plugins.key.clone(),
@@ -367,6 +371,20 @@ pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap
         }
     }
     files
+}
+
+/// Why no file makes a ConfigMap.
+fn why_none(updater: &Updater, plugins: &str) -> String {
+    if !updater.has_no_maps_of_its_own() {
+        return "no file makes a ConfigMap".to_owned();
+    }
+    let meant = updater.look_alike.as_ref().map_or(String::new(), |field| {
+        format!(" (is its field `{}`, line {}, meant to be `config_updater`?)", field.name, field.line)
+    });
+    format!(
+        "no maps are configured in {}{meant}, and no file matches those that Prow has of its own",
+        sanitize_line(plugins)
+    )
 }
 
 /// The paths of a state that maps want.
