@@ -350,7 +350,9 @@ async fn only_one(repository: &Repository, only: &Blamed<'_>) -> Option<Failure>
     );
     let failure = Failure::new(FailureKind::Tool, what).cause(why).hint(hint);
     Some(match only.verdict.refused() {
-        Some(objection) => failure.cause(format!("it does not load: {}: {}", only.verdict.from, objection.message)),
+        Some(objection) => {
+            failure.cause(format!("what speaks against it: {}: {}", only.verdict.from, objection.message))
+        }
         None => failure,
     })
 }

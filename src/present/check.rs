@@ -68,13 +68,20 @@ fn loads(verdict: &LoadVerdict) -> &'static str {
 }
 
 fn does_not_load(verdict: &LoadVerdict, candidate: Option<&Candidate>) -> &'static str {
-    // Prow would not mind: there is nothing to load.
-    if let Some(Err(Unrendered::MakesNone(_))) = candidate.map(|candidate| &candidate.config_maps) {
-        return "no ConfigMap comes of it";
+    if candidate.is_some_and(makes_none) {
+        return "it makes no ConfigMap";
     }
     match verdict.from.about() {
         About::Deployed => "it does not load",
         About::Checkconfig => "this program refuses it",
+    }
+}
+
+/// True where Prow would not mind: there is nothing to load.
+fn makes_none(candidate: &Candidate) -> bool {
+    match &candidate.config_maps {
+        Err(Unrendered::MakesNone(_)) => true,
+        Ok(_) | Err(Unrendered::NoPlugins(_)) => false,
     }
 }
 
@@ -284,12 +291,14 @@ fn commit_lines(revision: &Revision) -> String {
 
 pub fn blame_text(blame: &Blame<'_>) -> String {
     let Blamed { candidate, verdict, changed } = &blame.bad;
+    let (what, does) =
+        if makes_none(candidate) { ("makes no ConfigMap", "makes one") } else { ("does not load", "does") };
     let first = match (&blame.good, blame.in_doubt.len()) {
-        (Some(_), 0) => "the first that does not load".to_owned(),
+        (Some(_), 0) => format!("the first that {what}"),
         (Some(_), n) => {
             format!("the first that is known not to load: it, or one of {n} before it that nobody could judge")
         }
-        (None, _) => "does not load, and no older one was found that does".to_owned(),
+        (None, _) => format!("{what}, and no older one was found that {does}"),
     };
     let mut lines = vec![format!("BAD   {}", commit_lines(&candidate.revision)), format!("  {first}")];
     if let Some(objection) = verdict.refused() {

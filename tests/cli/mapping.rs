@@ -127,8 +127,11 @@ fn a_misspelt_config_updater_is_told_as_no_maps() {
     let misspelt = PLUGINS.replace("config_updater:", "plugins: {}\nconfig_updated:");
     place.repository(&[("prow/config.yaml", "prowjob_namespace: prow\n"), ("prow/plugins.yaml", &misspelt)]);
     let all = || {
-        place
-            .run_all(&[&["config", "check", "--no-cluster", "--repo", "repo"], &["config", "render", "--repo", "repo"]])
+        place.run_all(&[
+            &["config", "check", "--no-cluster", "--repo", "repo"],
+            &["config", "blame", "--no-cluster", "--repo", "repo"],
+            &["config", "render", "--repo", "repo"],
+        ])
     };
     let nothing = all();
     // Where Prow looks for its own two maps.
