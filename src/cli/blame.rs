@@ -70,7 +70,7 @@ impl Compact {
     }
 }
 
-/// Exit code 1 where there is such a commit, 0 where the newest one loads.
+/// Exit code 1 where there is such a commit, 0 where nothing speaks against the newest one.
 pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exit {
     let repository = session::repository(global).await?.ok_or_else(|| {
         Failure::new(FailureKind::Usage, "no configuration repository given")
@@ -89,6 +89,7 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         (seen.snapshot.as_ref().clone(), seen.checking, seen.unchecked)
     };
     check::said(&checking, unchecked.as_ref())?;
+    session::say_other_head(global, &repository).await;
     let options = DesiredOptions { worktree: false, ..checking.options_for(&snapshot) };
     let newest = match &global.revision {
         Some(revision) => repository.resolve(revision).await?,
@@ -111,9 +112,15 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         Ok(Blamed { candidate: &known.candidate, verdict: known.verdict.clone(), changed })
     };
     let count = judged.len();
+    if end == End::NothingGood
+        && count == 1
+        && let Some(failure) = only_one(&repository, &at(0)?).await
+    {
+        return Err(failure);
+    }
     let (bad, good) = match end {
         End::Found { bad, good } => (bad, Some(good)),
-        End::NothingBad => return loads(global, &at(0)?),
+        End::NothingBad => return nothing_to_blame(global, &at(0)?, &notes),
         End::NothingGood if old_end == OldEnd::SaidToLoad && count > 1 => return Err(does_not_load(&at(count - 1)?)),
         End::NothingGood | End::GivenUp => {
             let oldest = compact.answers.iter().rposition(|answer| *answer == Some(false)).unwrap_or_default();
@@ -315,26 +322,39 @@ async fn end_at(
     }
 }
 
-/// The newest one is not bad: there is nobody to blame.
-fn loads(global: &Global, newest: &Blamed<'_>) -> Exit {
-    let revision = &newest.candidate.revision;
-    if newest.verdict.answer == LoadAnswer::Unknown {
-        return Err(Failure::new(
-            FailureKind::Tool,
-            format!("nothing is known to speak against revision {} \"{}\"", revision.short(), revision.subject),
-        )
-        .hint("--checkconfig PATH, the program of the deployed tag, knows whether it loads; --revision REV names a bad one"));
-    }
-    let text = || {
-        format!(
-            "revision {} \"{}\" loads ({}): there is nothing to blame; --revision REV names a bad one",
-            revision.short(),
-            revision.subject,
-            newest.verdict.from
-        )
-    };
-    output::document(global.output, || present::no_blame_document(newest), text)?;
+/// The newest one is not bad: it loads, or nobody knows of anything against it.
+fn nothing_to_blame(global: &Global, newest: &Blamed<'_>, notes: &[String]) -> Exit {
+    output::document(
+        global.output,
+        || present::no_blame_document(newest, notes),
+        || present::no_blame_text(newest, notes),
+    )?;
     Ok(0)
+}
+
+/// Why a revision cannot be blamed that is the only one to be seen; `None` where nothing is cut off before it. That the first
+/// commit of all is to blame is an answer.
+async fn only_one(repository: &Repository, only: &Blamed<'_>) -> Option<Failure> {
+    let (why, hint) = if repository.is_folder() {
+        ("a plain folder has no history", "give a clone of the configuration repository with --repo PATH")
+    } else if repository.is_shallow().await {
+        ("this is a shallow clone, and its history ends there", "git fetch --unshallow in the checkout, and ask again")
+    } else {
+        return None;
+    };
+    let revision = &only.candidate.revision;
+    let what = format!(
+        "there is only one revision to look at, {} \"{}\": who broke it cannot be said",
+        revision.short(),
+        revision.subject
+    );
+    let failure = Failure::new(FailureKind::Tool, what).cause(why).hint(hint);
+    Some(match only.verdict.refused() {
+        Some(objection) => {
+            failure.cause(format!("what speaks against it: {}: {}", only.verdict.from, objection.message))
+        }
+        None => failure,
+    })
 }
 
 fn does_not_load(good: &Blamed<'_>) -> Failure {
@@ -357,7 +377,8 @@ mod tests {
             author: String::new(),
             committed: Timestamp::UNIX_EPOCH,
         };
-        let candidate = Candidate { revision, config_maps: Err(String::new()), objections: Vec::new(), content: None };
+        let candidate =
+            Candidate { revision, config_maps: Ok(Default::default()), objections: Vec::new(), content: None };
         Some(Judged { candidate, verdict: LoadVerdict { answer, from } })
     }
 

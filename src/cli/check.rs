@@ -1,7 +1,7 @@
 //! `config check`: would the deployed Prow load it? Without a cluster, for a presubmit: would this checkconfig?
 
 use crate::diagnose::{live_verdict, revision_verdict};
-use crate::model::{Failure, FailureKind, Snapshot, Source};
+use crate::model::{Failure, FailureKind, MapFact, Quirk, Snapshot, Source};
 use crate::observe::desired::{self, DesiredOptions};
 use crate::present::{self, CheckSubject, CheckedSubject};
 
@@ -22,6 +22,10 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
         (seen.snapshot.as_ref().clone(), seen.checking, seen.unchecked)
     };
     said(&checking, unchecked.as_ref())?;
+    // That it cannot be opened is said by the picture.
+    if let Ok(Some(repository)) = session::repository(global).await {
+        session::say_other_head(global, &repository).await;
+    }
     let mut subjects = Vec::new();
     // A revision that was asked for is what the answer is about: that it mends a broken live content is no fault of it.
     let asked = snapshot.desired.seen().and_then(|desired| desired.asked.as_ref());
@@ -48,12 +52,21 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
     }
     let program = checker.as_ref().map(|checker| checker.program());
     let deployed = tags_of(&snapshot);
+    let notes = unmapped(&snapshot);
     output::document(
         global.output,
-        || present::check_document(&subjects, &deployed, program),
-        || present::check_text(&subjects, &deployed, program),
+        || present::check_document(&subjects, &deployed, program, &notes),
+        || present::check_text(&subjects, &deployed, program, &notes),
     )?;
     Ok(u8::from(subjects.iter().any(|subject| subject.verdict.refused().is_some())))
+}
+
+/// What is to be known of a revision besides: that what was judged is less of it than somebody meant to configure.
+fn unmapped(snapshot: &Snapshot) -> Vec<String> {
+    let Some(desired) = snapshot.desired.seen() else { return Vec::new() };
+    let mapping = &desired.mapping;
+    let notes = mapping.notes.iter().filter(|note| matches!(note.fact, MapFact::Quirk(Quirk::NoMaps { .. })));
+    notes.map(|note| present::map_note(note, &mapping.plugins)).collect()
 }
 
 /// Why a checkconfig that is at hand could not be asked about this.

@@ -17,6 +17,7 @@ pub async fn render(global: &Global) -> Exit {
         return Err(Failure::new(FailureKind::Usage, "no configuration repository given")
             .hint("--repo PATH, the checkout (or bare repository) that Prow's configuration lies in"));
     };
+    session::say_other_head(global, &repository).await;
     let options = session::desired_options(global, PresetRule::Unknown, ConfigFiles::by_name());
     let desired::Reading { candidate, mapping, not_understood } =
         desired::candidate(&repository, global.revision.as_deref(), &options).await?;
@@ -25,7 +26,7 @@ pub async fn render(global: &Global) -> Exit {
         let asks = format!("revision {} asks for no ConfigMaps", candidate.revision.short());
         let told = findings.iter().map(present::finding);
         return Err(told
-            .fold(Failure::new(FailureKind::Usage, asks).cause(why.clone()), Failure::cause)
+            .fold(Failure::new(FailureKind::Usage, asks).cause(why.to_string()), Failure::cause)
             .hint("take an older revision with --revision, or another file with --plugin-config"));
     }
     output::document(

@@ -119,7 +119,25 @@ fn report(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.kind.exit_code())
 }
 
+/// Refuses options that would change the answer, and that a command does not heed. Those that say where things are, such as a
+/// cluster's, are taken everywhere: who has them in an alias should not have to take them out.
+fn refuse_unheeded(global: &Global, command: Option<&Command>) -> Result<(), Failure> {
+    let refuse = |why: &str, hint: &str| Err(Failure::new(FailureKind::Usage, why.to_owned()).hint(hint.to_owned()));
+    match command {
+        Some(Command::Config(ConfigCommand::Blame { .. })) if global.worktree => refuse(
+            "config blame judges commits, and --worktree is none",
+            "leave --worktree out; config check --worktree judges the work tree",
+        ),
+        Some(_) | None if global.worktree && global.revision.is_some() => refuse(
+            "--worktree and --revision name two things to read",
+            "give one of them: --revision reads a commit, --worktree what lies in the checkout",
+        ),
+        Some(_) | None => Ok(()),
+    }
+}
+
 async fn dispatch(global: &mut Global, command: Option<&Command>) -> Exit {
+    refuse_unheeded(global, command)?;
     match command {
         None => tui::run(global).await,
         Some(Command::Status) => status::run(global).await,

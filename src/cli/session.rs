@@ -207,6 +207,26 @@ pub async fn repository(global: &Global) -> Result<Option<Repository>, Failure> 
     open(global.stage.clone(), global.repo.clone()).await
 }
 
+/// Says where the upstream's head, which is read where nobody asks for something else, is not what the checkout stands at: who
+/// has committed something and not pushed it should not take the answer for one about that.
+pub async fn say_other_head(global: &Global, repository: &Repository) {
+    if global.revision.is_some() || global.worktree {
+        return;
+    }
+    // That git fails is told by who needs its answer; a plain folder has no HEAD.
+    let (Ok((upstream, read)), Ok(head)) = tokio::join!(repository.upstream(), repository.resolve("HEAD")) else {
+        return;
+    };
+    if read.id != head.id {
+        output::words(&format!(
+            "note: read is {upstream}, {}; HEAD of the checkout is {} \"{}\", which --revision HEAD reads",
+            read.short(),
+            head.short(),
+            head.subject
+        ));
+    }
+}
+
 async fn open(stage: Stage, path: Option<PathBuf>) -> Result<Option<Repository>, Failure> {
     match (stage, path) {
         (Stage::Drill(props), _) => Ok(Some(props.repository.clone())),

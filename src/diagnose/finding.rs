@@ -97,6 +97,12 @@ pub enum FindingKind {
         is_head: bool,
         objections: Vec<Objection>,
     },
+    /// A revision of the configuration repository whose maps make no ConfigMap: Prow would keep what it has.
+    RevisionMakesNone {
+        revision: Revision,
+        is_head: bool,
+        why: String,
+    },
     /// A live ConfigMap differs from the revision that a repair would write.
     ConfigMapDrift {
         config_map: Key,
@@ -270,6 +276,7 @@ impl FindingKind {
             FindingKind::ConfigAtRiskOnRestart { .. } => "config-at-risk-on-restart",
             FindingKind::ConfigInvalid { .. } => "config-invalid",
             FindingKind::RevisionWouldNotLoad { .. } => "revision-would-not-load",
+            FindingKind::RevisionMakesNone { .. } => "revision-makes-none",
             FindingKind::ConfigMapDrift { .. } => "configmap-drift",
             FindingKind::ConfigMapMissing { .. } => "configmap-missing",
             FindingKind::ConfigMapStaleKeys { .. } => "configmap-stale-keys",

@@ -61,7 +61,7 @@ pub(super) fn of_candidate(
     }
     let checked = candidate.content.as_deref().and_then(|content| by_checked(snapshot, content));
     let by_rules = match &candidate.config_maps {
-        Err(why) => Some(candidate.objections.first().cloned().unwrap_or_else(|| Objection::of(why.clone()))),
+        Err(why) => Some(candidate.objections.first().cloned().unwrap_or_else(|| Objection::of(why.to_string()))),
         Ok(_) => candidate.objections.first().cloned(),
     };
     let of_ours = by_rules.map(|objection| (objection, KnownFrom::Rules)).or_else(|| {

@@ -88,7 +88,8 @@ fn example(fact: &MapFact) -> Option<String> {
             | LeftOut::BoundToRepositories { .. },
         )
         | MapFact::Quirk(
-            Quirk::LiteralBraces
+            Quirk::NoMaps { .. }
+            | Quirk::LiteralBraces
             | Quirk::GroupsForgetFullPath
             | Quirk::GroupsForgetRepositories
             | Quirk::GzipOnPlugins
@@ -111,7 +112,7 @@ fn weight(fact: &MapFact) -> (Severity, Basis) {
         MapFact::NotRendered(LeftOut::OtherRepository { .. } | LeftOut::BoundToRepositories { .. }) => {
             (Severity::Info, Basis::Fact)
         }
-        MapFact::Quirk(Quirk::TooShort { .. } | Quirk::GzipOnPlugins | Quirk::WritesNowhere)
+        MapFact::Quirk(Quirk::NoMaps { .. } | Quirk::TooShort { .. } | Quirk::GzipOnPlugins | Quirk::WritesNowhere)
         | MapFact::Overlap { .. }
         | MapFact::MatchesNothing { fed: false }
         | MapFact::KeysCollide { .. }

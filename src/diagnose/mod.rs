@@ -24,6 +24,7 @@ mod outage;
 mod pods;
 mod revision;
 mod started;
+mod starting;
 mod stray_pods;
 mod strays;
 mod stuck;

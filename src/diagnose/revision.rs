@@ -1,6 +1,7 @@
-//! `revision-would-not-load`: git's head (or the revision asked for) would be refused by the deployed Prow.
+//! `revision-would-not-load`: git's head (or the revision asked for) would be refused by the deployed Prow. `revision-makes-none`:
+//! there is nothing of it that could be.
 
-use crate::model::{Candidate, Kind, KnownFrom, ObjectRef, Objection};
+use crate::model::{Candidate, Kind, KnownFrom, ObjectRef, Objection, Unrendered};
 
 use super::choose::refusal;
 use super::compare::digests;
@@ -24,6 +25,10 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
     // Ready containers started on it, or its own checkconfig accepts it: whatever our rules and an older memory say.
     if verdict.loads_as_fact() {
         return None;
+    }
+    if let Err(Unrendered::MakesNone(why)) = &candidate.config_maps {
+        let (revision, why) = (candidate.revision.clone(), why.clone());
+        return Some(finding(context, FindingKind::RevisionMakesNone { revision, is_head, why }, candidate));
     }
     let mut objections = candidate.objections.clone();
     let mut evidence: Vec<String> = Vec::new();
@@ -58,7 +63,7 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
     if let Err(why) = &candidate.config_maps
         && objections.is_empty()
     {
-        objections.push(Objection::of(why.clone()));
+        objections.push(Objection::of(why.to_string()));
     }
     evidence.extend(
         candidate
@@ -78,16 +83,25 @@ fn judge(context: &Context<'_>, candidate: &Candidate, is_head: bool) -> Option<
                     .is_some_and(|map| map.key == content.config_map && digests(&map.values) == content.keys)
         })
     });
-    let object = ObjectRef::new(&context.snapshot.service.alias, "", Kind::Revision, &candidate.revision.id);
     let kind = FindingKind::RevisionWouldNotLoad { revision: candidate.revision.clone(), is_head, objections };
     Some(Finding {
-        id: id(&kind, &subject(&object)),
         severity: if crashes_now { Severity::Bad } else { Severity::Warn },
         basis: if verdict.from.is_fact() { Basis::Fact } else { Basis::Guess },
+        evidence,
+        ..finding(context, kind, candidate)
+    })
+}
+
+fn finding(context: &Context<'_>, kind: FindingKind, candidate: &Candidate) -> Finding {
+    let object = ObjectRef::new(&context.snapshot.service.alias, "", Kind::Revision, &candidate.revision.id);
+    Finding {
+        id: id(&kind, &subject(&object)),
+        severity: Severity::Warn,
+        basis: Basis::Fact,
         kind,
         subjects: vec![object],
         since: Some(candidate.revision.committed),
-        evidence,
+        evidence: Vec::new(),
         repairs: Vec::new(),
-    })
+    }
 }

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{InterruptedRun, Key, Leaves, ObjectRef, Progress, Revision, Snapshot, Source, Timestamp};
+use crate::model::{
+    Component, FIELD_MANAGER, InterruptedRun, Key, Leaves, ObjectRef, Progress, Revision, Snapshot, Source, Timestamp,
+};
 use crate::repair::RepairId;
 
 use super::automation::about_to_revert;
 use super::choose::{Choice, choice_candidate, stale_checkout};
 use super::drift::{DriftState, KeyChange};
 use super::gate::MAKER;
-use super::load_failure::{CrashContent, config_maps_of};
+use super::load_failure::{CrashContent, LoadFailure, config_maps_of};
 use super::outage::half_rollback;
+use super::starting::{all_that_is_wrong, has_died, is_want_of_pods};
 use super::{Context, Finding, FindingKind, GateState, Severity};
 
 /// A change this many seconds after the first sign of trouble may still be its cause: clocks and status updates lag.
@@ -224,6 +227,7 @@ fn is_felt(kind: &FindingKind) -> bool {
         // It works, for as long as that lasts.
         FindingKind::AutomationWillRevert { under_way, .. } => !under_way.is_empty(),
         FindingKind::RevisionWouldNotLoad { .. }
+        | FindingKind::RevisionMakesNone { .. }
         | FindingKind::AccessDenied { .. }
         | FindingKind::SourceLost { .. }
         | FindingKind::NotUnderstood { .. }
@@ -267,10 +271,14 @@ fn began(context: &Context<'_>, cause: Option<&Finding>, since: Timestamp) -> Op
         context.components().iter().filter(|component| subjects.contains(&component.object)).collect();
     let mut maps: Vec<Key> = involved.iter().flat_map(|component| config_maps_of(component)).collect();
     maps.extend(subjects.iter().map(|object| Key::new(&object.namespace, &object.name)));
+    // What we wrote is a repair, where nobody fell over it: pods that come after it are late, not hurt.
+    let is_repaired =
+        is_want_of_pods(&cause?.kind) && !involved.iter().any(|component| is_refusing(context, component));
     let mut changes: Vec<Change> = Vec::new();
     if let Some(live) = context.snapshot.service.config_maps.seen() {
         for state in live.values().filter(|state| maps.contains(&state.key)) {
-            changes.extend(state.writers.iter().filter_map(|writer| {
+            let writers = state.writers.iter().filter(|writer| !is_repaired || writer.manager != FIELD_MANAGER);
+            changes.extend(writers.filter_map(|writer| {
                 Some(Change {
                     at: writer.at?,
                     what: ChangeKind::ConfigMapWritten {
@@ -293,6 +301,13 @@ fn began(context: &Context<'_>, cause: Option<&Finding>, since: Timestamp) -> Op
         }
     }
     changes.into_iter().filter(|change| is_before(change.at)).max_by_key(|change| change.at)
+}
+
+/// True where a component fell over something, and what is live may be it.
+fn is_refusing(context: &Context<'_>, component: &Component) -> bool {
+    let is_it = |failure: &LoadFailure<'_>| failure.component.object == component.object;
+    has_died(component)
+        || context.failures.iter().any(|failure| failure.content == CrashContent::Live && is_it(failure))
 }
 
 /// The one next step, most urgent first.
@@ -352,7 +367,7 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
         return repair_sync(choice);
     }
     if findings.iter().any(|finding| finding.severity == Severity::Bad) {
-        return look_at_worst(findings);
+        return wait_or_look(context, findings);
     }
     if let Some(choice) = sync {
         return repair_sync(choice);
@@ -362,13 +377,14 @@ fn next(context: &Context<'_>, findings: &[Finding]) -> NextStep {
         return resume(run);
     }
     let head = findings.iter().find_map(|finding| match &finding.kind {
-        FindingKind::RevisionWouldNotLoad { revision, is_head: true, .. } => Some(revision.clone()),
+        FindingKind::RevisionWouldNotLoad { revision, is_head: true, .. }
+        | FindingKind::RevisionMakesNone { revision, is_head: true, .. } => Some(revision.clone()),
         _ => None,
     });
     match head {
         Some(revision) => NextStep::MendRevision { revision },
         None if findings.iter().any(|finding| is_felt(&finding.kind) && finding.severity < Severity::Info) => {
-            look_at_worst(findings)
+            wait_or_look(context, findings)
         }
         None if sees_no_job(snapshot) => NextStep::RegainSight { source: "pods of jobs".to_owned() },
         None => NextStep::Nothing,
@@ -426,6 +442,17 @@ fn would_change(context: &Context<'_>, choice: &Choice) -> bool {
             }
             DriftState::Same | DriftState::Unmanaged | DriftState::Unknown => false,
         })
+}
+
+/// Waits where new pods on what we wrote are all that is missing.
+fn wait_or_look(context: &Context<'_>, findings: &[Finding]) -> NextStep {
+    let felt: Vec<&Finding> = findings.iter().filter(|finding| is_felt(&finding.kind)).collect();
+    match all_that_is_wrong(context, &felt) {
+        Some(starting) => {
+            NextStep::Wait { what: format!("new pods of {} start on the new content", starting.join(", ")) }
+        }
+        None => look_at_worst(findings),
+    }
 }
 
 fn look_at_worst(findings: &[Finding]) -> NextStep {

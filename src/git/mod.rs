@@ -199,6 +199,14 @@ impl Repository {
         }
     }
 
+    /// True for files as they lie there: one revision, which nothing came before.
+    pub fn is_folder(&self) -> bool {
+        match &self.0 {
+            Kind::Files(_) => true,
+            Kind::Disk(_) | Kind::Memory(_) => false,
+        }
+    }
+
     /// When this checkout last fetched; `None` where it never did, as far as it shows.
     pub async fn fetched(&self) -> Option<Timestamp> {
         match &self.0 {

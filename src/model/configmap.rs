@@ -151,12 +151,22 @@ impl Revision {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     pub revision: Revision,
-    /// `Err` holds why the revision cannot be rendered (plugins.yaml does not parse, no file matches).
-    pub config_maps: Result<std::sync::Arc<Vec<DesiredConfigMap>>, String>,
+    pub config_maps: Result<std::sync::Arc<Vec<DesiredConfigMap>>, Unrendered>,
     /// What Prow's rules, as we know them, say against it. A GUESS: only Prow knows.
     pub objections: Vec<Objection>,
     /// Digest of what Prow reads of it; `None` where there is no config.yaml among it, so that no Prow can be asked.
     pub content: Option<String>,
+}
+
+/// Why a revision asks for no ConfigMaps, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unrendered {
+    /// plugins.yaml is not there or does not parse: no Prow starts on that.
+    #[error("{0}")]
+    NoPlugins(String),
+    /// No map makes one. Prow would not mind, and keep what it has.
+    #[error("{0}")]
+    MakesNone(String),
 }
 
 /// A reason to think that a Prow would refuse a configuration.

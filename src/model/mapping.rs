@@ -34,6 +34,15 @@ pub struct MapAt {
     pub glob: String,
 }
 
+/// A field at the top of plugins.yaml.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldAt {
+    /// From 1.
+    pub line: u64,
+    /// Sanitised.
+    pub name: String,
+}
+
 /// What it is. Paths, keys and names are sanitised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MapFact {
@@ -111,6 +120,7 @@ impl LeftOut {
 impl Quirk {
     fn code(&self) -> &'static str {
         match self {
+            Quirk::NoMaps { .. } => "no-maps",
             Quirk::LiteralBraces => "literal-braces",
             Quirk::TooShort { .. } => "too-short",
             Quirk::GroupsForgetFullPath => "groups-forget-full-path",
@@ -184,6 +194,8 @@ pub enum Trouble {
 /// What surprises: Prow does it, and nobody who reads plugins.yaml expects it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Quirk {
+    /// There is no `config_updater`, but a field that looks like it. Prow ignores that, and goes by two maps of its own.
+    NoMaps { look_alike: FieldAt },
     /// Braces without any `*` are no alternatives.
     LiteralBraces,
     /// Files that would match, were their paths longer than that of the glob before its first `*`.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::API_VERSION;
 use crate::model::text::sanitize_line;
 use crate::model::{
-    About, Candidate, Checkconfig, DesiredEntry, KnownFrom, LoadAnswer, LoadVerdict, Objection, Revision,
+    About, Candidate, Checkconfig, DesiredEntry, KnownFrom, LoadAnswer, LoadVerdict, Objection, Revision, Unrendered,
 };
 
 /// Commits in doubt that are named in words; documents name all.
@@ -67,10 +67,21 @@ fn loads(verdict: &LoadVerdict) -> &'static str {
     }
 }
 
-fn does_not_load(verdict: &LoadVerdict) -> &'static str {
+fn does_not_load(verdict: &LoadVerdict, candidate: Option<&Candidate>) -> &'static str {
+    if candidate.is_some_and(makes_none) {
+        return "it makes no ConfigMap";
+    }
     match verdict.from.about() {
         About::Deployed => "it does not load",
         About::Checkconfig => "this program refuses it",
+    }
+}
+
+/// True where Prow would not mind: there is nothing to load.
+fn makes_none(candidate: &Candidate) -> bool {
+    match &candidate.config_maps {
+        Err(Unrendered::MakesNone(_)) => true,
+        Ok(_) | Err(Unrendered::NoPlugins(_)) => false,
     }
 }
 
@@ -84,7 +95,7 @@ fn verdict_lines(verdict: &LoadVerdict, candidate: Option<&Candidate>) -> Vec<St
         }
         LoadAnswer::Refused(objection) => {
             let mut lines = vec![
-                format!("{basis}  {}: {}", does_not_load(verdict), verdict.from),
+                format!("{basis}  {}: {}", does_not_load(verdict, candidate), verdict.from),
                 format!("  {}", objection.message),
             ];
             lines.extend(places(objection, candidate, &[]).into_iter().map(|place| format!("  {place}")));
@@ -137,7 +148,12 @@ fn verdict_value(verdict: &LoadVerdict, candidate: Option<&Candidate>, changed: 
 }
 
 /// `kind: ConfigCheck`.
-pub fn check_document(subjects: &[CheckedSubject<'_>], deployed: &[String], program: Option<&Checkconfig>) -> Value {
+pub fn check_document(
+    subjects: &[CheckedSubject<'_>],
+    deployed: &[String],
+    program: Option<&Checkconfig>,
+    notes: &[String],
+) -> Value {
     let checks: Vec<Value> = subjects
         .iter()
         .map(|checked| {
@@ -153,10 +169,16 @@ pub fn check_document(subjects: &[CheckedSubject<'_>], deployed: &[String], prog
         .collect();
     json!({
         "apiVersion": API_VERSION, "kind": "ConfigCheck", "deployed": deployed, "checkconfig": program, "checks": checks,
+        "notes": notes,
     })
 }
 
-pub fn check_text(subjects: &[CheckedSubject<'_>], deployed: &[String], program: Option<&Checkconfig>) -> String {
+pub fn check_text(
+    subjects: &[CheckedSubject<'_>],
+    deployed: &[String],
+    program: Option<&Checkconfig>,
+    notes: &[String],
+) -> String {
     let mut lines = Vec::new();
     for checked in subjects {
         let candidate = match &checked.subject {
@@ -192,6 +214,7 @@ pub fn check_text(subjects: &[CheckedSubject<'_>], deployed: &[String], program:
         lines.push(format!("remembered: {spoke} was asked about this very content before"));
     }
     lines.extend(program_lines(program, deployed));
+    lines.extend(notes.iter().map(|note| format!("note: {note}")));
     lines.join("\n")
 }
 
@@ -238,12 +261,27 @@ pub fn blame_document(blame: &Blame<'_>) -> Value {
     })
 }
 
-/// `kind: ConfigBlame` where the newest one loads: there is nobody to blame.
-pub fn no_blame_document(newest: &Blamed<'_>) -> Value {
+/// `kind: ConfigBlame` where nothing speaks against the newest one: there is nobody to blame. Whether it loads its `answer` says.
+pub fn no_blame_document(newest: &Blamed<'_>, notes: &[String]) -> Value {
     json!({
         "apiVersion": API_VERSION, "kind": "ConfigBlame", "bad": null, "good": revision_value(newest), "commits": 0,
-        "checks": null, "checkconfig": null, "notes": [],
+        "checks": null, "checkconfig": null, "notes": notes,
     })
+}
+
+pub fn no_blame_text(newest: &Blamed<'_>, notes: &[String]) -> String {
+    let revision = &newest.candidate.revision;
+    let which = format!("revision {} \"{}\"", revision.short(), revision.subject);
+    let nothing = "there is nothing to blame; --revision REV names a bad one";
+    let first = match newest.verdict.answer {
+        LoadAnswer::Loads => format!("{which} loads ({}): {nothing}", newest.verdict.from),
+        LoadAnswer::Refused(_) | LoadAnswer::Unknown => format!(
+            "nothing is known to speak against {which}: {nothing}\n\
+             note: nobody has tried it; --checkconfig PATH, the program of the deployed tag, knows whether it loads"
+        ),
+    };
+    let notes = notes.iter().map(|note| format!("note: {note}"));
+    std::iter::once(first).chain(notes).collect::<Vec<_>>().join("\n")
 }
 
 fn commit_lines(revision: &Revision) -> String {
@@ -253,12 +291,14 @@ fn commit_lines(revision: &Revision) -> String {
 
 pub fn blame_text(blame: &Blame<'_>) -> String {
     let Blamed { candidate, verdict, changed } = &blame.bad;
+    let (what, does) =
+        if makes_none(candidate) { ("makes no ConfigMap", "makes one") } else { ("does not load", "does") };
     let first = match (&blame.good, blame.in_doubt.len()) {
-        (Some(_), 0) => "the first that does not load".to_owned(),
+        (Some(_), 0) => format!("the first that {what}"),
         (Some(_), n) => {
             format!("the first that is known not to load: it, or one of {n} before it that nobody could judge")
         }
-        (None, _) => "does not load, and no older one was found that does".to_owned(),
+        (None, _) => format!("{what}, and no older one was found that {does}"),
     };
     let mut lines = vec![format!("BAD   {}", commit_lines(&candidate.revision)), format!("  {first}")];
     if let Some(objection) = verdict.refused() {

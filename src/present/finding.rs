@@ -44,6 +44,10 @@ pub fn finding(finding: &Finding) -> String {
             let why = objections.first().map_or("it is refused", |objection| objection.message.as_str());
             format!("{which} {} \"{}\" would not load: {why}", revision.short(), revision.subject)
         }
+        FindingKind::RevisionMakesNone { revision, is_head, why } => {
+            let which = if *is_head { "git's head" } else { "revision" };
+            format!("{which} {} \"{}\" makes no ConfigMap: {why}", revision.short(), revision.subject)
+        }
         FindingKind::ConfigMapDrift { config_map, place, revision, added, removed, changed } => format!(
             "ConfigMap {} differs from {}: {changed} key(s) changed, {added} missing, {removed} not in git",
             placed(config_map, place.as_deref()),

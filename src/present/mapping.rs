@@ -25,7 +25,7 @@ pub fn map_note(note: &MapNote, plugins: &str) -> String {
         ),
         MapFact::NearLimit { stored, raw } => near_limit(&maps, *stored, *raw),
         MapFact::NotRendered(why) => not_rendered(why, &map, &maps),
-        MapFact::Quirk(quirk) => surprise(quirk, &map),
+        MapFact::Quirk(quirk) => surprise(quirk, &map, plugins),
     }
 }
 
@@ -84,8 +84,13 @@ fn trouble_with(trouble: &Trouble) -> String {
     }
 }
 
-fn surprise(quirk: &Quirk, map: &str) -> String {
+fn surprise(quirk: &Quirk, map: &str, plugins: &str) -> String {
     match quirk {
+        Quirk::NoMaps { look_alike } => format!(
+            "no maps are configured in {plugins}, only Prow's own hold: it has no `config_updater`, and Prow ignores `{}` \
+             (line {}), which looks like it",
+            look_alike.name, look_alike.line
+        ),
         Quirk::LiteralBraces => {
             format!("the {map} has braces and no `*`: Prow compares it as it stands, braces and all")
         }

@@ -17,7 +17,7 @@ mod strays;
 
 pub use check::{
     Blame, Blamed, CheckSubject, CheckedSubject, blame_document, blame_text, check_document, check_text,
-    no_blame_document, pull_request,
+    no_blame_document, no_blame_text, pull_request,
 };
 pub use diff::{Comparison, DiffLine, DiffTag, PATIENCE, Row, Shape, Side, changed_words, diff};
 pub use finding::finding;

@@ -1,7 +1,7 @@
 //! The verdict, the pulse and the tables of `status` and the Overview.
 
 use crate::diagnose::{
-    ChangeKind, Choice, Diagnosis, DriftState, FindingKind, Flow, Health, KeyChange, NextStep, UnderWay,
+    ChangeKind, Choice, Diagnosis, DriftState, Finding, FindingKind, Flow, Health, KeyChange, NextStep, UnderWay,
 };
 use crate::model::{Component, ContainerState, ObjectRef, Snapshot, Source, SourceStatus, Timestamp};
 use crate::repair::RepairId;
@@ -139,11 +139,15 @@ pub fn next(diagnosis: &Diagnosis) -> String {
             let far = progress.map_or(String::new(), |progress| format!(", {progress}"));
             format!("run resume {run}: it was interrupted{far}; or take it back: undo {run}")
         }
-        NextStep::MendRevision { revision } => format!(
-            "get a fix of {} \"{}\" merged: Prow works now, but git's head would break it again",
-            revision.short(),
-            revision.subject
-        ),
+        NextStep::MendRevision { revision } => {
+            let makes_none = |finding: &Finding| matches!(&finding.kind, FindingKind::RevisionMakesNone { revision: none, .. } if none.id == revision.id);
+            let why = if diagnosis.findings.iter().any(makes_none) {
+                "nothing of git's head reaches it"
+            } else {
+                "git's head would break it again"
+            };
+            format!("get a fix of {} \"{}\" merged: Prow works now, but {why}", revision.short(), revision.subject)
+        }
         NextStep::Wait { what } => format!("wait{first}: {what}"),
         NextStep::Stop { actor, state, how } => format!("stop {actor} ({state}), or it undoes the repair: {how}"),
         NextStep::FinishRollback { to, from, behind } => format!(

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::glob::{Glob, Match};
 use super::updater::{key_of, name_of};
 use super::yaml::{self, Text, YamlError, nullable};
 use crate::model::text::sanitize_line;
-use crate::model::{Alias, MapAt};
+use crate::model::{Alias, FieldAt, MapAt};
 
 /// `config_updater` with Prow's defaults applied.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Updater {
     pub maps: Vec<Map>,
     /// What a map that does not say `gzip` does.
     pub gzip: bool,
+    /// Where there is no `config_updater`, the field that may have been meant to be it. Prow ignores fields that it does not know.
+    pub look_alike: Option<FieldAt>,
     cluster_groups: BTreeMap<String, ClusterGroup>,
 }
 
@@ -84,6 +86,11 @@ pub struct Fault {
 }
 
 impl Updater {
+    /// True where plugins.yaml configures no maps: these are Prow's own.
+    pub fn has_no_maps_of_its_own(&self) -> bool {
+        self.maps.iter().all(|map| map.line.is_none())
+    }
+
     /// True where some map is about this path: a change of it changes a ConfigMap.
     pub fn wants(&self, path: &str) -> bool {
         self.maps.iter().any(|map| map.glob.matches(path))
@@ -306,7 +313,46 @@ pub fn parse_plugins(bytes: &[u8]) -> Result<Updater, YamlError> {
         ));
     }
     let raw: RawPlugins = yaml::parse(bytes)?;
-    Ok(updater(raw.config_updater.unwrap_or_default()))
+    let look_alike = if raw.config_updater.is_none() { look_alike(bytes) } else { None };
+    Ok(Updater { look_alike, ..updater(raw.config_updater.unwrap_or_default()) })
+}
+
+/// The field at the top that is nearest to `config_updater`, where one is near.
+fn look_alike(bytes: &[u8]) -> Option<FieldAt> {
+    let likeness = |name: &str| strsim::normalized_damerau_levenshtein(name, FIELD);
+    let RawFields(fields) = yaml::parse(bytes).ok()?;
+    let alike = fields.into_iter().filter(|(_, name)| name != FIELD && likeness(name) > ALIKE);
+    let (line, name) = alike.max_by(|(_, one), (_, other)| likeness(one).total_cmp(&likeness(other)))?;
+    Some(FieldAt { line, name: sanitize_line(&name) })
+}
+
+const FIELD: &str = "config_updater";
+/// Up to three letters of it may be wrong.
+const ALIKE: f64 = 0.75;
+
+/// The fields at the top, with their lines.
+#[derive(Debug, Default)]
+struct RawFields(Vec<(u64, String)>);
+
+impl<'de> Deserialize<'de> for RawFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = RawFields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("fields")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<RawFields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = access.next_key::<Spanned<String>>()? {
+                    fields.push((field.referenced.line(), field.value));
+                    access.next_value::<IgnoredAny>()?;
+                }
+                Ok(RawFields(fields))
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor)
+    }
 }
 
 /// True where a file has a `config_updater` of its own: how plugins.yaml is told from other files of that name. A file
@@ -337,7 +383,7 @@ fn updater(raw: RawUpdater) -> Updater {
         let group = group.unwrap_or_default();
         (name, ClusterGroup { clusters: texts(group.clusters), namespaces: texts(group.namespaces) })
     });
-    Updater { maps, gzip: raw.gzip, cluster_groups: cluster_groups.collect() }
+    Updater { maps, gzip: raw.gzip, look_alike: None, cluster_groups: cluster_groups.collect() }
 }
 
 fn map(pattern: &str, line: Option<u64>, raw: RawMap) -> Map {
@@ -371,121 +417,5 @@ fn texts(raw: Option<Vec<Text>>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_maps_means_the_two_defaults() {
-        for text in ["", "plugins: {}\n", "config_updater:\n", "config_updater:\n  maps: {}\n"] {
-            let updater = parse_plugins(text.as_bytes()).unwrap();
-            let names: Vec<_> = updater.maps.iter().map(|map| (map.glob.pattern(), map.name.as_str())).collect();
-            assert_eq!(
-                names,
-                [("config/prow/config.yaml", "config"), ("config/prow/plugins.yaml", "plugins")],
-                "{text:?}"
-            );
-            assert_eq!(updater.maps[0].clusters[&Alias::service()], [""]);
-        }
-    }
-
-    #[test]
-    fn removed_and_unknown_fields_are_ignored() {
-        let updater = parse_plugins(
-            b"config_updater:\n  maps:\n    a/*.yaml:\n      name: m\n      namespace: old\n      \
-              additional_namespaces: [x]\n",
-        )
-        .unwrap();
-        assert_eq!(updater.maps[0].clusters[&Alias::service()], [""]);
-        assert!(!updater.wants("a/b/c.yaml") && updater.wants("a/c.yaml"));
-    }
-
-    #[test]
-    fn a_broken_file_names_the_place() {
-        let error = parse_plugins(b"config_updater:\n  maps:\n    a: {name: [\n").unwrap_err();
-        assert!(error.line >= 3, "{error:?}");
-        let error = parse_plugins(b"config_updater:\n  maps:\n  - a\n").unwrap_err();
-        assert!(error.line >= 2, "{error:?}");
-    }
-
-    #[test]
-    fn gzip_is_not_read() {
-        let error = parse_plugins(&crate::prow::gzip::deflate(b"plugins: {}\n")).unwrap_err();
-        assert!(error.message.contains("not gunzipped by Prow"), "{error:?}");
-    }
-
-    #[track_caller]
-    fn refusals(maps: &str) -> Vec<String> {
-        parse_plugins(format!("config_updater:\n{maps}").as_bytes()).unwrap().refusals()
-    }
-
-    #[test]
-    fn hook_refuses_the_same_basename_of_a_glob_twice() {
-        assert_eq!(
-            refusals("  maps:\n    a/*.yaml: {name: m}\n    b/*.yaml: {name: m}\n"),
-            ["key *.yaml in configmap m updated with more than one file"]
-        );
-        // Spelled once and left empty once it passes, although both lead to the same ConfigMap.
-        let spelled = "  maps:\n    a/*.yaml: {name: m}\n    b/*.yaml: {name: m, clusters: {default: [prow]}}\n";
-        assert_eq!(refusals(spelled), Vec::<String>::new());
-    }
-
-    #[test]
-    fn hook_refuses_what_excludes_each_other() {
-        assert!(refusals("  maps:\n    a: {name: m, partitioned_names: [x]}\n")[0].contains("mutually exclusive"));
-        assert!(
-            refusals("  maps:\n    a: {name: m, clusters: {x: [y]}, cluster_groups: [g]}\n")[0]
-                .contains("contains both clusters and cluster_groups")
-        );
-        assert_eq!(
-            refusals("  maps:\n    a: {name: m, cluster_groups: [g]}\n"),
-            ["item maps.a.cluster_groups.0 references inexistent cluster group named g"]
-        );
-    }
-
-    #[test]
-    fn maps_and_faults_know_their_lines() {
-        let text = "plugins: {}\nconfig_updater:\n  maps:\n    a/*.yaml: {name: m}\n    # between\n\n    \
-                    \"b/*.yaml\":\n      name: m\n    c: {name: x, partitioned_names: [y]}\n";
-        let updater = parse_plugins(text.as_bytes()).unwrap();
-        let lines: Vec<_> = updater.maps.iter().map(|map| map.line).collect();
-        assert_eq!(lines, [Some(4), Some(7), Some(9)]);
-        let faults = updater.faults();
-        let at: Vec<Vec<Option<u64>>> =
-            faults.iter().map(|fault| fault.maps.iter().map(|map| map.line).collect()).collect();
-        assert_eq!(at, [vec![Some(4), Some(7)], vec![Some(9)]]);
-        assert_eq!(parse_plugins(b"").unwrap().maps[0].line, None);
-    }
-
-    #[test]
-    fn one_map_may_not_name_a_namespace_twice() {
-        assert_eq!(refusals("  maps:\n    a: {name: m, clusters: {default: [x, x]}}\n").len(), 1);
-        let groups = "  cluster_groups: {g: {clusters: [c], namespaces: [x, x]}}\n  maps:\n    a: {name: m, \
-                      cluster_groups: [g, g]}\n";
-        assert_eq!(refusals(groups), Vec::<String>::new(), "of groups it is not asked");
-        let updater = parse_plugins(format!("config_updater:\n{groups}").as_bytes()).unwrap();
-        assert_eq!(updater.targets(&updater.maps[0]).len(), 1);
-    }
-
-    #[test]
-    fn repositories_are_admitted_by_name_and_by_org() {
-        let lists = |lists: &str| {
-            let text = format!("config_updater:\n  maps:\n    a: {{name: m, {lists}}}\n");
-            parse_plugins(text.as_bytes()).unwrap().maps.remove(0)
-        };
-        assert!(!lists("key: k").is_bound() && !lists("allowed_repos: [o], cluster_groups: [g]").is_bound());
-        let map = lists("allowed_repos: [o/r, other], denied_repos: [other/x]");
-        assert!(map.is_bound());
-        let admitted: Vec<bool> =
-            ["o/r", "o/s", "other/y", "other/x", ""].iter().map(|repo| map.admits(repo)).collect();
-        assert_eq!(admitted, [true, false, true, false, false]);
-        assert!(lists("denied_repos: [o]").admits("p/q") && !lists("denied_repos: [o]").admits("o/r"));
-    }
-
-    #[test]
-    fn a_config_updater_tells_plugins_yaml_from_others() {
-        assert!(has_config_updater(b"config_updater:\n  gzip: true\n"));
-        assert!(!has_config_updater(b"plugins:\n  org/repo: []\n"));
-        assert!(!has_config_updater(b"- a\n"));
-        assert!(has_config_updater(b"config_updater:\n  maps: [\n"));
-    }
-}
+#[path = "plugins_tests.rs"]
+mod tests;

@@ -158,6 +158,55 @@ fn where_a_shallow_clone_ends_is_said() {
     insta::assert_snapshot!(place.run(&["config", "blame", "--no-cluster", "--repo", "shallow"]));
 }
 
+/// The upstream's head is read, whatever was committed and not pushed.
+#[test]
+fn which_head_is_read_is_said_where_the_checkout_is_ahead() {
+    let place = place();
+    place.git(&["init", "--quiet", "--bare", "../origin"]);
+    place.git(&["remote", "add", "origin", "../origin"]);
+    place.git(&["push", "--quiet", "--set-upstream", "origin", "master"]);
+    let commands: [&[&str]; 3] =
+        [&["config", "check", "--no-cluster"], &["config", "blame", "--no-cluster"], &["config", "render"]];
+    let said = |more: &[&str]| commands.map(|command| place.run(&[command, &["--repo", "repo"], more].concat()));
+    let note = "note: read is origin/master, ";
+    assert!(said(&[]).iter().all(|said| !said.contains("note: read is")), "they are the same");
+    place.commit("Mend it here", &[("config/jobs/presets.yaml", PRESETS)]);
+    for said in said(&[]) {
+        let line = said.lines().find(|line| line.starts_with(note)).unwrap_or_else(|| panic!("no note in\n{said}"));
+        assert!(line.contains("\"Mend it here\", which --revision HEAD reads"), "{line}");
+    }
+    assert!(said(&["--revision", "HEAD"]).iter().all(|said| !said.contains("note: read is")), "it was asked for");
+}
+
+/// What is merely all that there is to see is not what broke it.
+#[test]
+fn the_only_revision_that_is_seen_is_not_blamed() {
+    let place = place();
+    let from = format!("file://{}", place.home().join("repo").display());
+    place.git(&["clone", "--quiet", "--depth=1", &from, "../shallow"]);
+    place.write("folder/config/config.yaml", "prowjob_namespace: prow\n");
+    place.write("folder/config/plugins.yaml", PLUGINS);
+    place.write("folder/config/jobs/presets.yaml", COLLIDING);
+    let blame = |repo: &str| place.run(&["config", "blame", "--no-cluster", "--repo", repo]);
+    insta::assert_snapshot!([blame("shallow"), blame("folder")].join("\n"));
+    // Of a whole repository the first commit is one like any other.
+    place.git(&["init", "--quiet", "--initial-branch=master", "../folder"]);
+    place.git(&["-C", "../folder", "add", "--all"]);
+    place.git(&["-C", "../folder", "commit", "--quiet", "--message", "Begin badly (#1)"]);
+    let said = blame("folder");
+    assert!(said.contains("\"Begin badly (#1)\"") && said.contains("exit code 1"), "{said}");
+}
+
+#[test]
+fn what_a_command_would_not_heed_is_refused() {
+    let place = place();
+    insta::assert_snapshot!(place.run_all(&[
+        &["config", "blame", "--no-cluster", "--repo", "repo", "--worktree"],
+        &["config", "check", "--no-cluster", "--repo", "repo", "--worktree", "--revision", "HEAD~1"],
+        &["--revision", "HEAD~1", "config", "render", "--repo", "repo", "--worktree"],
+    ]));
+}
+
 /// One that has been asked before the journal was lost is asked again: that is all it costs.
 #[test]
 fn a_journal_that_cannot_be_used_stops_nobody() {

@@ -119,3 +119,24 @@ fn a_repository_that_its_origin_names_is_told_from_others() {
     place.git(&["config", "remote.origin.url", "git@github.com:fork/repo.git"]);
     assert!(!bound(&place));
 }
+
+/// Prow ignores what it does not know, and so has no maps but its own.
+#[test]
+fn a_misspelt_config_updater_is_told_as_no_maps() {
+    let place = Place::new();
+    let misspelt = PLUGINS.replace("config_updater:", "plugins: {}\nconfig_updated:");
+    place.repository(&[("prow/config.yaml", "prowjob_namespace: prow\n"), ("prow/plugins.yaml", &misspelt)]);
+    let all = || {
+        place.run_all(&[
+            &["config", "check", "--no-cluster", "--repo", "repo"],
+            &["config", "blame", "--no-cluster", "--repo", "repo"],
+            &["config", "render", "--repo", "repo"],
+        ])
+    };
+    let nothing = all();
+    // Where Prow looks for its own two maps.
+    std::fs::create_dir(place.home().join("repo/config")).expect("make a folder");
+    place.git(&["mv", "prow", "config/prow"]);
+    place.commit("Move it", &[]);
+    insta::assert_snapshot!([nothing, all()].join("\n"));
+}

@@ -207,3 +207,24 @@ fn blame_finds_the_commit_and_the_revision_that_the_repair_goes_to() {
     assert!(file.contains("aws-presets.yaml"), "{words}");
     assert!(words.contains("what speaks against the bad one does not speak against it"), "{words}");
 }
+
+/// Between the kick and the readiness of what it brought about.
+#[test]
+fn after_a_kick_next_is_to_wait_until_the_new_pods_are_ready() {
+    let script = "
+        plan sync-config -f sync.json
+        apply sync.json --execute --context prow --expect 1 --wait 1s
+        plan kick -f kick.json
+        apply kick.json --execute --context prow --expect 2 --wait 1s
+        status
+        wait 30s
+        status
+    ";
+    let played = Stage::new().play(&["2019-01-23"], script);
+    let words: Vec<&str> = played.words.split("$ ").collect();
+    let (starting, ready) = (words[5], words[7]);
+    assert!(starting.contains("NEXT  wait: new pods of hook start on the new content"), "{starting}");
+    assert!(starting.contains("BROKEN") && starting.contains("job-config written 11:22Z by hook\n"), "{starting}");
+    assert!(ready.contains("HEALTHY"), "{ready}");
+    assert_eq!(played.mistakes(), Vec::<&str>::new());
+}

@@ -1,10 +1,10 @@
 //! After a configuration was written: who refuses it, and who says nothing.
 
-use prow_breakglass::diagnose::{VerifyState, verify, verify_for};
-use prow_breakglass::model::{LogLine, Snapshot, Source, Timestamp, Write, Writer};
+use prow_breakglass::diagnose::{NextStep, VerifyState, diagnose, verify, verify_for};
+use prow_breakglass::model::{ContainerState, LogLine, Snapshot, Source, Timestamp, Write, Writer};
 use prow_breakglass::repair::{OverrideId, Plan};
 
-use crate::support::{self, at, healthy, incident};
+use crate::support::{self, at, healthy, incident, written};
 use crate::sync::{live, overridden, request, sync};
 
 /// The moment after the good configuration was written over, by an override, with what does not load.
@@ -79,4 +79,49 @@ fn what_was_written_and_is_refused_is_told_at_once() {
     support::crash(hook, 3);
     let VerifyState::Refused { what } = verify(&plan, &crashing) else { panic!("hook crash-loops on it") };
     assert!(what.starts_with("hook crashes on what was written"), "{what}");
+}
+
+/// The incident just after the kick, which came 30 s after the write: hook's new pods are this old.
+fn kicked(seconds: i64) -> Snapshot {
+    let mut snapshot = written();
+    let made = at("2019-01-23T16:12:30Z");
+    snapshot.taken_at = made + jiff::SignedDuration::from_secs(seconds);
+    let Source::Known { value, .. } = &mut snapshot.service.components else { unreachable!() };
+    let hook = value.iter_mut().find(|component| component.role == "hook").expect("hook");
+    for pod in &mut hook.pods {
+        (pod.created, pod.ready_changed) = (Some(made), Some(made));
+        pod.state = "ContainerCreating".to_owned();
+        for container in &mut pod.containers {
+            (container.restarts, container.last_exit, container.last_fatal) = (0, None, None);
+            container.state =
+                ContainerState::Waiting { reason: "ContainerCreating".to_owned(), message: String::new() };
+        }
+    }
+    snapshot
+}
+
+#[test]
+fn pods_that_come_after_what_we_wrote_are_waited_for_and_we_are_not_blamed() {
+    let verdict = diagnose(&kicked(9)).verdict;
+    let NextStep::Wait { what } = &verdict.next else { panic!("{:?}", verdict.next) };
+    assert_eq!(what, "new pods of hook start on the new content");
+    let ours = |snapshot: &Snapshot| {
+        let words = prow_breakglass::present::verdict(&diagnose(snapshot), snapshot.taken_at);
+        words.contains("by prow-breakglass")
+    };
+    assert!(!ours(&kicked(9)));
+
+    let looks = |snapshot: &Snapshot| matches!(diagnose(snapshot).verdict.next, NextStep::Look { .. });
+    assert!(looks(&kicked(121)), "they hang");
+    let mut ill = kicked(9);
+    let Source::Known { value, .. } = &mut ill.service.components else { unreachable!() };
+    let hook = value.iter_mut().find(|component| component.role == "hook").expect("hook");
+    hook.pods[1].containers[0].state =
+        ContainerState::Waiting { reason: "CreateContainerConfigError".to_owned(), message: "no such key".to_owned() };
+    assert!(looks(&ill) && ours(&ill), "what we wrote may lack what it needs");
+    let mut of_another = kicked(9);
+    for map in ["config", "job-config", "plugins"] {
+        live(&mut of_another, map).writers.retain(|writer| writer.manager != "prow-breakglass");
+    }
+    assert!(looks(&of_another), "nothing of ours is under way");
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use prow_breakglass::diagnose::{FindingKind, Severity, diagnose};
+use prow_breakglass::diagnose::{Basis, FindingKind, Health, Severity, diagnose};
 use prow_breakglass::model::{
-    Alias, CONFIG_MAP_LIMIT, Desired, Key, MapAt, MapFact, MapNote, Snapshot, Source, Values,
+    Alias, CONFIG_MAP_LIMIT, Desired, Key, MapAt, MapFact, MapNote, Snapshot, Source, Unrendered, Values,
 };
 use prow_breakglass::present;
 
@@ -101,6 +101,27 @@ fn a_mapping_of_surprises_makes_no_sick_prow() {
     let maps = vec![MapAt { line: Some(5), glob: "none/*".to_owned() }];
     desired(&mut snapshot).mapping.notes = vec![MapNote { maps, config_maps: Vec::new(), fact }];
     let diagnosis = diagnose(&snapshot);
-    assert_eq!(diagnosis.verdict.state, prow_breakglass::diagnose::Health::Healthy);
+    assert_eq!(diagnosis.verdict.state, Health::Healthy);
     assert_eq!(kinds(&diagnosis).len(), before.len() + 1);
+}
+
+/// It is no refusal: Prow runs on, and nothing more reaches it.
+#[test]
+fn a_head_that_makes_no_config_map_is_not_said_to_crash_prow() {
+    let mut snapshot = healthy();
+    let head = &mut desired(&mut snapshot).head;
+    (head.config_maps, head.content) = (Err(Unrendered::MakesNone("no maps are configured".to_owned())), None);
+    let diagnosis = diagnose(&snapshot);
+    assert_eq!(diagnosis.verdict.state, Health::Healthy);
+    let found = kinds(&diagnosis);
+    assert!(found.contains(&("revision-makes-none", Severity::Warn, Basis::Fact)), "{found:?}");
+    assert!(!found.iter().any(|(kind, ..)| *kind == "revision-would-not-load"), "{found:?}");
+    let words = present::status_text(&snapshot, &diagnosis);
+    assert!(words.contains("\" makes no ConfigMap: no maps are configured"), "{words}");
+    assert!(words.contains("merged: Prow works now, but nothing of git's head reaches it\n"), "{words}");
+    assert!(!words.contains("would not load") && !words.contains("break it again"), "{words}");
+
+    desired(&mut snapshot).head.config_maps = Err(Unrendered::NoPlugins("error unmarshalling".to_owned()));
+    let found = kinds(&diagnose(&snapshot));
+    assert!(found.iter().any(|(kind, ..)| *kind == "revision-would-not-load"), "{found:?}");
 }

@@ -12,7 +12,7 @@ use super::{DesiredOptions, Reading};
 use crate::git::{Commit, EntryKind, Repository};
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Candidate, DesiredConfigMap, Failure, MapNote, Mapping, Objection, Quirk, Revision, Trouble, sha256_hex,
+    Candidate, DesiredConfigMap, Failure, MapNote, Mapping, Objection, Quirk, Revision, Trouble, Unrendered, sha256_hex,
 };
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
 use crate::prow::layout::{LaidFile, ReadAs};
@@ -87,7 +87,7 @@ impl Signature {
 /// What a state asks for, or why that cannot be told.
 #[derive(Debug)]
 struct Rendered {
-    config_maps: Result<Arc<Vec<DesiredConfigMap>>, String>,
+    config_maps: Result<Arc<Vec<DesiredConfigMap>>, Unrendered>,
     notes: Vec<MapNote>,
 }
 
@@ -307,7 +307,7 @@ impl<'a> Renderer<'a> {
     }
 
     fn rendered(&self, state: &State, updater: Option<&Result<Updater, String>>, signature: &Signature) -> Rendered {
-        let refused = |why: String| Rendered { config_maps: Err(why), notes: Vec::new() };
+        let refused = |why: String| Rendered { config_maps: Err(Unrendered::NoPlugins(why)), notes: Vec::new() };
         let updater = match updater {
             Some(Ok(updater)) => updater,
             Some(Err(why)) => return refused(why.clone()),
@@ -331,9 +331,14 @@ impl<'a> Renderer<'a> {
         for (path, quirk) in &signature.folders {
             notes.extend(updater.notes_on_folder(path, quirk));
         }
-        let is_something = !rendered.config_maps.is_empty();
-        let config_maps = is_something.then(|| Arc::new(rendered.config_maps));
-        Rendered { config_maps: config_maps.ok_or_else(|| "no file makes a ConfigMap".to_owned()), notes }
+        if rendered.config_maps.is_empty() {
+            return Rendered { config_maps: Err(Unrendered::MakesNone(why_none(updater, &state.plugins))), notes };
+        }
+        if let Some(look_alike) = updater.look_alike.clone() {
+            let fact = Quirk::NoMaps { look_alike }.into();
+            notes.insert(0, MapNote { maps: Vec::new(), config_maps: Vec::new(), fact });
+        }
+        Rendered { config_maps: Ok(Arc::new(rendered.config_maps)), notes }
     }
 
     fn judged(&mut self, at: usize) -> Judged {
@@ -343,7 +348,7 @@ impl<'a> Renderer<'a> {
         let (signature, rendered) = &self.rendered[at];
         let config_maps = match &rendered.config_maps {
             Ok(config_maps) => config_maps,
-            Err(why) => return self.refused(why.clone()),
+            Err(why) => return self.refused(why),
         };
         let judge = self.judge.get_or_insert_with(|| {
             let judge = Judge::new(files_of(self.options, config_maps), self.options.rule);
@@ -367,10 +372,10 @@ impl<'a> Renderer<'a> {
     }
 
     /// Of what cannot be told.
-    fn refused(&self, why: String) -> Judged {
+    fn refused(&self, why: &Unrendered) -> Judged {
         let plugins = &self.options.files.plugins;
         let objection = Objection {
-            message: why,
+            message: why.to_string(),
             // Only a name that the components told has a namespace.
             config_map: Some(plugins.config_map.clone()).filter(|key| !key.namespace.is_empty()),
             config_key: plugins.key.clone(),
@@ -433,6 +438,20 @@ pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap
         }
     }
     files
+}
+
+/// Why no file makes a ConfigMap.
+fn why_none(updater: &Updater, plugins: &str) -> String {
+    if !updater.has_no_maps_of_its_own() {
+        return "no file makes a ConfigMap".to_owned();
+    }
+    let meant = updater.look_alike.as_ref().map_or(String::new(), |field| {
+        format!(" (is its field `{}`, line {}, meant to be `config_updater`?)", field.name, field.line)
+    });
+    format!(
+        "no maps are configured in {}{meant}, and no file matches those that Prow has of its own",
+        sanitize_line(plugins)
+    )
 }
 
 /// The paths of a state that maps want.

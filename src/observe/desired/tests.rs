@@ -120,12 +120,12 @@ async fn a_broken_plugins_yaml_is_said_and_the_others_go_on() {
     let desired = read_all(&repository, &DesiredOptions::default()).await;
     assert_eq!(subjects(&desired), ["break it", "start"]);
     let why = desired.head.config_maps.unwrap_err();
-    assert!(why.starts_with("error unmarshalling prow/plugins.yaml: line "), "{why}");
+    assert!(why.to_string().starts_with("error unmarshalling prow/plugins.yaml: line "), "{why}");
     assert_eq!(desired.head.objections.len(), 1);
     assert_eq!(maps(&desired.candidates[1]).len(), 3);
     let git = Repository::open(repository.path()).await.unwrap();
     let reading = candidate(&git, None, &DesiredOptions::default()).await.unwrap();
-    assert!(reading.candidate.config_maps.unwrap_err().contains("line "));
+    assert!(reading.candidate.config_maps.unwrap_err().to_string().contains("line "));
     let reading = candidate(&git, Some("HEAD~1"), &DesiredOptions::default()).await.unwrap();
     assert_eq!(maps(&reading.candidate).len(), 3);
 }
