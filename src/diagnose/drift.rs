@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DesiredConfigMap, Key, ObjectRef, Snapshot, Source, Values, config_map_ref};
+use crate::model::{DesiredConfigMap, DesiredEntry, Key, ObjectRef, Snapshot, Source, Values, config_map_ref};
+use crate::prow::at_once;
 use crate::repair::RepairId;
 
 use super::choose::{Choice, choice_candidate};
@@ -190,19 +191,19 @@ fn blamed(snapshot: &Snapshot, failures: &[LoadFailure<'_>], drift: &ConfigMapDr
 
 /// Key by key, after gunzip; VERSION is never drift.
 fn compare_keys(live: &Values, desired: &DesiredConfigMap) -> Vec<KeyDrift> {
-    let mut keys: Vec<KeyDrift> = desired
-        .entries
-        .iter()
-        .map(|(key, entry)| KeyDrift {
-            key: key.clone(),
-            change: match live.get(key) {
-                None => KeyChange::Added,
-                Some(value) if same_value(value, &entry.bytes) => KeyChange::Same,
-                Some(_) => KeyChange::Changed,
-            },
-            path: Some(entry.path.clone()),
-        })
-        .collect();
+    let asked: Vec<(&String, &DesiredEntry)> = desired.entries.iter().collect();
+    let bytes = live.values().map(Vec::len).sum();
+    let changes = at_once(&asked, bytes, |(key, entry)| match live.get(*key) {
+        None => KeyChange::Added,
+        Some(value) if same_value(value, &entry.bytes) => KeyChange::Same,
+        Some(_) => KeyChange::Changed,
+    });
+    let drift = |((key, entry), change): ((&String, &DesiredEntry), KeyChange)| KeyDrift {
+        key: key.clone(),
+        change,
+        path: Some(entry.path.clone()),
+    };
+    let mut keys: Vec<KeyDrift> = asked.into_iter().zip(changes).map(drift).collect();
     keys.extend(
         live.keys().filter(|key| !desired.entries.contains_key(*key) && *key != VERSION_KEY).map(|key| KeyDrift {
             key: key.clone(),

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::at_once::at_once;
 use super::config::{Preset, parse_config, parse_job_config};
 use super::image::PresetRule;
 use super::plugins::parse_plugins;
@@ -209,10 +209,6 @@ impl FromIterator<ReadFile> for ReadFiles {
     }
 }
 
-/// Stored bytes that are worth a second thread.
-const WORTH_THREADS: usize = 32 * 1024;
-const MOST_THREADS: usize = 8;
-
 impl Judge {
     pub fn new(files: ConfigFiles, rule: PresetRule) -> Self {
         Judge { files, rule, read: ReadFiles::default() }
@@ -355,28 +351,13 @@ impl Judge {
         None
     }
 
-    /// Reads job files that were not read yet, on as many processors as there are: it is what judging takes its time for.
+    /// Reads job files that were not read yet.
     fn read_at_once(&mut self, values: &[Value<'_>]) {
         let mut unread: Vec<(Print, &[u8])> = values.iter().map(|value| (print(value.2, As::Jobs), value.2)).collect();
         unread.retain(|(print, _)| !self.read.0.contains_key(print));
-        let bytes: usize = unread.iter().map(|(_, bytes)| bytes.len()).sum();
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST_THREADS);
-        if bytes < WORTH_THREADS || processors == 1 {
-            return;
-        }
-        let next = AtomicUsize::new(0);
-        let read = || {
-            let one = || unread.get(next.fetch_add(1, Ordering::Relaxed));
-            std::iter::from_fn(one)
-                .map(|(print, bytes)| (print.clone(), Arc::new(understand(bytes, As::Jobs))))
-                .collect::<Vec<_>>()
-        };
-        let all: Vec<(Print, Arc<Understood>)> = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..processors).map(|_| scope.spawn(read)).collect();
-            // What a thread did not come to give is read again when it is needed.
-            read().into_iter().chain(others.into_iter().flat_map(|other| other.join().unwrap_or_default())).collect()
-        });
-        self.read.0.extend(all);
+        let bytes = unread.iter().map(|(_, bytes)| bytes.len()).sum();
+        let read = at_once(&unread, bytes, |(_, bytes)| Arc::new(understand(bytes, As::Jobs)));
+        self.read.0.extend(unread.into_iter().map(|(print, _)| print).zip(read));
     }
 
     fn understood(&mut self, bytes: &[u8], read_as: As) -> Arc<Understood> {

@@ -15,10 +15,12 @@
 //! | [`flags`] | configuration flags of a component and where they lead |
 //! | [`catalogue`] | Prow's components, from `assets/components.toml` |
 //! | [`gzip`], [`yaml`] | the two encodings, with Prow's tolerance |
+//! | [`at_once`](at_once()) | no rule: many files on all processors |
 //!
 //! To extend: a rule belongs here when a Prow binary decides it. What is not known of a rule is said
 //! ([`updater::Rendered::notes`]), never guessed.
 
+mod at_once;
 pub mod catalogue;
 pub mod config;
 pub mod culprit;
@@ -34,6 +36,7 @@ pub mod plugins;
 pub mod updater;
 pub mod yaml;
 
+pub use at_once::at_once;
 pub use catalogue::Catalogue;
 pub use culprit::name_culprit;
 pub use flags::config_flags;
