@@ -226,6 +226,11 @@ impl Repository {
     }
 }
 
+/// Whether git knows a content by this, and by nothing but its hash.
+pub fn is_blob_id(id: &str) -> bool {
+    matches!(id.len(), 40 | 64) && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Whether a content is the one that git knows by this id.
 pub fn is_blob(id: &str, content: &[u8]) -> bool {
     let header = format!("blob {}\0", content.len());

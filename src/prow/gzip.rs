@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io::{Read, Write};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest as _, Sha256};
 
@@ -94,9 +94,36 @@ pub fn deflate(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
+/// What [`deflate`] made these bytes of; `None` where they have not its form: its header, one stream, and nothing behind it.
+pub fn unpacked(bytes: &[u8]) -> Option<Vec<u8>> {
+    // Neither name nor comment; how hard it was compressed is of no matter.
+    if bytes.get(..8)? != [0x1f, 0x8b, 8, 0, 0, 0, 0, 0] || *bytes.get(9)? != 255 {
+        return None;
+    }
+    let mut decoder = GzDecoder::new(bytes);
+    let mut content = Vec::new();
+    (&mut decoder).take(INFLATE_CAP + 1).read_to_end(&mut content).ok()?;
+    (content.len() as u64 <= INFLATE_CAP && decoder.into_inner().is_empty()).then_some(content)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_packed_here_is_unpacked() {
+        let packed = deflate(b"periodics: []\n");
+        assert_eq!(unpacked(&packed).as_deref(), Some(&b"periodics: []\n"[..]));
+        assert_eq!(unpacked(&deflate(b"")).as_deref(), Some(&b""[..]));
+        let named = GzBuilder::new().filename("x").mtime(0).operating_system(255);
+        let mut named = named.write(Vec::new(), Compression::default());
+        named.write_all(b"periodics: []\n").unwrap();
+        let (twice, cut) = ([&packed[..], &packed].concat(), &packed[..packed.len() - 1]);
+        let bomb = deflate(&vec![0; INFLATE_CAP as usize + 1]);
+        for other in [&b"periodics: []\n"[..], b"", &named.finish().unwrap(), &twice, cut, &bomb] {
+            assert_eq!(unpacked(other), None);
+        }
+    }
 
     #[test]
     fn header_is_gos_and_the_way_back_is_exact() {

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::shelf::has_room_for;
-use crate::git::{Blob, Repository, is_blob};
+use crate::git::{Blob, Repository, is_blob, is_blob_id};
 use crate::model::{CONFIG_MAP_LIMIT, Failure, Trouble, sha256_hex};
-use crate::prow::gzip::{deflate, inflate, is_gzip};
+use crate::prow::gzip::{deflate, inflate, is_gzip, unpacked};
 use crate::prow::plugins::Stored;
 use crate::prow::updater::Bytes;
 
@@ -40,7 +40,7 @@ pub(super) struct Store {
     bytes: usize,
     /// What an earlier process read.
     earlier: Packed,
-    /// How many contents git was asked for.
+    /// How many contents that could be kept git was asked for.
     asked: usize,
 }
 
@@ -72,19 +72,24 @@ impl Store {
         Store { earlier, ..Store::default() }
     }
 
-    /// How many contents git was asked for.
+    /// How many contents that could be kept git was asked for.
     pub(super) fn asked(&self) -> usize {
         self.asked
     }
 
-    /// What is held, and with it what an earlier process read, where there is room for both.
+    /// What is held, and with it what an earlier process read, where there is room; of what git knows by its hash.
     pub(super) fn packed(&self) -> Packed {
         let packed = |held: &Held| match held {
             Held::Content { plain, packed, .. } => packed.clone().or_else(|| plain.as_deref().map(deflate)),
             Held::Nothing(_) => None,
         };
-        let held: Packed = self.held.iter().filter_map(|(id, held)| Some((id.clone(), packed(held)?))).collect();
-        let both: Packed = held.iter().chain(&self.earlier).map(|(id, packed)| (id.clone(), packed.clone())).collect();
+        let held = self.held.iter().filter(|(id, _)| is_blob_id(id));
+        let held: Packed = held.filter_map(|(id, held)| Some((id.clone(), packed(held)?))).collect();
+        if !has_room_for(&held) {
+            return Packed::new();
+        }
+        let mut both = self.earlier.clone();
+        both.extend(held.iter().map(|(id, packed)| (id.clone(), packed.clone())));
         if has_room_for(&both) { both } else { held }
     }
 
@@ -114,7 +119,7 @@ impl Store {
             return Ok(());
         }
         let ids: Vec<String> = unread.iter().map(|(id, _)| id.to_string()).collect();
-        self.asked += ids.len();
+        self.asked += ids.iter().filter(|id| is_blob_id(id)).count();
         repository
             .each_blob(&ids, &mut |n, blob| {
                 let (id, need) = &unread[n];
@@ -127,10 +132,10 @@ impl Store {
             .await
     }
 
-    /// What an earlier process read, if it is what the id says.
+    /// What an earlier process read, if it is what the id says, and packed as we pack.
     fn read_earlier(&self, id: &str) -> Option<(Vec<u8>, Vec<u8>)> {
-        let packed = self.earlier.get(id)?;
-        let content = inflate(packed).ok()?.into_owned();
+        let packed = self.earlier.get(id).filter(|packed| packed.len() <= CONFIG_MAP_LIMIT)?;
+        let content = unpacked(packed)?;
         is_blob(id, &content).then(|| (content, packed.clone()))
     }
 
