@@ -30,14 +30,8 @@ pub(super) fn is_want_of_pods(kind: &FindingKind) -> bool {
     matches!(kind, FindingKind::NotReady { .. } | FindingKind::NoReadyEndpoints { .. })
 }
 
-/// True where a container has died and is not back: of what it found, as likely as not.
-pub(super) fn has_died(component: &Component) -> bool {
-    let pods = component.pods.iter().filter(|pod| !pod.deleting);
-    pods.flat_map(|pod| &pod.containers).any(|container| !container.ready && !is_in_first_life(container))
-}
-
 /// True where we wrote what a component reads, and all its pods that are not Ready came after it, and just now.
-fn is_starting(context: &Context<'_>, component: &Component) -> bool {
+pub(super) fn is_starting(context: &Context<'_>, component: &Component) -> bool {
     let now = context.snapshot.taken_at_server().as_second();
     let Some(live) = context.snapshot.service.config_maps.seen() else { return false };
     let writers = config_maps_of(component).into_iter().filter_map(|key| live.get(&key)?.last_writer());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Component, FIELD_MANAGER, InterruptedRun, Key, Leaves, ObjectRef, Progress, Revision, Snapshot, Source, Timestamp,
+    FIELD_MANAGER, InterruptedRun, Key, Leaves, ObjectRef, Progress, Revision, Snapshot, Source, Timestamp,
 };
 use crate::repair::RepairId;
 
@@ -13,9 +13,9 @@ use super::automation::about_to_revert;
 use super::choose::{Choice, choice_candidate, stale_checkout};
 use super::drift::{DriftState, KeyChange};
 use super::gate::MAKER;
-use super::load_failure::{CrashContent, LoadFailure, config_maps_of};
+use super::load_failure::{CrashContent, config_maps_of};
 use super::outage::half_rollback;
-use super::starting::{all_that_is_wrong, has_died, is_want_of_pods};
+use super::starting::{all_that_is_wrong, is_starting, is_want_of_pods};
 use super::{Context, Finding, FindingKind, GateState, Severity};
 
 /// A change this many seconds after the first sign of trouble may still be its cause: clocks and status updates lag.
@@ -271,9 +271,10 @@ fn began(context: &Context<'_>, cause: Option<&Finding>, since: Timestamp) -> Op
         context.components().iter().filter(|component| subjects.contains(&component.object)).collect();
     let mut maps: Vec<Key> = involved.iter().flat_map(|component| config_maps_of(component)).collect();
     maps.extend(subjects.iter().map(|object| Key::new(&object.namespace, &object.name)));
-    // What we wrote is a repair, where nobody fell over it: pods that come after it are late, not hurt.
-    let is_repaired =
-        is_want_of_pods(&cause?.kind) && !involved.iter().any(|component| is_refusing(context, component));
+    // What we wrote is a repair while the pods that come after it merely start: they are late, not hurt.
+    let is_repaired = is_want_of_pods(&cause?.kind)
+        && !involved.is_empty()
+        && involved.iter().all(|component| is_starting(context, component));
     let mut changes: Vec<Change> = Vec::new();
     if let Some(live) = context.snapshot.service.config_maps.seen() {
         for state in live.values().filter(|state| maps.contains(&state.key)) {
@@ -301,13 +302,6 @@ fn began(context: &Context<'_>, cause: Option<&Finding>, since: Timestamp) -> Op
         }
     }
     changes.into_iter().filter(|change| is_before(change.at)).max_by_key(|change| change.at)
-}
-
-/// True where a component fell over something, and what is live may be it.
-fn is_refusing(context: &Context<'_>, component: &Component) -> bool {
-    let is_it = |failure: &LoadFailure<'_>| failure.component.object == component.object;
-    has_died(component)
-        || context.failures.iter().any(|failure| failure.content == CrashContent::Live && is_it(failure))
 }
 
 /// The one next step, most urgent first.

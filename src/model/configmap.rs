@@ -167,6 +167,9 @@ pub enum Unrendered {
     /// No map makes one. Prow would not mind, and keep what it has.
     #[error("{0}")]
     MakesNone(String),
+    /// What maps would make cannot be told.
+    #[error("{0}")]
+    NotJudged(String),
 }
 
 /// A reason to think that a Prow would refuse a configuration.

@@ -81,7 +81,7 @@ fn does_not_load(verdict: &LoadVerdict, candidate: Option<&Candidate>) -> &'stat
 fn makes_none(candidate: &Candidate) -> bool {
     match &candidate.config_maps {
         Err(Unrendered::MakesNone(_)) => true,
-        Ok(_) | Err(Unrendered::NoPlugins(_)) => false,
+        Ok(_) | Err(Unrendered::NoPlugins(_) | Unrendered::NotJudged(_)) => false,
     }
 }
 
@@ -263,9 +263,10 @@ pub fn blame_document(blame: &Blame<'_>) -> Value {
 
 /// `kind: ConfigBlame` where nothing speaks against the newest one: there is nobody to blame. Whether it loads its `answer` says.
 pub fn no_blame_document(newest: &Blamed<'_>, notes: &[String]) -> Value {
+    let loads = newest.verdict.answer == LoadAnswer::Loads;
     json!({
-        "apiVersion": API_VERSION, "kind": "ConfigBlame", "bad": null, "good": revision_value(newest), "commits": 0,
-        "checks": null, "checkconfig": null, "notes": notes,
+        "apiVersion": API_VERSION, "kind": "ConfigBlame", "bad": null, "good": loads.then(|| revision_value(newest)),
+        "newest": revision_value(newest), "commits": 0, "checks": null, "checkconfig": null, "notes": notes,
     })
 }
 

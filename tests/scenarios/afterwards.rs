@@ -112,7 +112,7 @@ fn pods_that_come_after_what_we_wrote_are_waited_for_and_we_are_not_blamed() {
     assert!(!ours(&kicked(9)));
 
     let looks = |snapshot: &Snapshot| matches!(diagnose(snapshot).verdict.next, NextStep::Look { .. });
-    assert!(looks(&kicked(121)), "they hang");
+    assert!(looks(&kicked(121)) && ours(&kicked(121)), "they hang, on what we wrote as likely as not");
     let mut ill = kicked(9);
     let Source::Known { value, .. } = &mut ill.service.components else { unreachable!() };
     let hook = value.iter_mut().find(|component| component.role == "hook").expect("hook");

@@ -12,7 +12,8 @@ use super::{DesiredOptions, Reading};
 use crate::git::{Commit, EntryKind, Repository};
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Candidate, DesiredConfigMap, Failure, MapNote, Mapping, Objection, Quirk, Revision, Trouble, Unrendered, sha256_hex,
+    Candidate, DesiredConfigMap, Failure, MapFact, MapNote, Mapping, Objection, Quirk, Revision, Trouble, Unrendered,
+    sha256_hex,
 };
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
 use crate::prow::layout::{LaidFile, ReadAs};
@@ -332,7 +333,14 @@ impl<'a> Renderer<'a> {
             notes.extend(updater.notes_on_folder(path, quirk));
         }
         if rendered.config_maps.is_empty() {
-            return Rendered { config_maps: Err(Unrendered::MakesNone(why_none(updater, &state.plugins))), notes };
+            let is_left_out = notes.iter().any(|note| matches!(note.fact, MapFact::NotRendered(_)));
+            let why = match is_left_out {
+                true => {
+                    Unrendered::NotJudged("none of its ConfigMaps can be told; `config render` says why".to_owned())
+                }
+                false => Unrendered::MakesNone(why_none(updater, &state.plugins)),
+            };
+            return Rendered { config_maps: Err(why), notes };
         }
         if let Some(look_alike) = updater.look_alike.clone() {
             let fact = Quirk::NoMaps { look_alike }.into();

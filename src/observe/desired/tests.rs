@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::git::testing::TestRepository;
-use crate::model::{CONFIG_MAP_LIMIT, DesiredConfigMap, FailureKind, Key, LeftOut, MapFact, Quirk, Trouble};
+use crate::model::{
+    CONFIG_MAP_LIMIT, DesiredConfigMap, FailureKind, Key, LeftOut, MapFact, Quirk, Trouble, Unrendered,
+};
 use crate::prow::Layout;
 use crate::prow::gzip::deflate;
 
@@ -362,6 +364,19 @@ async fn the_work_tree_is_what_was_asked_for() {
     let git = Repository::open(repository.path()).await.unwrap();
     let reading = candidate(&git, None, &options).await.unwrap();
     assert_eq!(reading.candidate, asked);
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_is_not_taken_for_nothing() {
+    let mut repository = TestRepository::new();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n";
+    let plugins = "config_updater: {maps: {'jobs/*.yaml': {name: job-config}}}\n";
+    repository.commit("start", &[("plugins.yaml", Some(plugins)), ("jobs/a.yaml", Some(pointer))]);
+    let head = read_all(&repository, &DesiredOptions::default()).await.head;
+    assert!(matches!(head.config_maps, Err(Unrendered::NotJudged(_))), "{:?}", head.config_maps);
+    repository.commit("nothing", &[("jobs/a.yaml", None)]);
+    let head = read_all(&repository, &DesiredOptions::default()).await.head;
+    assert!(matches!(head.config_maps, Err(Unrendered::MakesNone(_))), "{:?}", head.config_maps);
 }
 
 /// Whatever was compressed by whom.
