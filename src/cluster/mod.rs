@@ -5,7 +5,7 @@
 //! - [`watch`]: lists that keep themselves up to date
 //! - [`logs`]: the end of a container's log
 //! - [`job_pods`]: pods of jobs, in a small struct of our own
-//! - [`objects`], `pods`, `runs`: Kubernetes objects to rows of the model, sanitised
+//! - [`objects`], `pods`, `runs`, `prow_job`: Kubernetes objects to rows of the model, sanitised
 //! - [`errors`]: the one classifier of API errors
 //! - [`check_job`]: the Job that asks a checkconfig, and how its pod fares
 //! - [`live`]: objects as they are right now, for guards and backups
@@ -26,6 +26,7 @@ pub mod live;
 pub mod logs;
 pub mod objects;
 mod pods;
+mod prow_job;
 mod proxy;
 mod request;
 mod runs;

@@ -23,7 +23,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::job_pods::{self, CREATED_BY_PROW, EventRow, JobPod};
-use super::objects::{self, EndpointsRow, PodRow, ProwJob, ReplicaSetRow, Workload};
+use super::objects::{self, EndpointsRow, PodRow, ReplicaSetRow, Workload};
+use super::prow_job::{ProwJob, prow_job};
 use super::runs::{self, JobRow};
 use super::{Cluster, errors};
 use crate::model::{self, Alias, ConfigMapState, CronJobState, Failure, FailureKind, Key, ProwPod};
@@ -129,7 +130,7 @@ listed!(
 );
 listed!(AllCronJobs, CronJob, CronJobState, "cronjobs", |alias, o| runs::cron_job(alias, &o));
 listed!(Jobs, Job, JobRow, "jobs", |_, o| runs::job(&o));
-listed!(ProwJobs, ProwJob, Arc<model::ProwJob>, "prowjobs", |_, o| objects::prow_job(&o).map(Arc::new), page = 100);
+listed!(ProwJobs, ProwJob, Arc<model::ProwJob>, "prowjobs", |_, o| prow_job(&o).map(Arc::new), page = 100);
 
 /// What the list is about, in words: `list pods in namespace prow`.
 pub fn doing<L: Listed>(scope: &Scope) -> String {
