@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{
-    Component, ConfigMapState, ContainerState, Key, KnownFrom, ObjectRef, Objection, Timestamp, config_map_ref,
-};
-use crate::prow;
+use crate::model::{Component, ConfigMapState, ContainerState, Key, KnownFrom, ObjectRef, Timestamp, config_map_ref};
 
 use super::load::refused_is_live;
 use super::load_failure::{CrashContent, config_maps_of, suspect};
@@ -37,14 +34,13 @@ pub(super) fn find(context: &Context<'_>) -> Vec<Finding> {
     }
     // Where a checkconfig has spoken, `config-invalid` says it, or nobody has to.
     let is_open = context.live.as_ref().is_none_or(|verdict| verdict.from == KnownFrom::Rules);
-    if context.failures.is_empty() && is_open {
-        for objection in objections(context) {
-            let Some(map) = objection.config_map.filter(|key| live.get(key).is_some_and(|map| !proven(context, map)))
-            else {
-                continue;
-            };
+    // Of a picture that is lost nothing is told that may have been mended since.
+    if context.failures.is_empty() && is_open && service.config_maps.known().is_some() {
+        for objection in context.rules.objections() {
+            let is_open = |key: &&Key| live.get(key).is_some_and(|map| !proven(context, map));
+            let Some(map) = objection.config_map.as_ref().filter(is_open) else { continue };
             let why = format!("Prow's rules, as this tool knows them: {}", objection.message);
-            bad.entry(map).or_insert((Basis::Guess, why));
+            bad.entry(map.clone()).or_insert((Basis::Guess, why));
         }
     }
 
@@ -108,15 +104,6 @@ pub(super) fn running_on_older<'a>(
         Some((component, how))
     });
     older.collect()
-}
-
-/// What our rules say against the live content, by the rule of the tags that run.
-fn objections(context: &Context<'_>) -> Vec<Objection> {
-    let Some(live) = context.snapshot.service.config_maps.known() else { return Vec::new() };
-    let components = context.components();
-    let tags =
-        components.iter().flat_map(|component| &component.spec_images).filter_map(|image| prow::image::tag(image));
-    prow::objections_live(live, &prow::ConfigFiles::of_components(components.iter()), prow::preset_rule(tags))
 }
 
 fn proven(context: &Context<'_>, map: &ConfigMapState) -> bool {

@@ -6,6 +6,8 @@
 //!
 //! Pure. What remains to be asked of a checkconfig is said by [`to_check`]; whoever has one asks it.
 
+use std::cell::OnceCell;
+
 use crate::model::{
     Candidate, Checkconfig, Checked, ConfigMapState, Desired, Doubt, KnownFrom, LoadAnswer, LoadVerdict, Objection,
     RefusedContent, Snapshot, Timestamp, Witness,
@@ -41,7 +43,31 @@ pub fn revision_verdict(snapshot: &Snapshot, candidate: &Candidate) -> LoadVerdi
 pub fn live_verdict(snapshot: &Snapshot) -> Option<LoadVerdict> {
     let failures = load_failures(snapshot);
     let refused = refused_contents(snapshot, &failures);
-    of_live(snapshot, &failures, &refused)
+    of_live(snapshot, &failures, &refused, &ByRules::of(snapshot))
+}
+
+/// What our rules say against the live content, read when somebody asks for the first time: it is what a diagnosis takes longest for.
+pub(crate) struct ByRules<'a> {
+    snapshot: &'a Snapshot,
+    objections: OnceCell<Vec<Objection>>,
+}
+
+impl<'a> ByRules<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        ByRules { snapshot, objections: OnceCell::new() }
+    }
+
+    /// By the rule of the tags that run. Empty where the live content was never seen.
+    pub(super) fn objections(&self) -> &[Objection] {
+        self.objections.get_or_init(|| {
+            let service = &self.snapshot.service;
+            let Some(live) = service.config_maps.seen() else { return Vec::new() };
+            let components = service.components.seen().map_or(&[][..], Vec::as_slice);
+            let tags = components.iter().flat_map(|component| &component.spec_images);
+            let rule = prow::preset_rule(tags.filter_map(|image| image::tag(image)));
+            prow::objections_live(live, &ConfigFiles::of_components(components.iter()), rule)
+        })
+    }
 }
 
 pub(super) fn of_candidate(
@@ -76,6 +102,7 @@ pub(super) fn of_live(
     snapshot: &Snapshot,
     failures: &[LoadFailure<'_>],
     refused: &[RefusedContent],
+    rules: &ByRules<'_>,
 ) -> Option<LoadVerdict> {
     let live = snapshot.service.config_maps.seen()?;
     let components = snapshot.service.components.seen()?;
@@ -113,9 +140,7 @@ pub(super) fn of_live(
     // Nobody was asked, so what it is called makes no difference.
     let checked = (!snapshot.checked.is_empty()).then(|| layout.digest());
     let checked = checked.and_then(|content| by_checked(snapshot, &content));
-    let tags = components.iter().flat_map(|component| &component.spec_images).filter_map(|image| image::tag(image));
-    let by_rules = prow::objections_live(live, &files, prow::preset_rule(tags)).into_iter().next();
-    let of_ours = by_rules.map(|objection| (objection, KnownFrom::Rules));
+    let of_ours = rules.objections().first().map(|objection| (objection.clone(), KnownFrom::Rules));
     Some(beside_ours(checked, of_ours).unwrap_or_else(LoadVerdict::unknown))
 }
 
@@ -261,7 +286,7 @@ pub fn to_check(snapshot: &Snapshot, program: &Checkconfig) -> Option<ToCheck> {
     let refused = refused_contents(snapshot, &failures);
     let asked = |content: &str| is_asked(snapshot, content, program);
     let is_open = |verdict: &LoadVerdict| !verdict.from.is_fact();
-    if let Some(verdict) = of_live(snapshot, &failures, &refused)
+    if let Some(verdict) = of_live(snapshot, &failures, &refused, &ByRules::of(snapshot))
         && is_open(&verdict)
         && live_content(snapshot).is_some_and(|content| !asked(&content))
     {

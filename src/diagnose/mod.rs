@@ -67,6 +67,7 @@ pub(crate) struct Context<'a> {
     pub failures: Vec<LoadFailure<'a>>,
     /// Contents known to have been refused: by what runs now, and remembered.
     pub refused: Vec<RefusedContent>,
+    pub rules: load::ByRules<'a>,
     /// Would what is live be loaded?
     pub live: Option<LoadVerdict>,
     pub choice: Option<Choice>,
@@ -144,11 +145,12 @@ fn judge_configuration(snapshot: &Snapshot, failures: &[LoadFailure<'_>]) -> Con
 pub fn diagnose(snapshot: &Snapshot) -> Diagnosis {
     let failures = load_failures(snapshot);
     let Configuration { choice, drift, refused } = judge_configuration(snapshot, &failures);
-    let live = load::of_live(snapshot, &failures, &refused);
+    let rules = load::ByRules::of(snapshot);
+    let live = load::of_live(snapshot, &failures, &refused, &rules);
     let strays = strays::strays(snapshot);
     let gate = gate::delete_gate(snapshot, &strays);
     let automation = automation::automation(snapshot);
-    let context = Context { snapshot, failures, refused, live, choice, drift, strays, gate, automation };
+    let context = Context { snapshot, failures, refused, rules, live, choice, drift, strays, gate, automation };
 
     // The sort is stable, so that the detectors' order decides within a severity.
     let mut findings: Vec<Finding> = DETECTORS.iter().flat_map(|find| find(&context)).collect();
