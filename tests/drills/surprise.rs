@@ -31,12 +31,8 @@ fn wrong(seeds: &[u64]) -> Vec<String> {
 
 #[test]
 fn draws_end_healthy_and_lose_nothing() {
-    // Another six each day; the whole lot is below.
-    let day =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs() / 86_400);
-    let seeds: Vec<u64> = (0..6).map(|n| (day * 6 + n) % 200 + 1).collect();
-    eprintln!("seeds {seeds:?}");
-    assert_eq!(wrong(&seeds), Vec::<String>::new());
+    // Each drill is among them; the whole lot is below.
+    assert_eq!(wrong(&[1, 2, 3, 4, 5, 6]), Vec::<String>::new());
 }
 
 #[test]
