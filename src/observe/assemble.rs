@@ -28,7 +28,7 @@ use crate::prow::config::parse_config;
 use crate::prow::flags::config_flags;
 
 use super::jobs::{self, JobIndex};
-use super::raw::{ByNamespace, List, Raw, Standing, WorkloadKind};
+use super::raw::{ByNamespace, LastSettings, List, Raw, Standing, WorkloadKind};
 use super::rollouts;
 
 /// What is known of a cluster without asking it.
@@ -46,6 +46,8 @@ pub struct Names {
 pub struct Assembled {
     pub view: ClusterView,
     pub prow: Source<ProwSettings>,
+    /// What to remember of the settings; `None` where they cannot be read.
+    pub settings: Option<LastSettings>,
     pub prowjobs: Source<Vec<Arc<ProwJob>>>,
     /// The same by name, also where they are only remembered.
     pub jobs: JobIndex,
@@ -64,7 +66,14 @@ pub fn assemble(names: &Names, raw: &Raw, aliases: &BTreeMap<Alias, AliasPlace>)
         }
         endpoints
     });
-    let prow = settings(raw, &components, &config_maps);
+    let (prow, settings) = match settings(raw, &components, &config_maps) {
+        Ok((settings, value)) => {
+            let prow = config_maps.map(|_| settings.clone());
+            let at = prow.known().and_then(|_| prow.at());
+            (prow, at.map(|at| LastSettings { settings, at, value: value.to_vec() }))
+        }
+        Err(unseen) => (unseen, None),
+    };
     let prowjobs = prowjobs(raw, &prow);
     let index: JobIndex = prowjobs.seen().into_iter().flatten().map(|job| (job.name.clone(), job.clone())).collect();
     let rollouts = rollouts::rollouts(raw, &components);
@@ -86,7 +95,7 @@ pub fn assemble(names: &Names, raw: &Raw, aliases: &BTreeMap<Alias, AliasPlace>)
         ..loading
     };
     read_logs(raw, &mut view);
-    Assembled { view, prow, prowjobs, jobs: index }
+    Assembled { view, prow, settings, prowjobs, jobs: index }
 }
 
 /// True for workloads of Prow.
@@ -291,48 +300,54 @@ fn join_endpoints(endpoints: &mut Endpoints, list: &List<crate::cluster::objects
     }
 }
 
-/// `prowjob_namespace` and `pod_namespace`, from the ConfigMap behind `--config-path`.
-fn settings(
+/// `prowjob_namespace` and `pod_namespace`, from the ConfigMap behind `--config-path`, with the value that they were read
+/// from; else what is known of them.
+fn settings<'m>(
     raw: &Raw,
     components: &Source<Vec<Component>>,
-    config_maps: &Source<BTreeMap<Key, ConfigMapState>>,
-) -> Source<ProwSettings> {
-    let lost = |error: Failure| Source::Lost { error, last: raw.settings.clone() };
+    config_maps: &'m Source<BTreeMap<Key, ConfigMapState>>,
+) -> Result<(ProwSettings, &'m [u8]), Source<ProwSettings>> {
+    let last = raw.settings.as_ref();
+    let lost = |error: Failure| Source::Lost { error, last: last.map(|last| (last.settings.clone(), last.at)) };
     let (Some(seen), Some(maps)) = (components.seen(), config_maps.seen()) else {
-        return match unseen(components).or_else(|| unseen(config_maps)) {
+        return Err(match unseen(components).or_else(|| unseen(config_maps)) {
             None | Some(Unseen::Loading) => Source::Loading,
             Some(Unseen::Denied(verb)) => Source::Denied { verb },
             Some(Unseen::Lost(error)) => lost(error),
-        };
+        });
     };
     let Some((path, key, config_map)) = config_of(seen) else {
-        return lost(
+        return Err(lost(
             Failure::new(FailureKind::NotFound, "no component reads its configuration from a ConfigMap")
                 .hint("with git-sync or a volume, prowjob_namespace cannot be read from the cluster"),
-        );
+        ));
     };
     let Some(map) = maps.get(config_map) else {
         let missing = format!("{config_map} holds the configuration ({path}) and is not there");
-        return match raw.config_maps.get(&config_map.namespace).map(|list| &list.standing) {
+        return Err(match raw.config_maps.get(&config_map.namespace).map(|list| &list.standing) {
             Some(Standing::Denied { verb }) => Source::Denied { verb: verb.clone() },
             Some(Standing::Loading) | None => Source::Loading,
             Some(Standing::Known | Standing::Lost { .. }) => lost(Failure::new(FailureKind::NotFound, missing)),
-        };
+        });
     };
     let Some(value) = map.values.get(key) else {
-        return lost(Failure::new(FailureKind::NotFound, format!("{config_map} has no key {key}")));
+        return Err(lost(Failure::new(FailureKind::NotFound, format!("{config_map} has no key {key}"))));
     };
-    match parse_config(value) {
-        Ok(config) => config_maps.map(|_| ProwSettings {
-            prowjob_namespace: crate::model::text::sanitize_line(&config.prowjob_namespace),
-            pod_namespace: crate::model::text::sanitize_line(&config.pod_namespace),
-            from: config_map.clone(),
-        }),
-        Err(error) => lost(
+    if let Some(last) = last.filter(|last| last.settings.from == *config_map && last.value == *value) {
+        return Ok((last.settings.clone(), value));
+    }
+    let config = parse_config(value).map_err(|error| {
+        lost(
             Failure::new(FailureKind::Tool, format!("{key} of {config_map} does not parse"))
                 .cause(crate::model::text::sanitize_line(&error.message)),
-        ),
-    }
+        )
+    })?;
+    let settings = ProwSettings {
+        prowjob_namespace: crate::model::text::sanitize_line(&config.prowjob_namespace),
+        pod_namespace: crate::model::text::sanitize_line(&config.pod_namespace),
+        from: config_map.clone(),
+    };
+    Ok((settings, value))
 }
 
 /// Why a value cannot be seen.

@@ -292,8 +292,8 @@ fn nothing_is_known_before_it_was_answered_for() {
 #[test]
 fn an_unreadable_configuration_leaves_the_settings_remembered() {
     let mut raw = healthy();
-    let settings = assemble(&names(), &raw, &BTreeMap::new()).prow.known().cloned().expect("settings");
-    raw.settings = Some((settings.clone(), at(0)));
+    raw.settings = assemble(&names(), &raw, &BTreeMap::new()).settings;
+    let settings = raw.settings.clone().expect("settings").settings;
     let broken = config_map("prow", "config", "config.yaml", "prowjob_namespace: [");
     for (change, word) in [
         (Change::Applied(broken.key.clone(), broken), "does not parse"),

@@ -255,10 +255,10 @@ impl Owner {
         let now = self.clock.now();
         let aliases = self.builds.aliases().clone();
         let mut assembled = assemble(&self.service.names, &self.service.raw, &aliases);
-        if let Source::Known { value, at } = &assembled.prow {
-            self.service.raw.settings = Some((value.clone(), *at));
+        if let Some(settings) = assembled.settings.take() {
+            self.service.raw.settings = Some(settings);
         }
-        let settings = self.service.raw.settings.as_ref().map(|(settings, _)| settings.clone());
+        let settings = self.service.raw.settings.as_ref().map(|last| last.settings.clone());
         let jobs = &assembled.jobs;
         let needed: BTreeSet<Alias> = jobs.values().filter(|job| has_pod(job)).map(|job| job.alias()).collect();
         let asked = asked_of_clusters(&self.beside.desired, &self.service.names.alias, self.builds.aliases());

@@ -160,10 +160,19 @@ pub struct Raw {
     /// ProwJobs that went, oldest first.
     pub gone_prowjobs: VecDeque<Arc<ProwJob>>,
     pub logs: Logs,
-    /// The last settings that could be read, with their time: they are needed while the live ones cannot.
-    pub settings: Option<(ProwSettings, Timestamp)>,
+    pub settings: Option<LastSettings>,
     /// Until everything was answered once. What appears later is left out until it has answered.
     pub opening: bool,
+}
+
+/// The last settings that could be read: they are needed while the live ones cannot be, and not read again from the same
+/// value.
+#[derive(Debug, Clone)]
+pub struct LastSettings {
+    pub settings: ProwSettings,
+    pub at: Timestamp,
+    /// The value that they were read from.
+    pub value: Vec<u8>,
 }
 
 impl Default for Raw {

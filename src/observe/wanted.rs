@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::assemble::component_namespaces;
 use super::jobs::JobIndex;
-use super::raw::{Raw, Standing, WorkloadKind};
+use super::raw::{LastSettings, Raw, Standing, WorkloadKind};
 use crate::cluster::watch::Scope;
 use crate::model::{Alias, AliasPlace, Desired, Key, Source};
 
@@ -119,7 +119,7 @@ pub fn wanted(raw: &Raw, asked: Option<&BTreeSet<Key>>, known: &[String]) -> BTr
         wanted.insert(ListId::Jobs(namespace.clone()));
         wanted.insert(ListId::Endpoints(namespace));
     }
-    if let Some((settings, _)) = &raw.settings {
+    if let Some(LastSettings { settings, .. }) = &raw.settings {
         wanted.insert(ListId::ConfigMaps(settings.prowjob_namespace.clone()));
         wanted.insert(ListId::ConfigMaps(settings.pod_namespace.clone()));
         wanted.insert(ListId::ProwJobs(settings.prowjob_namespace.clone()));

@@ -1,5 +1,6 @@
 //! States to ConfigMaps and objections. Remembers files, parsed plugins.yamls and renderings between revisions.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -141,10 +142,10 @@ impl<'a> Renderer<'a> {
         let needs = ids.iter().map(|id| (id.clone(), Need::to_read())).collect();
         self.store.load(self.repository, needs, 0).await?;
         for id in ids {
-            if let Some(bytes) = self.store.plain(&id) {
+            if let (Some(bytes), Entry::Vacant(place)) = (self.store.plain(&id), self.updaters.entry(id.clone())) {
                 let parsed = parse_plugins(bytes)
                     .map_err(|error| format!("error unmarshalling {}: {error}", sanitize_line(&state.plugins)));
-                self.updaters.entry(id).or_insert_with(|| Arc::new(parsed));
+                place.insert(Arc::new(parsed));
             }
         }
         let mut known = self.updaters.values().filter_map(|updater| updater.as_ref().as_ref().ok());

@@ -47,6 +47,11 @@ impl State {
             return Err(no_such_file(path, &place));
         }
         let named: Vec<(&str, &File)> = state.named_plugins();
+        // Whether it has a `config_updater` decides only between several.
+        if let [(only, _)] = named.as_slice() {
+            state.plugins = (*only).to_owned();
+            return Ok(state);
+        }
         let needs = named.iter().map(|(_, file)| (file.id.clone(), Need::to_read())).collect();
         store.load(repository, needs, 0).await?;
         let is_it = |file: &File| store.plain(&file.id).is_some_and(has_config_updater);
