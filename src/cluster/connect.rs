@@ -16,13 +16,12 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessR
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::api::{Api, ListParams, PostParams};
-use kube::client::ClientBuilder;
 use kube::config::KubeConfigOptions;
 use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 
 use super::token::{SignIn, Token};
-use super::{errors, exec, kubeconfig, objects, proxy};
+use super::{errors, exec, kubeconfig, objects, proxy, transport};
 use crate::model::text::sanitize_line;
 use crate::model::{Alias, ClusterIdentity, ConfigMapState, Failure, FailureKind, Key, Timestamp, sha256_hex};
 
@@ -118,7 +117,7 @@ pub(super) async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure
     let ca = config.root_cert.as_ref().map(|ders| sha256_hex(&ders.concat())).unwrap_or_default();
     let namespace = config.default_namespace.clone();
     let doing = format!("set up the connection to {server}");
-    let builder = ClientBuilder::try_from(config).map_err(|error| errors::classify(&error, &doing))?;
+    let builder = transport::builder(config).map_err(|error| errors::classify(&error, &doing))?;
     let client = match token {
         None => builder.build(),
         Some(token) => builder.with_layer(&SignIn(token)).build(),

@@ -1,7 +1,8 @@
 //! The API server: connect, watch, read, classify errors, and the one write gate. The only user of kube.
 //!
 //! - [`connect`]: a kubeconfig context to a [`Cluster`], and the reads that need no watch
-//! - `kubeconfig`, `exec`, `proxy`: which file and context, with which credentials, by which way; `token`: kept fresh
+//! - `kubeconfig`, `exec`, `proxy`: which file and context, with which credentials, by which way; `token`: kept fresh;
+//!   `transport`: the connection
 //! - [`watch`]: lists that keep themselves up to date
 //! - [`logs`]: the end of a container's log
 //! - [`job_pods`]: pods of jobs, in a small struct of our own
@@ -31,6 +32,7 @@ mod proxy;
 mod request;
 mod runs;
 mod token;
+mod transport;
 pub mod watch;
 
 pub use connect::{Cluster, ConnectOptions, Made};
