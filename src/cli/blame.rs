@@ -82,7 +82,7 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         remembered.forgotten.iter().for_each(session::note);
         (snapshot, checking, remembered.unchecked)
     } else {
-        let seen = session::look_and_ask(global, Scope::Nothing).await?;
+        let seen = check::look(global, Scope::Nothing).await?;
         if seen.snapshot.service.components.seen().is_none() {
             session::note(&session::not_seen(&seen.snapshot.service.components, "Prow's components"));
         }
@@ -173,7 +173,8 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
             }
         });
     }
-    let bad = at(bad)?;
+    let (bad, newest) = (at(bad)?, at(0)?);
+    notes.extend(another_fault(&bad, &newest));
     let is_rule = |blamed: &Blamed<'_>| blamed.verdict.from == KnownFrom::Rules;
     if program.is_none() && (is_rule(&bad) || good.as_ref().is_some_and(is_rule)) {
         notes.push(
@@ -320,6 +321,15 @@ async fn end_at(
         )
         .hint("--good takes an older revision of the same branch (first parents only)")),
     }
+}
+
+/// That it may not be enough to repair what the blamed one broke: something else is said against the newest one.
+fn another_fault(bad: &Blamed<'_>, newest: &Blamed<'_>) -> Option<String> {
+    let (first, last) = (bad.verdict.refused()?, newest.verdict.refused()?);
+    let short = newest.candidate.revision.short();
+    (first.message != last.message).then(|| {
+        format!("of the newest one, {short}, something else is said ({}): {}", newest.verdict.from, last.message)
+    })
 }
 
 /// The newest one is not bad: it loads, or nobody knows of anything against it.

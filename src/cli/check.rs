@@ -1,12 +1,13 @@
 //! `config check`: would the deployed Prow load it? Without a cluster, for a presubmit: would this checkconfig?
 
-use crate::diagnose::{live_verdict, revision_verdict};
-use crate::model::{Failure, FailureKind, MapFact, Quirk, Snapshot, Source};
+use crate::diagnose::{Severity, live_verdict, mapping_findings, revision_verdict};
+use crate::model::{Failure, FailureKind, Snapshot, Source};
 use crate::observe::desired::{self, DesiredOptions};
 use crate::present::{self, CheckSubject, CheckedSubject};
 
 use super::args::Global;
 use super::checking::{Checking, Scope, tags_of};
+use super::session::Seen;
 use super::{Exit, output, session};
 
 /// Exit code 1 where one of them is refused. What nobody knows is said as such, and is no refusal. A checkconfig that was named
@@ -18,7 +19,7 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
         asked.forgotten.iter().for_each(session::note);
         (snapshot, checking, asked.unchecked)
     } else {
-        let seen = session::look_and_ask(global, Scope::Named).await?;
+        let seen = look(global, Scope::Named).await?;
         (seen.snapshot.as_ref().clone(), seen.checking, seen.unchecked)
     };
     said(&checking, unchecked.as_ref())?;
@@ -30,7 +31,7 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
     // A revision that was asked for is what the answer is about: that it mends a broken live content is no fault of it.
     let asked = snapshot.desired.seen().and_then(|desired| desired.asked.as_ref());
     if asked.is_none() && !no_cluster {
-        let verdict = live_verdict(&snapshot).ok_or_else(|| not_live(&snapshot))?;
+        let verdict = live_verdict(&snapshot).ok_or_else(|| or_without(not_live(&snapshot)))?;
         subjects.push(CheckedSubject { subject: CheckSubject::Live, verdict });
     }
     match (&snapshot.desired, snapshot.desired.seen()) {
@@ -52,7 +53,7 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
     }
     let program = checker.as_ref().map(|checker| checker.program());
     let deployed = tags_of(&snapshot);
-    let notes = unmapped(&snapshot);
+    let notes = warnings(&snapshot);
     output::document(
         global.output,
         || present::check_document(&subjects, &deployed, program, &notes),
@@ -61,12 +62,12 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
     Ok(u8::from(subjects.iter().any(|subject| subject.verdict.refused().is_some())))
 }
 
-/// What is to be known of a revision besides: that what was judged is less of it than somebody meant to configure.
-fn unmapped(snapshot: &Snapshot) -> Vec<String> {
+/// What is to be known of a revision besides: that it is less than somebody meant to configure, or other than Prow would
+/// write it.
+fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let Some(desired) = snapshot.desired.seen() else { return Vec::new() };
-    let mapping = &desired.mapping;
-    let notes = mapping.notes.iter().filter(|note| matches!(note.fact, MapFact::Quirk(Quirk::NoMaps { .. })));
-    notes.map(|note| present::map_note(note, &mapping.plugins)).collect()
+    let findings = mapping_findings(&desired.mapping).into_iter();
+    findings.filter(|finding| finding.severity != Severity::Info).map(|finding| present::finding(&finding)).collect()
 }
 
 /// Why a checkconfig that is at hand could not be asked about this.
@@ -82,6 +83,18 @@ fn not_asked(subject: &CheckedSubject<'_>) -> Option<Failure> {
                 .hint("say which file it is with --config-path PATH, or look at it: config render"),
         ),
     }
+}
+
+/// As [`session::look_and_ask`], for who can also ask about the repository alone.
+pub async fn look(global: &Global, scope: Scope) -> Result<Seen, Failure> {
+    session::look_and_ask(global, scope).await.map_err(or_without)
+}
+
+/// Tells of the way that needs no cluster.
+fn or_without(failure: Failure) -> Failure {
+    let without = "without a cluster: --no-cluster asks about the repository alone";
+    let hint = failure.hint.as_deref().map_or_else(|| without.to_owned(), |hint| format!("{hint}; {without}"));
+    failure.hint(hint)
 }
 
 /// What cannot be asked is said, or an error where it was named.

@@ -174,11 +174,14 @@ pub enum Unrendered {
 
 /// A reason to think that a Prow would refuse a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Objection {
     /// In Prow's words where it has some: `duplicated preset 'label:value' pair : a:b`.
     pub message: String,
     /// The ConfigMap and key it is about, where that can be told.
+    #[serde(alias = "config_map")]
     pub config_map: Option<Key>,
+    #[serde(alias = "config_key")]
     pub config_key: Option<String>,
     /// ConfigMap and key of what came first, where the objection is that something came twice. Either of the two may be
     /// the one that was changed.

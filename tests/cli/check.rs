@@ -276,3 +276,40 @@ fn what_was_not_asked_now_is_said() {
     said.extend([check(&program), check(&[])]);
     insta::assert_snapshot!(said.join("\n"));
 }
+
+/// Who repairs what one commit broke would be surprised.
+#[test]
+fn another_fault_of_the_newest_revision_is_told() {
+    let place = place();
+    let blame = || place.run(&["config", "blame", "--no-cluster", "--repo", "repo"]);
+    assert!(!blame().contains("something else"), "they are one and the same fault");
+    place.commit("Tune plank (#2)", &[("config/config.yaml", "prowjob_namespace: prow\nplank: [\n")]);
+    let said = blame();
+    assert!(said.contains("Refactor the presets (#10868)"), "the first one is to blame: {said}");
+    let note = said.lines().find(|line| line.contains("of the newest one, ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(note.contains("something else is said") && note.contains("config.yaml: line 2"), "{note}");
+}
+
+#[test]
+fn what_a_map_drops_is_told_by_a_check_too() {
+    let place = place();
+    place.commit(
+        "Add jobs",
+        &[("config/jobs/a/x.yaml", "periodics: []\n"), ("config/jobs/b/x.yaml", "periodics: []\n")],
+    );
+    let said = place.run(&["config", "check", "--no-cluster", "--repo", "repo"]);
+    let note = "note: config/jobs/a/x.yaml and config/jobs/b/x.yaml are both key x.yaml of ConfigMap prow/job-config";
+    assert!(said.contains(note), "{said}");
+}
+
+#[test]
+fn who_has_no_cluster_is_told_how_to_ask_without() {
+    let place = place();
+    for command in ["check", "blame"] {
+        let said = place.run(&["config", command, "--repo", "repo"]);
+        assert!(
+            said.contains("cannot use the kubeconfig") && said.contains("; without a cluster: --no-cluster"),
+            "{said}"
+        );
+    }
+}
