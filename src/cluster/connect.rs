@@ -108,7 +108,6 @@ pub(super) async fn connect(options: &ConnectOptions) -> Result<Cluster, Failure
     })?;
     config.connect_timeout = Some(CONNECT.min(options.request_timeout));
     config.read_timeout = Some(SILENCE);
-    config.default_retry = false;
     config.headers.push((USER_AGENT, HeaderValue::from_static(concat!("prow-breakglass/", env!("CARGO_PKG_VERSION")))));
     impersonate(&mut config, options)?;
     let token = sign_in(&mut config).await?;

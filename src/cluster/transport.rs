@@ -20,11 +20,13 @@ use tower_http::decompression::DecompressionLayer;
 /// What the library builds, too.
 pub type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
 
-/// Connects nothing yet. Requests are never repeated: `default_retry` must be off, for a way of our own has none.
+/// Connects nothing yet. A request that was sent is never repeated; one that a closed connection did not take up is sent on
+/// another.
 ///
 /// # Errors
 /// The configuration's certificates, credentials, headers or proxy cannot be used.
-pub fn builder(config: Config) -> Result<ClientBuilder<Transport>, kube::Error> {
+pub fn builder(mut config: Config) -> Result<ClientBuilder<Transport>, kube::Error> {
+    config.default_retry = false;
     if config.proxy_url.is_some() {
         return ClientBuilder::try_from(config);
     }
@@ -38,7 +40,7 @@ pub fn builder(config: Config) -> Result<ClientBuilder<Transport>, kube::Error> 
     connector.set_reset_reader_on_write(config.reset_reader_on_write);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .layer(DecompressionLayer::new().gzip(!config.disable_compression))
+        .layer(DecompressionLayer::new().no_br().no_deflate().no_zstd().gzip(!config.disable_compression))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)

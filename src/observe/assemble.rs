@@ -70,7 +70,7 @@ pub fn assemble(names: &Names, raw: &Raw, aliases: &BTreeMap<Alias, AliasPlace>)
         Ok((settings, value)) => {
             let prow = config_maps.map(|_| settings.clone());
             let at = prow.known().and_then(|_| prow.at());
-            (prow, at.map(|at| LastSettings { settings, at, value: value.to_vec() }))
+            (prow, at.map(|at| LastSettings { settings, at, value }))
         }
         Err(unseen) => (unseen, None),
     };
@@ -302,11 +302,11 @@ fn join_endpoints(endpoints: &mut Endpoints, list: &List<crate::cluster::objects
 
 /// `prowjob_namespace` and `pod_namespace`, from the ConfigMap behind `--config-path`, with the value that they were read
 /// from; else what is known of them.
-fn settings<'m>(
+fn settings(
     raw: &Raw,
     components: &Source<Vec<Component>>,
-    config_maps: &'m Source<BTreeMap<Key, ConfigMapState>>,
-) -> Result<(ProwSettings, &'m [u8]), Source<ProwSettings>> {
+    config_maps: &Source<BTreeMap<Key, ConfigMapState>>,
+) -> Result<(ProwSettings, Arc<[u8]>), Source<ProwSettings>> {
     let last = raw.settings.as_ref();
     let lost = |error: Failure| Source::Lost { error, last: last.map(|last| (last.settings.clone(), last.at)) };
     let (Some(seen), Some(maps)) = (components.seen(), config_maps.seen()) else {
@@ -333,8 +333,8 @@ fn settings<'m>(
     let Some(value) = map.values.get(key) else {
         return Err(lost(Failure::new(FailureKind::NotFound, format!("{config_map} has no key {key}"))));
     };
-    if let Some(last) = last.filter(|last| last.settings.from == *config_map && last.value == *value) {
-        return Ok((last.settings.clone(), value));
+    if let Some(last) = last.filter(|last| last.settings.from == *config_map && *last.value == **value) {
+        return Ok((last.settings.clone(), last.value.clone()));
     }
     let config = parse_config(value).map_err(|error| {
         lost(
@@ -347,7 +347,7 @@ fn settings<'m>(
         pod_namespace: crate::model::text::sanitize_line(&config.pod_namespace),
         from: config_map.clone(),
     };
-    Ok((settings, value))
+    Ok((settings, Arc::from(value.as_slice())))
 }
 
 /// Why a value cannot be seen.

@@ -172,7 +172,7 @@ pub struct LastSettings {
     pub settings: ProwSettings,
     pub at: Timestamp,
     /// The value that they were read from.
-    pub value: Vec<u8>,
+    pub value: Arc<[u8]>,
 }
 
 impl Default for Raw {

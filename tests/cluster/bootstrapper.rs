@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kube::config::Kubeconfig;
 use serde_json::{Value, json};
@@ -21,6 +21,11 @@ use self::generate::{Kind, Repo};
 use crate::bed::Bed;
 use crate::support::{Content, block_on, client, program};
 
+/// Seed and number of repositories that were once compared wrongly.
+const KNOWN: [(u64, u64); 1] = [
+    // Two ConfigMaps of one name, one of them for a cluster that is none.
+    (1_795_355_618, 3018),
+];
 /// How many repositories; the environment may ask for more.
 const REPOSITORIES: u64 = 200;
 const HOW_MANY: &str = "PROW_BREAKGLASS_REPOSITORIES";
@@ -50,7 +55,8 @@ fn render_is_what_config_bootstrapper_writes() {
         kubeconfig,
         admin: bed.admin_kubeconfig(),
     };
-    let next = AtomicU64::new(0);
+    let all: Vec<(u64, u64)> = (0..count).map(|n| (seed, n)).chain(KNOWN).collect();
+    let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let totals: Vec<Totals> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE)
@@ -58,11 +64,8 @@ fn render_is_what_config_bootstrapper_writes() {
                 scope.spawn(|| {
                     let mut totals = Totals::default();
                     loop {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        if n >= count {
-                            return totals;
-                        }
-                        let failure = compare(&real, seed, n, &mut totals);
+                        let Some((seed, n)) = all.get(next.fetch_add(1, Ordering::Relaxed)) else { return totals };
+                        let failure = compare(&real, *seed, *n, &mut totals);
                         failures.lock().expect("nobody panicked").extend(failure);
                     }
                 })

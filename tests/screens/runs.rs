@@ -61,6 +61,27 @@ fn an_outage_whose_loss_nobody_told_has_no_empty_place_for_it() {
 }
 
 #[test]
+fn what_our_own_rollout_stops_for_a_moment_is_not_what_the_outage_cost() {
+    let mut hands = running();
+    hands.app.outage = None;
+    let broken = |loss: &str, taken: &str| {
+        let mut snapshot = support::incident();
+        snapshot.taken_at = at(taken);
+        let mut diagnosis = prow_breakglass::diagnose::diagnose(&snapshot);
+        diagnosis.verdict.loss = Vec::from_iter((!loss.is_empty()).then(|| loss.to_owned()));
+        Msg::Observed(snapshot.into(), diagnosis.into())
+    };
+    hands.tell(broken("", "2019-01-23T16:12:00Z"));
+    hands.tell(broken("plank is down", "2019-01-23T16:12:10Z"));
+    hands.run_ends();
+    hands.tell(broken("plank is down", "2019-01-23T16:12:40Z"));
+    let loss = |hands: &Hands| hands.app.outage.as_ref().expect("an outage").loss.clone();
+    assert!(loss(&hands).is_empty(), "it was restarted: {:?}", loss(&hands));
+    hands.tell(broken("plank is down", "2019-01-23T16:20:00Z"));
+    assert_eq!(loss(&hands), ["plank is down"], "that is no rollout any more");
+}
+
+#[test]
 fn afterwards_the_next_repair_is_one_key_away() {
     let mut hands = running();
     hands.run_ends();

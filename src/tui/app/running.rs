@@ -6,6 +6,9 @@ use crate::diagnose::VerifyState;
 use crate::model::{ObjectRef, Outcome, RunSummary, Timestamp, Write};
 use crate::repair::{Plan, Undo};
 
+/// So long after a run a component may be unready because the run replaced its pods.
+const ROLLOUT_SECONDS: i64 = 60;
+
 /// A run, going on or ended.
 #[derive(Debug, Clone)]
 pub struct RunView {
@@ -61,6 +64,14 @@ impl RunView {
         match self.phase {
             Phase::Starting | Phase::Going | Phase::Stopping => true,
             Phase::Ended { .. } => false,
+        }
+    }
+
+    /// Whether what is unready now may be on its way because of it: a rollout takes its time after the last request.
+    pub fn is_about(&self, now: Timestamp) -> bool {
+        match self.phase {
+            Phase::Starting | Phase::Going | Phase::Stopping => true,
+            Phase::Ended { at, .. } => now.as_second() - at.as_second() < ROLLOUT_SECONDS,
         }
     }
 

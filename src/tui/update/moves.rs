@@ -48,7 +48,13 @@ fn remember_outage(app: &mut App, newest: &Observation) {
             // One outage until it is over: pods deleted meanwhile no longer tell when it began and what it cost.
             if let Some(before) = app.outage.take().filter(|before| before.until.is_none()) {
                 outage.since = before.since.into_iter().chain(outage.since).min();
-                outage.loss.extend(before.loss.into_iter().filter(|_| verdict.loss.is_empty()));
+                // What a rollout of our own stops for a moment is not what the outage cost.
+                if app.run.as_ref().is_some_and(|run| run.is_about(newest.snapshot.taken_at)) {
+                    (outage.loss, outage.down) = (Vec::new(), Vec::new());
+                }
+                if outage.loss.is_empty() {
+                    outage.loss = before.loss;
+                }
                 outage.down.extend(before.down);
             }
             outage.down.sort();
