@@ -60,20 +60,23 @@ fn conclude(score: &Scorecard) {
 }
 
 fn list(format: Format) -> Exit {
+    const SURPRISE: &str = "One of them, and you are not told which: --seed N";
     let drills = catalogue::all()?;
     output::document(
         format,
         || {
-            let drills: Vec<_> = drills
-                .iter()
-                .map(|drill| serde_json::json!({ "name": drill.name, "title": drill.file.title, "story": drill.file.story }))
+            let told =
+                drills.iter().map(|drill| (drill.name.as_str(), drill.file.title.as_str(), Some(&drill.file.story)));
+            let drills: Vec<_> = told
+                .chain([(catalogue::SURPRISE, SURPRISE, None)])
+                .map(|(name, title, story)| serde_json::json!({ "name": name, "title": title, "story": story }))
                 .collect();
             serde_json::json!({ "apiVersion": crate::present::API_VERSION, "kind": "DrillList", "drills": drills })
         },
         || {
             let lines = drills.iter().map(|drill| format!("{:<14}{}\n", drill.name, drill.file.title));
             let mut text: String = lines.collect();
-            text.push_str(&format!("{:<14}One of them, and you are not told which: --seed N\n", catalogue::SURPRISE));
+            text.push_str(&format!("{:<14}{SURPRISE}\n", catalogue::SURPRISE));
             text
         },
     )?;

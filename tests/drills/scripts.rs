@@ -185,7 +185,7 @@ fn the_list_names_them_all() {
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a document");
     let names: Vec<&str> =
         list["drills"].as_array().expect("drills").iter().filter_map(|d| d["name"].as_str()).collect();
-    assert_eq!(names, ["2019-01-23", "2019-02-05", "bad-plugins", "healthy"]);
+    assert_eq!(names, ["2019-01-23", "2019-02-05", "bad-plugins", "healthy", "surprise"]);
 }
 
 #[test]
