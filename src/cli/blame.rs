@@ -9,7 +9,7 @@ use crate::diagnose::bisect::{self, Next, OldEnd};
 use crate::diagnose::revision_verdict;
 use crate::git::Repository;
 use crate::model::{
-    Candidate, Checkconfig, Failure, FailureKind, KnownFrom, LoadAnswer, LoadVerdict, Revision, Snapshot,
+    Candidate, Checkconfig, Failure, FailureKind, KnownFrom, LoadAnswer, LoadVerdict, Objection, Revision, Snapshot,
 };
 use crate::observe::desired::DesiredOptions;
 use crate::observe::desired::line::Line;
@@ -174,7 +174,7 @@ pub async fn blame(global: &Global, good: Option<&str>, no_cluster: bool) -> Exi
         });
     }
     let (bad, newest) = (at(bad)?, at(0)?);
-    notes.extend(another_fault(&bad, &newest));
+    notes.extend(another_fault(bad.candidate, newest.candidate));
     let is_rule = |blamed: &Blamed<'_>| blamed.verdict.from == KnownFrom::Rules;
     if program.is_none() && (is_rule(&bad) || good.as_ref().is_some_and(is_rule)) {
         notes.push(
@@ -323,13 +323,14 @@ async fn end_at(
     }
 }
 
-/// That it may not be enough to repair what the blamed one broke: something else is said against the newest one.
-fn another_fault(bad: &Blamed<'_>, newest: &Blamed<'_>) -> Option<String> {
-    let (first, last) = (bad.verdict.refused()?, newest.verdict.refused()?);
-    let short = newest.candidate.revision.short();
-    (first.message != last.message).then(|| {
-        format!("of the newest one, {short}, something else is said ({}): {}", newest.verdict.from, last.message)
-    })
+/// That it may not be enough to repair what the blamed one broke: the rules that are asked about both object to something else
+/// in the newest one. By its place, for the words tell of lines, which move.
+fn another_fault(bad: &Candidate, newest: &Candidate) -> Option<String> {
+    let place = |objection: &Objection| (objection.config_map.clone(), objection.config_key.clone());
+    let known: Vec<_> = bad.objections.iter().map(place).collect();
+    let other = newest.objections.iter().find(|objection| !known.contains(&place(objection)))?;
+    let short = newest.revision.short();
+    (!known.is_empty()).then(|| format!("GUESS: the newest one, {short}, has another fault: {}", other.message))
 }
 
 /// The newest one is not bad: it loads, or nobody knows of anything against it.

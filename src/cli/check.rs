@@ -1,7 +1,7 @@
 //! `config check`: would the deployed Prow load it? Without a cluster, for a presubmit: would this checkconfig?
 
-use crate::diagnose::{Severity, live_verdict, mapping_findings, revision_verdict};
-use crate::model::{Failure, FailureKind, Snapshot, Source};
+use crate::diagnose::{Finding, FindingKind, Severity, live_verdict, mapping_findings, revision_verdict};
+use crate::model::{Failure, FailureKind, MapFact, MapNote, Snapshot, Source};
 use crate::observe::desired::{self, DesiredOptions};
 use crate::present::{self, CheckSubject, CheckedSubject};
 
@@ -31,7 +31,7 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
     // A revision that was asked for is what the answer is about: that it mends a broken live content is no fault of it.
     let asked = snapshot.desired.seen().and_then(|desired| desired.asked.as_ref());
     if asked.is_none() && !no_cluster {
-        let verdict = live_verdict(&snapshot).ok_or_else(|| or_without(not_live(&snapshot)))?;
+        let verdict = live_verdict(&snapshot).ok_or_else(|| or_without(global, not_live(&snapshot)))?;
         subjects.push(CheckedSubject { subject: CheckSubject::Live, verdict });
     }
     match (&snapshot.desired, snapshot.desired.seen()) {
@@ -66,8 +66,12 @@ pub async fn check(global: &Global, no_cluster: bool) -> Exit {
 /// write it.
 fn warnings(snapshot: &Snapshot) -> Vec<String> {
     let Some(desired) = snapshot.desired.seen() else { return Vec::new() };
-    let findings = mapping_findings(&desired.mapping).into_iter();
-    findings.filter(|finding| finding.severity != Severity::Info).map(|finding| present::finding(&finding)).collect()
+    // What Prow refuses is in the verdict.
+    let is_news = |finding: &Finding| match &finding.kind {
+        FindingKind::Mapping { note: MapNote { fact: MapFact::Refused { .. }, .. }, .. } => false,
+        _ => finding.severity != Severity::Info,
+    };
+    mapping_findings(&desired.mapping).iter().filter(|finding| is_news(finding)).map(present::finding).collect()
 }
 
 /// Why a checkconfig that is at hand could not be asked about this.
@@ -87,11 +91,14 @@ fn not_asked(subject: &CheckedSubject<'_>) -> Option<Failure> {
 
 /// As [`session::look_and_ask`], for who can also ask about the repository alone.
 pub async fn look(global: &Global, scope: Scope) -> Result<Seen, Failure> {
-    session::look_and_ask(global, scope).await.map_err(or_without)
+    session::look_and_ask(global, scope).await.map_err(|failure| or_without(global, failure))
 }
 
 /// Tells of the way that needs no cluster.
-fn or_without(failure: Failure) -> Failure {
+fn or_without(global: &Global, failure: Failure) -> Failure {
+    if global.repo.is_none() {
+        return failure;
+    }
     let without = "without a cluster: --no-cluster asks about the repository alone";
     let hint = failure.hint.as_deref().map_or_else(|| without.to_owned(), |hint| format!("{hint}; {without}"));
     failure.hint(hint)

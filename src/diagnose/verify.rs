@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Alias, ClusterView, ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, ProwJob, Snapshot,
-    Timestamp, Write, content_digest,
+    Alias, ClusterView, ComponentPod, Container, ContainerState, ImageChange, Key, ObjectRef, Snapshot, Timestamp,
+    Write, content_digest,
 };
-use crate::prow::jobs::task_of;
 use crate::prow::{PresetRule, image};
 use crate::repair::{Plan, Verify};
 
@@ -275,12 +274,8 @@ fn still_astray(plan: &Plan, snapshot: &Snapshot, prowjobs: &[String], newest: O
         return Some(format!("which pods are strays is not known now: {}", strays.not_seen.join("; ")));
     }
     let mut what = Vec::new();
-    // A job that would undo the repair is meant to be aborted.
-    let is_meant = |job: &ProwJob| job.state == "aborted" && task_of(&job.job).is_some();
-    let meant: BTreeSet<&str> = jobs.iter().filter(|job| is_meant(job)).map(|job| job.name.as_str()).collect();
     let jobs: BTreeMap<&str, &str> = jobs.iter().map(|job| (job.name.as_str(), job.state.as_str())).collect();
-    let others = || prowjobs.iter().filter(|name| !meant.contains(name.as_str()));
-    let count = |state: Option<&str>| others().filter(|name| jobs.get(name.as_str()).copied() == state).count();
+    let count = |state: Option<&str>| prowjobs.iter().filter(|name| jobs.get(name.as_str()).copied() == state).count();
     for (state, words) in [(Some("error"), "ended in error"), (Some("aborted"), "were aborted"), (None, "are gone")] {
         let count = count(state);
         if count > 0 {

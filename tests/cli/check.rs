@@ -282,12 +282,19 @@ fn what_was_not_asked_now_is_said() {
 fn another_fault_of_the_newest_revision_is_told() {
     let place = place();
     let blame = || place.run(&["config", "blame", "--no-cluster", "--repo", "repo"]);
-    assert!(!blame().contains("something else"), "they are one and the same fault");
+    assert!(!blame().contains("another fault"), "they are one and the same");
     place.commit("Tune plank (#2)", &[("config/config.yaml", "prowjob_namespace: prow\nplank: [\n")]);
     let said = blame();
     assert!(said.contains("Refactor the presets (#10868)"), "the first one is to blame: {said}");
-    let note = said.lines().find(|line| line.contains("of the newest one, ")).unwrap_or_else(|| panic!("{said}"));
-    assert!(note.contains("something else is said") && note.contains("config.yaml: line 2"), "{note}");
+    let note = said.lines().find(|line| line.contains("has another fault: ")).unwrap_or_else(|| panic!("{said}"));
+    assert!(note.contains("GUESS: the newest one, ") && note.contains("config.yaml: line 2"), "{note}");
+    // A line further down it is still the same one.
+    let moved = format!("# Presets\n{COLLIDING}");
+    place.commit(
+        "Mend plank (#3)",
+        &[("config/config.yaml", "prowjob_namespace: prow\n"), ("config/jobs/presets.yaml", &moved)],
+    );
+    assert!(!blame().contains("another fault"), "{}", blame());
 }
 
 #[test]

@@ -55,7 +55,8 @@ fn render_is_what_config_bootstrapper_writes() {
         kubeconfig,
         admin: bed.admin_kubeconfig(),
     };
-    let all: Vec<(u64, u64)> = (0..count).map(|n| (seed, n)).chain(KNOWN).collect();
+    let repositories: Vec<(u64, u64)> =
+        (0..count).map(|n| (seed, n)).chain(KNOWN.into_iter().filter(|(_, n)| *n >= count)).collect();
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     let totals: Vec<Totals> = std::thread::scope(|scope| {
@@ -64,7 +65,9 @@ fn render_is_what_config_bootstrapper_writes() {
                 scope.spawn(|| {
                     let mut totals = Totals::default();
                     loop {
-                        let Some((seed, n)) = all.get(next.fetch_add(1, Ordering::Relaxed)) else { return totals };
+                        let Some((seed, n)) = repositories.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                            return totals;
+                        };
                         let failure = compare(&real, *seed, *n, &mut totals);
                         failures.lock().expect("nobody panicked").extend(failure);
                     }
@@ -75,7 +78,7 @@ fn render_is_what_config_bootstrapper_writes() {
     });
     let failures = failures.into_inner().expect("nobody panicked");
     let some = failures.iter().take(5).cloned().collect::<Vec<_>>().join("\n=====\n");
-    assert!(failures.is_empty(), "{} of {count} repositories differ:\n{some}", failures.len());
+    assert!(failures.is_empty(), "{} of {} repositories differ:\n{some}", failures.len(), repositories.len());
     let all = totals.into_iter().fold(Totals::default(), Totals::and);
     println!("{all:?}");
     assert!(all.config_maps > count as usize && all.keys > 2 * count as usize, "worth comparing: {all:?}");

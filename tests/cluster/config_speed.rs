@@ -54,7 +54,7 @@ fn config_diff_is_faster_and_smaller_than_config_bootstrapper() {
         ("in sync", 0, &[][..], Start::Again, Loads::Jobs, [TIME, MEMORY]),
         ("a key edited by hand", 1, &[], Start::Again, Loads::Jobs, [TIME, MEMORY]),
         ("the same, --revision HEAD", 1, &["--revision", "HEAD"], Start::Again, Loads::Jobs, [TIME, MEMORY]),
-        // All of these files are read for the first time: nothing is demanded.
+        // All of these files are read for the first time: of its time, nothing is demanded.
         ("in sync, with nothing kept", 0, &[], Start::First, Loads::Jobs, [f64::INFINITY, MEMORY]),
         // For who calls it without --job-config-path: it loads no jobs then, and nothing is demanded.
         ("beside one that loads no jobs", 0, &[], Start::Again, Loads::NoJobs, [f64::INFINITY; 2]),

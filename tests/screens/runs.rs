@@ -61,24 +61,25 @@ fn an_outage_whose_loss_nobody_told_has_no_empty_place_for_it() {
 }
 
 #[test]
-fn what_our_own_rollout_stops_for_a_moment_is_not_what_the_outage_cost() {
-    let mut hands = running();
+fn an_outage_forgets_nothing_that_was_lost() {
+    let mut hands = Hands::on_incident(WIDE);
     hands.app.outage = None;
-    let broken = |loss: &str, taken: &str| {
-        let mut snapshot = support::incident();
+    let mut see = |loss: &str, taken: &str| {
+        let mut snapshot = if loss.is_empty() { support::healthy() } else { support::incident() };
         snapshot.taken_at = at(taken);
         let mut diagnosis = prow_breakglass::diagnose::diagnose(&snapshot);
         diagnosis.verdict.loss = Vec::from_iter((!loss.is_empty()).then(|| loss.to_owned()));
-        Msg::Observed(snapshot.into(), diagnosis.into())
+        hands.tell(Msg::Observed(snapshot.into(), diagnosis.into()));
+        let outage = hands.app.outage.as_ref().expect("an outage");
+        (outage.loss.join(", "), outage.until.is_some())
     };
-    hands.tell(broken("", "2019-01-23T16:12:00Z"));
-    hands.tell(broken("plank is down", "2019-01-23T16:12:10Z"));
-    hands.run_ends();
-    hands.tell(broken("plank is down", "2019-01-23T16:12:40Z"));
-    let loss = |hands: &Hands| hands.app.outage.as_ref().expect("an outage").loss.clone();
-    assert!(loss(&hands).is_empty(), "it was restarted: {:?}", loss(&hands));
-    hands.tell(broken("plank is down", "2019-01-23T16:20:00Z"));
-    assert_eq!(loss(&hands), ["plank is down"], "that is no rollout any more");
+    assert_eq!(see("hook is down", "2019-01-23T16:10:00Z"), ("hook is down".to_owned(), false));
+    assert_eq!(see("plank is down", "2019-01-23T16:11:00Z"), ("hook is down, plank is down".to_owned(), false));
+    assert_eq!(see("", "2019-01-23T16:12:00Z"), ("hook is down, plank is down".to_owned(), true));
+    assert_eq!(see("plank is down", "2019-01-23T16:13:00Z"), ("hook is down, plank is down".to_owned(), false));
+    assert_eq!(see("", "2019-01-23T16:14:00Z"), ("hook is down, plank is down".to_owned(), true));
+    let later = see("tide is down", "2019-01-23T18:00:00Z");
+    assert_eq!(later, ("tide is down".to_owned(), false), "that is another one");
 }
 
 #[test]

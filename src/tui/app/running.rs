@@ -1,13 +1,11 @@
 //! State of the Run screen: the run, its verification, and the outage that it is about.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::diagnose::VerifyState;
 use crate::model::{ObjectRef, Outcome, RunSummary, Timestamp, Write};
 use crate::repair::{Plan, Undo};
-
-/// So long after a run a component may be unready because the run replaced its pods.
-const ROLLOUT_SECONDS: i64 = 60;
 
 /// A run, going on or ended.
 #[derive(Debug, Clone)]
@@ -67,14 +65,6 @@ impl RunView {
         }
     }
 
-    /// Whether what is unready now may be on its way because of it: a rollout takes its time after the last request.
-    pub fn is_about(&self, now: Timestamp) -> bool {
-        match self.phase {
-            Phase::Starting | Phase::Going | Phase::Stopping => true,
-            Phase::Ended { at, .. } => now.as_second() - at.as_second() < ROLLOUT_SECONDS,
-        }
-    }
-
     /// Whether a plan can be made that takes it back.
     ///
     /// # Errors
@@ -105,5 +95,5 @@ pub struct Outage {
     /// What users lost, as the verdict said.
     pub loss: Vec<String>,
     /// Roles of the components that were not ready.
-    pub down: Vec<String>,
+    pub down: BTreeSet<String>,
 }

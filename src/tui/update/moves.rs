@@ -1,5 +1,7 @@
 //! Selections, panes and scrolling. A selection is an id; what vanished is not replaced by its neighbour.
 
+use jiff::SignedDuration;
+
 use crate::diagnose::{DriftState, Health};
 
 use super::super::app::{
@@ -7,6 +9,9 @@ use super::super::app::{
 };
 use super::super::astray::{self, GroupId, StraysPane};
 use super::super::view;
+
+/// A Prow that is broken again so soon was not well in between.
+const STILL: SignedDuration = SignedDuration::from_mins(5);
 
 #[derive(Debug, Clone, Copy)]
 pub enum Turn {
@@ -34,36 +39,29 @@ pub fn observed(app: &mut App, newest: Observation) {
 
 /// Snapshots do not remember; what was lost is still lost when all is green again.
 fn remember_outage(app: &mut App, newest: &Observation) {
-    let verdict = &newest.diagnosis.verdict;
+    let (verdict, now) = (&newest.diagnosis.verdict, newest.snapshot.taken_at);
     match verdict.state {
         Health::Broken => {
             let components = newest.snapshot.service.components.seen().map(Vec::as_slice).unwrap_or_default();
             let down = components.iter().filter(|one| !one.is_idle_by_intent() && one.ready == 0);
-            let mut outage = Outage {
-                since: verdict.since,
-                until: None,
-                loss: verdict.loss.clone(),
-                down: down.map(|one| one.role.clone()).collect(),
-            };
+            let down = down.map(|one| one.role.clone());
             // One outage until it is over: pods deleted meanwhile no longer tell when it began and what it cost.
-            if let Some(before) = app.outage.take().filter(|before| before.until.is_none()) {
-                outage.since = before.since.into_iter().chain(outage.since).min();
-                // What a rollout of our own stops for a moment is not what the outage cost.
-                if app.run.as_ref().is_some_and(|run| run.is_about(newest.snapshot.taken_at)) {
-                    (outage.loss, outage.down) = (Vec::new(), Vec::new());
+            let goes_on = |before: &Outage| before.until.is_none_or(|until| now.duration_since(until) < STILL);
+            let outage = match app.outage.take().filter(goes_on) {
+                None => Outage { since: verdict.since, until: None, loss: verdict.loss.clone(), down: down.collect() },
+                Some(before) => {
+                    let since = before.since.into_iter().chain(verdict.since).min();
+                    let fresh = verdict.loss.iter().filter(|loss| !before.loss.contains(loss)).cloned();
+                    let loss = before.loss.iter().cloned().chain(fresh).collect();
+                    let down = before.down.into_iter().chain(down).collect();
+                    Outage { since, until: None, loss, down }
                 }
-                if outage.loss.is_empty() {
-                    outage.loss = before.loss;
-                }
-                outage.down.extend(before.down);
-            }
-            outage.down.sort();
-            outage.down.dedup();
+            };
             app.outage = Some(outage);
         }
         Health::Healthy | Health::Degraded => {
             if let Some(outage) = &mut app.outage {
-                outage.until.get_or_insert(newest.snapshot.taken_at);
+                outage.until.get_or_insert(now);
             }
         }
         Health::Unknown => {}

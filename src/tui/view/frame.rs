@@ -11,7 +11,7 @@ use super::super::text;
 use super::super::theme::Role;
 use super::{is_wide, paint, rule, styled};
 use crate::clock::Pace;
-use crate::diagnose::Health;
+use crate::diagnose::NextStep;
 use crate::model::{ClusterStanding, ClusterView, Source, Timestamp};
 use crate::present;
 
@@ -235,11 +235,10 @@ fn status(app: &App) -> Option<Line<'static>> {
     // What the last key came to may wait, the end of a drill may not.
     if app.drill.as_ref().is_some_and(|drill| drill.standing == Standing::Over) {
         let notice = app.notice.as_ref().map(|notice| format!(" | {notice}")).unwrap_or_default();
-        let health = app.picture.shown().map(|seen| seen.diagnosis.verdict.state);
-        // The world is judged by itself: what might undo the repair did not, and outside of a drill it may.
-        let words = match health {
-            Some(Health::Healthy) => ": Prow is healthy, nothing is left behind",
-            Some(Health::Degraded | Health::Broken | Health::Unknown) | None => "; what NEXT says is for a real Prow",
+        // The world is judged by itself: what might have undone the repair did not.
+        let words = match app.picture.newest().map(|seen| &seen.diagnosis.verdict.next) {
+            Some(NextStep::Stop { .. }) => "; what NEXT says is for a real Prow",
+            _ => ": Prow is healthy, nothing is left behind",
         };
         let over = format!("The drill is over{words}. q: the scorecard{notice}");
         return Some(styled(app.theme, Role::Title, text::cut(&over, usize::from(app.size.0))));

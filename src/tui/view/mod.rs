@@ -278,7 +278,7 @@ fn outage(app: &App) -> Option<String> {
     let outage = app.outage.as_ref()?;
     let until = outage.until?;
     let since = outage.since.map_or("?".to_owned(), |since| present::clock(since, app.now));
-    let lost = if outage.down.iter().any(|role| role == "hook") {
+    let lost = if outage.down.contains("hook") {
         ". Webhooks of that time were lost, config updates of merges included: GitHub does not send them again"
     } else {
         ""
