@@ -71,7 +71,9 @@ fn warnings(snapshot: &Snapshot) -> Vec<String> {
         FindingKind::Mapping { note: MapNote { fact: MapFact::Refused { .. }, .. }, .. } => false,
         _ => finding.severity != Severity::Info,
     };
-    mapping_findings(&desired.mapping).iter().filter(|finding| is_news(finding)).map(present::finding).collect()
+    let findings = mapping_findings(&desired.mapping);
+    let news = findings.iter().filter(|finding| is_news(finding)).map(present::finding);
+    news.chain(desired.not_understood.iter().cloned()).collect()
 }
 
 /// Why a checkconfig that is at hand could not be asked about this.

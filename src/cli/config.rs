@@ -53,7 +53,7 @@ pub async fn render(global: &Global) -> Exit {
                 more.for_each(|evidence| text.push_str(&format!("      {evidence}\n")));
             }
             for what in &not_understood {
-                text.push_str(&format!("not understood, and so not rendered: {what}\n"));
+                text.push_str(&format!("note: {what}\n"));
             }
             text
         },

@@ -278,8 +278,7 @@ fn began(context: &Context<'_>, cause: Option<&Finding>, since: Timestamp) -> Op
     let mut changes: Vec<Change> = Vec::new();
     if let Some(live) = context.snapshot.service.config_maps.seen() {
         for state in live.values().filter(|state| maps.contains(&state.key)) {
-            let writers = state.writers.iter().filter(|writer| !is_repaired || writer.manager != FIELD_MANAGER);
-            changes.extend(writers.filter_map(|writer| {
+            changes.extend(state.writers.iter().filter_map(|writer| {
                 Some(Change {
                     at: writer.at?,
                     what: ChangeKind::ConfigMapWritten {
@@ -301,7 +300,10 @@ fn began(context: &Context<'_>, cause: Option<&Finding>, since: Timestamp) -> Op
             });
         }
     }
-    changes.into_iter().filter(|change| is_before(change.at)).max_by_key(|change| change.at)
+    let newest = changes.into_iter().filter(|change| is_before(change.at)).max_by_key(|change| change.at)?;
+    let is_ours = matches!(&newest.what, ChangeKind::ConfigMapWritten { manager, .. } if manager == FIELD_MANAGER);
+    // Nor is what came before it to blame for that.
+    (!(is_repaired && is_ours)).then_some(newest)
 }
 
 /// The one next step, most urgent first.

@@ -149,7 +149,7 @@ pub fn next(diagnosis: &Diagnosis) -> String {
             format!("get a fix of {} \"{}\" merged: Prow works now, but {why}", revision.short(), revision.subject)
         }
         NextStep::Wait { what } => format!("wait{first}: {what}"),
-        NextStep::Stop { actor, state, how } => format!("stop {actor} ({state}), or it undoes the repair: {how}"),
+        NextStep::Stop { actor, state, how } => format!("stop {actor} ({state}), or it may undo the repair: {how}"),
         NextStep::FinishRollback { to, from, behind } => format!(
             "finish the rollback{first}: {} still ask(s) for {from}, the others went back: plan rollback --to {to}",
             behind.join(", ")
@@ -166,7 +166,7 @@ fn only_running(diagnosis: &Diagnosis) -> usize {
     if left().all(|judged| judged.pod.may_run()) { left().count() } else { 0 }
 }
 
-/// What must be stopped before a step of the chain, or it undoes it: short, for the command is in its finding.
+/// What must be stopped before a step of the chain, or it may undo it: short, for the command is in its finding.
 fn first_stop(diagnosis: &Diagnosis) -> String {
     let reverting = diagnosis.about_to_revert().map(|actor| {
         let state = match actor.under_way {
@@ -179,7 +179,7 @@ fn first_stop(diagnosis: &Diagnosis) -> String {
     if reverting.is_empty() {
         return String::new();
     }
-    format!(", but first abort {} in Deck or as its finding says, or it undoes this", reverting.join(", "))
+    format!(", but first abort {} in Deck or as its finding says, or it may undo this", reverting.join(", "))
 }
 
 /// `FLOW trigger 2m | start 40m | report 41m | merge 44m | periodic -`. A dash is no history, which is not a stall.

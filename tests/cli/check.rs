@@ -320,3 +320,18 @@ fn who_has_no_cluster_is_told_how_to_ask_without() {
         );
     }
 }
+
+/// What is judged otherwise than somebody meant, for a path that is mistyped.
+#[test]
+fn a_path_that_leads_nowhere_is_told() {
+    let place = place();
+    for (flag, note) in [
+        ("--config-path", "note: nowhere is not there: prowjob_namespace is taken to be `default`"),
+        ("--job-config-path", "note: no file below nowhere becomes a ConfigMap key: --job-config-path is not heeded"),
+    ] {
+        for command in [&["config", "check", "--no-cluster"][..], &["config", "render"]] {
+            let said = place.run(&[command, &["--repo", "repo", "--revision", "HEAD~2", flag, "nowhere"]].concat());
+            assert!(said.contains(note), "{command:?} {flag}: {said}");
+        }
+    }
+}

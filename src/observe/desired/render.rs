@@ -13,8 +13,8 @@ use super::{DesiredOptions, Reading};
 use crate::git::{Commit, EntryKind, Repository};
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Candidate, DesiredConfigMap, Failure, MapFact, MapNote, Mapping, Objection, Quirk, Revision, Trouble, Unrendered,
-    sha256_hex,
+    Candidate, DesiredConfigMap, DesiredEntry, Failure, MapFact, MapNote, Mapping, Objection, Quirk, Revision, Trouble,
+    Unrendered, sha256_hex,
 };
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
 use crate::prow::layout::{LaidFile, ReadAs};
@@ -284,7 +284,18 @@ impl<'a> Renderer<'a> {
         let content = state.plugins_id().and_then(|id| self.store.plain(id)).unwrap_or_default().to_vec();
         let (plugins, notes) = (sanitize_line(&state.plugins), rendered.notes.clone());
         let mapping = Mapping { plugins, content: Arc::new(content), notes };
-        Reading { candidate, mapping, not_understood: note.into_iter().collect() }
+        let not_understood = note.into_iter().chain(self.no_jobs(&rendered.config_maps)).collect();
+        Reading { candidate, mapping, not_understood }
+    }
+
+    /// That `--job-config-path` leads to nothing that Prow reads.
+    fn no_jobs(&self, config_maps: &Result<Arc<Vec<DesiredConfigMap>>, Unrendered>) -> Option<String> {
+        let (folder, config_maps) = (self.options.job_config_path.as_ref()?, config_maps.as_ref().ok()?);
+        let mut entries = config_maps.iter().flat_map(|map| map.entries.values());
+        let is_job_file = |entry: &DesiredEntry| is_below(&entry.path, folder.trim_end_matches('/'));
+        (!entries.any(is_job_file)).then(|| {
+            format!("no file below {} becomes a ConfigMap key: --job-config-path is not heeded", sanitize_line(folder))
+        })
     }
 
     fn signature(&self, state: &State, updater: Option<&Result<Updater, String>>, namespace: String) -> Signature {

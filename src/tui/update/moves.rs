@@ -79,7 +79,7 @@ pub fn settle(app: &mut App) {
     }
     match &app.overview.finding {
         Some(id) if seen.diagnosis.finding(id).is_none() => {
-            app.notice = Some(format!("gone: {id}"));
+            app.notice = Some("gone: the finding that was selected".to_owned());
             app.overview.finding = None;
         }
         Some(_) => {}

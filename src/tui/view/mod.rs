@@ -59,6 +59,7 @@ fn too_small(app: &App, area: Rect, buffer: &mut Buffer) {
         Some(Modal::AskQuit) => &["Stop the run, then quit?", "  y  yes      Esc  no, go on"],
         Some(Modal::AskStop) => &["Stop the run?", "  y  yes      Esc  no, go on"],
         _ if app.run_is_going() => &["A run goes on. Make it larger to see it.", "  Ctrl-C  stop it (asks)"],
+        _ if app.drill.is_some() => &["Make it larger, or leave (q)."],
         _ => &["Make it larger, or leave (q) and use:", "  prow-breakglass --plain", "  prow-breakglass status"],
     };
     let lines = std::iter::once(size.as_str()).chain(rest.iter().copied());
