@@ -35,7 +35,7 @@ pub async fn run(global: &mut Global, args: &DrillArgs) -> Exit {
             Ok(code)
         }
         None => {
-            output::words(play.story());
+            output::words(&play.story());
             let ended = tui::run(global).await;
             let score = play.score();
             conclude(&score);

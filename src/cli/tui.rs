@@ -96,7 +96,7 @@ fn seat(stage: &Stage) -> Option<Seat> {
     Some(Seat {
         name: props.name.clone(),
         welcome: "A drill: nothing here is real. ? tells more, P holds its time, q ends it".to_owned(),
-        story: play.story().to_owned(),
+        story: play.story(),
         clock,
         set_pace: Arc::new(move |pace| pacing.set_pace(pace)),
         standing: over,

@@ -194,9 +194,9 @@ impl Play {
         self.0.kept().score.clone()
     }
 
-    /// What the oncall is told when they come.
-    pub fn story(&self) -> &str {
-        &self.0.file.story
+    /// What the oncall is told when they come, which a draw may have made later than the file says.
+    pub fn story(&self) -> String {
+        format!("{} You come at {}.", self.0.file.story, self.score().opened.strftime("%H:%M"))
     }
 }
 

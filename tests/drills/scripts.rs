@@ -162,8 +162,8 @@ fn a_drill_keeps_its_journal_where_a_person_says() {
 #[test]
 fn a_drill_of_ones_own_is_a_file() {
     let stage = Stage::new();
-    let own = include_str!("../../assets/drills/2019-01-23.toml").replace("You come at 16:07", "You come at once");
-    stage.write("mine.toml", &own);
+    let own = include_str!("../../assets/drills/2019-01-23.toml");
+    stage.write("mine.toml", own);
     let played = stage.play(&["./mine.toml"], REPAIR);
     assert_eq!((played.text("drill"), played.text("state")), ("mine", "healthy"), "{}", played.words);
     stage.write("odd.toml", &own.replace("begins =", "begin ="));
@@ -186,6 +186,15 @@ fn the_list_names_them_all() {
     let names: Vec<&str> =
         list["drills"].as_array().expect("drills").iter().filter_map(|d| d["name"].as_str()).collect();
     assert_eq!(names, ["2019-01-23", "2019-02-05", "bad-plugins", "healthy", "surprise"]);
+}
+
+#[test]
+fn a_line_that_lacks_something_says_what() {
+    let stage = Stage::new();
+    stage.write("script", "wait\n");
+    let output = stage.command(&["drill", "healthy", "--script", "script"]).output().expect("the program runs");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("line 1 of the script: wait") && words.contains("not provided: <UNTIL>"), "{words}");
 }
 
 #[test]

@@ -66,7 +66,9 @@ fn parse(global: &Global, text: &str) -> Result<Vec<(String, Line)>, Failure> {
         let mut line =
             Line::try_parse_from(std::iter::once("prow-breakglass".to_owned()).chain(words)).map_err(|error| {
                 let error = error.to_string();
-                let first = error.lines().next().unwrap_or_default();
+                // What is missing has a line of its own.
+                let first =
+                    error.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
                 wrong(first.trim_start_matches("error: ").to_owned())
             })?;
         line.global.stage = global.stage.clone();
