@@ -242,6 +242,20 @@ fn deleting_clears_the_findings_and_is_proven() {
     );
 }
 
+/// On a real cluster they take their grace period, and a plan would have nothing to do.
+#[test]
+fn while_they_go_nothing_is_proposed() {
+    let mut snapshot = rolled_back(strays(30, 12));
+    let next = |snapshot: &Snapshot| prow_breakglass::present::next(&diagnose(snapshot));
+    assert!(next(&snapshot).contains("plan delete-strays"), "{}", next(&snapshot));
+    job_pods(&mut snapshot.service).iter_mut().for_each(|pod| Arc::make_mut(pod).deleting = true);
+    assert!(next(&snapshot).contains("plan delete-strays"), "30 are left: {}", next(&snapshot));
+    job_pods(build(&mut snapshot)).iter_mut().for_each(|pod| Arc::make_mut(pod).deleting = true);
+    let waits = next(&snapshot);
+    assert!(waits.starts_with("NEXT  wait, ") && waits.ends_with(": 42 pod(s) are being deleted"), "{waits}");
+    assert_eq!(delete(&snapshot, |_| {}).unwrap_err().kind, FailureKind::Refused);
+}
+
 #[test]
 fn the_proof_needs_sight_and_the_servers_clock() {
     let mut snapshot = rolled_back(strays(30, 12));
