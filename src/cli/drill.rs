@@ -60,25 +60,19 @@ fn conclude(score: &Scorecard) {
 }
 
 fn list(format: Format) -> Exit {
-    const SURPRISE: &str = "One of them, and you are not told which: --seed N";
     let drills = catalogue::all()?;
+    let told = drills.iter().map(|drill| (drill.name.as_str(), drill.file.title.as_str(), Some(&drill.file.story)));
+    let surprise = (catalogue::SURPRISE, "One of them, and you are not told which: --seed N", None);
+    let told: Vec<_> = told.chain([surprise]).collect();
     output::document(
         format,
         || {
-            let told =
-                drills.iter().map(|drill| (drill.name.as_str(), drill.file.title.as_str(), Some(&drill.file.story)));
-            let drills: Vec<_> = told
-                .chain([(catalogue::SURPRISE, SURPRISE, None)])
-                .map(|(name, title, story)| serde_json::json!({ "name": name, "title": title, "story": story }))
-                .collect();
+            let object =
+                |(name, title, story): &(_, _, _)| serde_json::json!({ "name": name, "title": title, "story": story });
+            let drills: Vec<_> = told.iter().map(object).collect();
             serde_json::json!({ "apiVersion": crate::present::API_VERSION, "kind": "DrillList", "drills": drills })
         },
-        || {
-            let lines = drills.iter().map(|drill| format!("{:<14}{}\n", drill.name, drill.file.title));
-            let mut text: String = lines.collect();
-            text.push_str(&format!("{:<14}{SURPRISE}\n", catalogue::SURPRISE));
-            text
-        },
+        || told.iter().map(|(name, title, _)| format!("{name:<14}{title}\n")).collect(),
     )?;
     Ok(0)
 }

@@ -397,12 +397,11 @@ fn next_of_strays(context: &Context<'_>) -> Option<NextStep> {
     if let Some(half) = half_rollback(context.snapshot).filter(|_| !at_work) {
         return Some(NextStep::FinishRollback { to: half.to, from: half.from, behind: half.behind });
     }
-    let (going, rest): (Vec<_>, Vec<_>) = context.strays.strays().partition(|judged| judged.pod.deleting);
     Some(match &context.gate {
-        GateState::Open(_) if rest.is_empty() && !going.is_empty() => {
-            let held = going.iter().filter(|judged| !judged.pod.finalizers.is_empty()).count();
+        GateState::Open(_) if context.strays.strays().all(|judged| judged.pod.deleting) => {
+            let held = context.strays.strays().filter(|judged| !judged.pod.finalizers.is_empty()).count();
             let held = if held > 0 { format!(", {held} of them held by finalizers") } else { String::new() };
-            NextStep::Wait { what: format!("{} pod(s) are being deleted{held}", going.len()) }
+            NextStep::Wait { what: format!("{} pod(s) are being deleted{held}", context.strays.total()) }
         }
         GateState::Open(_) => NextStep::Repair { repair: RepairId::DeleteStrays, to: None },
         GateState::Closed { facts, .. } if facts.is_overdue(context.snapshot.taken_at_server()) => {

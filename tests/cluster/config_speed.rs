@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::bed::Bed;
 use crate::big_repository::{BigRepository, JOBS};
+use crate::bootstrapper::{SEED, seed};
 use crate::support::{Admin, block_on};
 
 /// Pairs of runs; the first, which warms up, is not counted.
@@ -20,8 +21,6 @@ const RUNS: usize = 20;
 /// Of config-bootstrapper's time and memory, `config diff` shall take at most so much.
 const TIME: f64 = 0.15;
 const MEMORY: f64 = 0.3;
-/// Takes a seed from the environment.
-const SEED: &str = "PROW_BREAKGLASS_SEED";
 
 /// What a whole process took, its children (git) included.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +36,7 @@ struct Took {
 fn config_diff_is_faster_and_smaller_than_config_bootstrapper() {
     let Some(mut bed) = Bed::start("healthy") else { return };
     let (folder, journal) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
-    let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let seed = seed();
     let repository = BigRepository::generate(folder.path(), seed);
     // Else a dozen components read it again and again on the processors that are measured.
     bed.pause_controllers();

@@ -13,8 +13,8 @@ use super::{DesiredOptions, Reading};
 use crate::git::{Commit, EntryKind, Repository};
 use crate::model::text::sanitize_line;
 use crate::model::{
-    Candidate, DesiredConfigMap, DesiredEntry, Failure, MapFact, MapNote, Mapping, Objection, Quirk, Revision, Trouble,
-    Unrendered, sha256_hex,
+    Candidate, DesiredConfigMap, Failure, MapFact, MapNote, Mapping, Objection, Quirk, Revision, Trouble, Unrendered,
+    sha256_hex,
 };
 use crate::prow::config::{parse_config, prowjob_namespace_of_broken};
 use crate::prow::layout::{LaidFile, ReadAs};
@@ -292,8 +292,7 @@ impl<'a> Renderer<'a> {
     fn no_jobs(&self, config_maps: &Result<Arc<Vec<DesiredConfigMap>>, Unrendered>) -> Option<String> {
         let (folder, config_maps) = (self.options.job_config_path.as_ref()?, config_maps.as_ref().ok()?);
         let mut entries = config_maps.iter().flat_map(|map| map.entries.values());
-        let is_job_file = |entry: &DesiredEntry| is_below(&entry.path, folder.trim_end_matches('/'));
-        (!entries.any(is_job_file)).then(|| {
+        (!entries.any(|entry| is_job_file(&entry.path, folder))).then(|| {
             format!("no file below {} becomes a ConfigMap key: --job-config-path is not heeded", sanitize_line(folder))
         })
     }
@@ -448,7 +447,7 @@ pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap
     files.plugins = single(&options.plugin_config).unwrap_or(files.plugins);
     if let Some(folder) = &options.job_config_path {
         let mut made: Vec<ConfigFile> = Vec::new();
-        for (file, _) in made_of(&|entry| is_below(entry, folder.trim_end_matches('/'))) {
+        for (file, _) in made_of(&|entry| is_job_file(entry, folder)) {
             if !made.contains(&file) {
                 made.push(file);
             }
@@ -458,6 +457,11 @@ pub(super) fn files_of(options: &DesiredOptions, config_maps: &[DesiredConfigMap
         }
     }
     files
+}
+
+/// Whether a path is in the folder of `--job-config-path`.
+fn is_job_file(path: &str, folder: &str) -> bool {
+    is_below(path, folder.trim_end_matches('/'))
 }
 
 /// Why no file makes a ConfigMap.

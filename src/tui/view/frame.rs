@@ -236,9 +236,11 @@ fn status(app: &App) -> Option<Line<'static>> {
     if app.drill.as_ref().is_some_and(|drill| drill.standing == Standing::Over) {
         let notice = app.notice.as_ref().map(|notice| format!(" | {notice}")).unwrap_or_default();
         // The world is judged by itself: what might have undone the repair did not.
-        let words = match app.picture.newest().map(|seen| &seen.diagnosis.verdict.next) {
-            Some(NextStep::Stop { .. }) => "; what NEXT says is for a real Prow",
-            _ => ": Prow is healthy, nothing is left behind",
+        let is_warned =
+            app.picture.newest().is_some_and(|seen| matches!(seen.diagnosis.verdict.next, NextStep::Stop { .. }));
+        let words = match is_warned {
+            true => "; what NEXT says is for a real Prow",
+            false => ": Prow is healthy, nothing is left behind",
         };
         let over = format!("The drill is over{words}. q: the scorecard{notice}");
         return Some(styled(app.theme, Role::Title, text::cut(&over, usize::from(app.size.0))));
