@@ -64,7 +64,7 @@ fn an_outage_whose_loss_nobody_told_has_no_empty_place_for_it() {
 fn an_outage_forgets_nothing_that_was_lost() {
     let mut hands = Hands::on_incident(WIDE);
     hands.app.outage = None;
-    let mut see = |loss: &str, taken: &str| {
+    let see = |hands: &mut Hands, loss: &str, taken: &str| {
         let mut snapshot = if loss.is_empty() { support::healthy() } else { support::incident() };
         snapshot.taken_at = at(taken);
         let mut diagnosis = prow_breakglass::diagnose::diagnose(&snapshot);
@@ -73,12 +73,21 @@ fn an_outage_forgets_nothing_that_was_lost() {
         let outage = hands.app.outage.as_ref().expect("an outage");
         (outage.loss.join(", "), outage.until.is_some())
     };
-    assert_eq!(see("hook is down", "2019-01-23T16:10:00Z"), ("hook is down".to_owned(), false));
-    assert_eq!(see("plank is down", "2019-01-23T16:11:00Z"), ("hook is down, plank is down".to_owned(), false));
-    assert_eq!(see("", "2019-01-23T16:12:00Z"), ("hook is down, plank is down".to_owned(), true));
-    assert_eq!(see("plank is down", "2019-01-23T16:13:00Z"), ("hook is down, plank is down".to_owned(), false));
-    assert_eq!(see("", "2019-01-23T16:14:00Z"), ("hook is down, plank is down".to_owned(), true));
-    let later = see("tide is down", "2019-01-23T18:00:00Z");
+    assert_eq!(see(&mut hands, "hook is down", "2019-01-23T16:10:00Z"), ("hook is down".to_owned(), false));
+    assert_eq!(
+        see(&mut hands, "plank is down", "2019-01-23T16:11:00Z"),
+        ("hook is down, plank is down".to_owned(), false)
+    );
+    assert_eq!(see(&mut hands, "", "2019-01-23T16:12:00Z"), ("hook is down, plank is down".to_owned(), true));
+    assert_eq!(
+        see(&mut hands, "plank is down", "2019-01-23T16:13:00Z"),
+        ("hook is down, plank is down".to_owned(), false)
+    );
+    assert_eq!(see(&mut hands, "", "2019-01-23T16:14:00Z"), ("hook is down, plank is down".to_owned(), true));
+    see(&mut hands, "tide is down", "2019-01-23T16:15:00Z");
+    see(&mut hands, "", "2019-01-23T16:16:00Z");
+    assert!(hands.text().contains("12:41Z to 16:16Z. Down for a time: hook. Webhooks"), "{}", hands.text());
+    let later = see(&mut hands, "tide is down", "2019-01-23T18:00:00Z");
     assert_eq!(later, ("tide is down".to_owned(), false), "that is another one");
 }
 

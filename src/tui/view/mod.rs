@@ -274,6 +274,9 @@ fn diff_line(theme: Theme, line: &DiffLine) -> Line<'static> {
     styled(theme, role, format!("{mark}{}", line.text.replace('\t', "  ")))
 }
 
+/// So many losses are told each with its words.
+const FEW_LOSSES: usize = 2;
+
 /// An outage that this session saw and that is over: green alone would hide what was lost meanwhile.
 fn outage(app: &App) -> Option<String> {
     let outage = app.outage.as_ref()?;
@@ -284,6 +287,11 @@ fn outage(app: &App) -> Option<String> {
     } else {
         ""
     };
-    let loss = if outage.loss.is_empty() { String::new() } else { format!(": {}", outage.loss.join("; ")) };
+    let loss = match outage.loss.as_slice() {
+        [] => String::new(),
+        few if few.len() <= FEW_LOSSES => format!(": {}", few.join("; ")),
+        // Such as in a rollout of all of them.
+        _ => format!(". Down for a time: {}", outage.down.iter().cloned().collect::<Vec<_>>().join(", ")),
+    };
     Some(format!("WAS BROKEN {since} to {}{loss}{lost}", present::clock(until, app.now)))
 }
